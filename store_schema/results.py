@@ -1,0 +1,60 @@
+"""Schema of a results group: what an analysis wrote, and how it was made."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, Variable
+
+_TABLE: Final = (
+    Variable("charges", (MOLECULE, ATOM, DCM), "float32", "charge", "distributed charges"),
+    Variable(
+        "charge_positions",
+        (MOLECULE, ATOM, DCM, XYZ),
+        "float32",
+        "length",
+        "positions of the distributed charges",
+    ),
+    Variable("esp_predicted", (MOLECULE, GRID_POINT), "float32", "potential", "ESP of the charges"),
+    Variable("monopoles_predicted", (MOLECULE, ATOM), "float32", "charge", "charge of each atom"),
+    Variable("dipole_predicted", (MOLECULE, XYZ), "float32", "dipole", "dipole of the charges"),
+    Variable("esp_rmse", (MOLECULE,), "float32", "potential_error", "ESP RMSE over valid points"),
+    Variable("esp_mae", (MOLECULE,), "float32", "potential_error", "ESP MAE over valid points"),
+    Variable(
+        "esp_rmse_monopoles",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of the reference monopoles",
+    ),
+)
+
+RESULT_VARIABLES: Final[dict[str, Variable]] = {variable.name: variable for variable in _TABLE}
+
+
+class ResultsSchema(BaseModel):
+    """How a results group was made; kept in the group's attributes.
+
+    Attributes:
+        experiment: Name of the experiment.
+        checkpoint: Checkpoint that predicted, such as ``best``.
+        epoch: Epoch of that checkpoint.
+        split: Split that was analysed; other molecules are NaN.
+        n_molecules: Molecules analysed.
+        n_dcm: Charges an atom.
+        config: The experiment's configuration.
+        versions: Versions of the packages that computed it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str
+    checkpoint: str
+    epoch: int = Field(ge=0)
+    split: str
+    n_molecules: int = Field(ge=0)
+    n_dcm: int = Field(ge=1)
+    config: dict[str, Any]
+    versions: dict[str, str]
