@@ -1,0 +1,94 @@
+"""How arrays are cut into chunks and shards, and compressed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_DIMENSIONS, Variable
+
+# Molecules a chunk, the same for all variables: the loader reads blocks of this many.
+MOLECULES_PER_CHUNK: Final = 64
+
+# Short enough that a chunk which holds only padding is often met, and left out.
+_CHUNK: Final = {MOLECULE: MOLECULES_PER_CHUNK, ATOM: 32, GRID_POINT: 512}
+CHUNK_LENGTH: Final = {
+    **_CHUNK,
+    **{QUARANTINE_DIMENSIONS[dim]: length for dim, length in _CHUNK.items()},
+}
+
+MAX_SHARD_BYTES: Final = 128 * 2**20
+MAX_MOLECULES_PER_SHARD: Final = 2048
+
+Compression = Literal["lz4", "uncompressed"]
+
+
+def itemsize(variable: Variable) -> int:
+    """Returns the bytes of one value; an estimate for text."""
+    return 16 if variable.dtype == "str" else np.dtype(variable.dtype).itemsize
+
+
+def chunk_shape(variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Returns the inner chunk of a variable; short axes stay whole."""
+    return tuple(CHUNK_LENGTH.get(dim) or max(1, sizes[dim]) for dim in variable.dims)
+
+
+def long_shard_axes(variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Returns the shard's lengths behind the first axis: everything, in whole chunks."""
+    chunk = chunk_shape(variable, sizes)
+    return tuple(
+        length * max(1, math.ceil(sizes[dim] / length))
+        for dim, length in zip(variable.dims[1:], chunk[1:], strict=True)
+    )
+
+
+def molecules_per_shard(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> int:
+    """Returns how many molecules a shard holds, for all variables alike.
+
+    The largest power of two times a chunk with which the widest variable's shard
+    stays within ``MAX_SHARD_BYTES``.
+    """
+    widest = max(itemsize(v) * math.prod(long_shard_axes(v, sizes)) for v in variables)
+    molecules = MAX_MOLECULES_PER_SHARD
+    while molecules > MOLECULES_PER_CHUNK and molecules * widest > MAX_SHARD_BYTES:
+        molecules //= 2
+    return molecules
+
+
+def create_array(
+    group: zarr.Group,
+    variable: Variable,
+    sizes: Mapping[str, int],
+    *,
+    shard_molecules: int,
+    compression: Compression,
+    shard_axes: tuple[int, ...] = (),
+) -> zarr.Array:
+    """Creates the empty array of a variable, without molecules.
+
+    Args:
+        group: Where it belongs.
+        variable: Name, dimensions, type and unit.
+        sizes: Length of each dimension but the first.
+        shard_molecules: Molecules a shard.
+        compression: ``lz4`` (Blosc with byte shuffle) or ``uncompressed``.
+        shard_axes: The shard's other lengths where an array in a store has them already.
+    """
+    codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+    return group.create_array(
+        variable.name,
+        shape=(0, *(sizes[dim] for dim in variable.dims[1:])),
+        chunks=chunk_shape(variable, sizes),
+        shards=(shard_molecules, *(shard_axes or long_shard_axes(variable, sizes))),
+        dtype=str if variable.dtype == "str" else variable.dtype,
+        fill_value=variable.fill_value,
+        compressors=codec if compression == "lz4" else None,
+        dimension_names=variable.dims,
+        attributes={"units": variable.unit, "description": variable.description},
+        config={"write_empty_chunks": False},
+    )

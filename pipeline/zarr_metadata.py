@@ -1,0 +1,199 @@
+"""The root ``zarr.json``: the single commit point of a store, and the lock around it.
+
+The document holds the consolidated metadata of every array and the schema.
+Readers look nowhere else, so replacing it by rename publishes a change at once;
+what lies on disk beyond it does not exist for them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from store_schema.problems import StoreError
+
+Document = dict[str, Any]
+METADATA_FILE = "zarr.json"
+
+
+def group_document(attributes: Mapping[str, Any] | None = None) -> Document:
+    """Returns the metadata of a Zarr group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+
+
+def root_document(attributes: Mapping[str, Any], nodes: Mapping[str, Document]) -> Document:
+    """Returns the metadata of a root group that carries that of all nodes below it."""
+    return group_document(attributes) | {
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": {path: nodes[path] for path in sorted(nodes)},
+        }
+    }
+
+
+def write_document(node: Path, document: Document) -> None:
+    """Replaces the metadata of a node at once, by rename."""
+    node.mkdir(parents=True, exist_ok=True)
+    part = node / f".{METADATA_FILE}.partial"
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(node / METADATA_FILE)
+
+
+def read_document(node: Path) -> Document:
+    """Reads the metadata of a node.
+
+    Raises:
+        StoreError: There is none, or it is not JSON.
+    """
+    try:
+        document = json.loads((node / METADATA_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise missing_store(node) from None
+    except ValueError as error:
+        raise StoreError.of(
+            str(node / METADATA_FILE),
+            expected="Zarr metadata in JSON",
+            received=str(error),
+            consequence="the store cannot be read",
+            remedy="Ingest the sources again",
+        ) from error
+    return dict(document)
+
+
+def read_nodes(store: Path) -> dict[str, Document]:
+    """Reads the metadata of every published node of a store, by path.
+
+    Raises:
+        StoreError: It is not a store.
+    """
+    consolidated = read_document(store).get("consolidated_metadata")
+    if not isinstance(consolidated, Mapping):
+        raise StoreError.of(
+            str(store),
+            expected="a root group with consolidated metadata",
+            received="one without",
+            consequence="this is not a store that this package wrote",
+            remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
+        )
+    return dict(consolidated["metadata"])
+
+
+def missing_store(place: object) -> StoreError:
+    """Returns the error that says there is no store."""
+    return StoreError.of(
+        str(place),
+        expected="a Zarr store",
+        received="nothing that is one",
+        consequence="there is nothing to read",
+        remedy="Check the path, or make one with 'dcmnet ingest SOURCE --store STORE'",
+    )
+
+
+def extend(nodes: Mapping[str, Document], sizes: Mapping[str, int]) -> dict[str, Document]:
+    """Returns the metadata with every array as long as ``sizes`` says, by dimension name."""
+    extended = {}
+    for path, document in nodes.items():
+        if document["node_type"] == "array":
+            dims = document["dimension_names"]
+            shape = [sizes.get(d, n) for d, n in zip(dims, document["shape"], strict=True)]
+            document = {**document, "shape": shape}  # noqa: PLW2901  (the input is left alone)
+        extended[path] = document
+    return extended
+
+
+@contextmanager
+def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Holds the writer's lock of a folder.
+
+    The lock is on the folder itself, so no file of it is left behind and a killed
+    writer frees it.
+
+    Raises:
+        StoreError: Another writer holds it, and ``wait`` is false.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise StoreError.of(
+                str(folder),
+                expected="no other writer",
+                received="one at work",
+                consequence="nothing was written",
+                remedy="Try again when it has ended",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty hidden folder beside ``target``; nothing of it stays behind on an error.
+
+    A folder that a killed writer left is emptied and used again.
+
+    Raises:
+        StoreError: Another writer is at work on the same target.
+    """
+    staging = target.with_name(f".{target.name}.partial")
+    staging.mkdir(parents=True, exist_ok=True)
+    with exclusive(staging, wait=False):
+        empty(staging)
+        try:
+            yield staging
+        finally:
+            with suppress(FileNotFoundError):  # renamed into place
+                shutil.rmtree(staging)
+
+
+def empty(folder: Path) -> None:
+    """Removes everything inside a folder."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def local_path(store: str | Path) -> Path:
+    """Returns the folder that a store is written to.
+
+    Raises:
+        StoreError: The address is not of a local file system, where alone a rename is atomic.
+    """
+    text = str(store)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    if "://" in text:
+        raise StoreError.of(
+            text,
+            expected="a local folder to write to",
+            received="a URL",
+            consequence="nothing was written: only a rename on a file system is atomic",
+            remedy="Write the store locally and copy it; reading from a URL works",
+        )
+    return Path(text)
+
+
+def arrays_of(nodes: Mapping[str, Document], group: str) -> dict[str, Document]:
+    """Returns the metadata of the arrays that lie directly in a group, by name."""
+    prefix = f"{group}/" if group else ""
+    return {
+        path.removeprefix(prefix): document
+        for path, document in nodes.items()
+        if path.startswith(prefix)
+        and "/" not in path.removeprefix(prefix)
+        and document["node_type"] == "array"
+    }

@@ -1,0 +1,223 @@
+"""Arrays that grow together along their first axis, written in whole shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from pipeline.zarr_layout import Compression, create_array, molecules_per_shard
+from pipeline.zarr_metadata import Document, extend, read_document, write_document
+from store_schema import VARIABLES
+from store_schema.names import Variable
+
+Values = Mapping[str, np.ndarray]
+
+
+class TableWriter:
+    """Takes blocks of rows of any size and stages whole shards, so memory stays constant.
+
+    Behind arrays that exist, the staged table begins with the rows of their last
+    partial shard, so that what is moved into place is always a whole shard.
+
+    Attributes:
+        variables: Arrays of the table by name, those that existed included.
+        lengths: Length of each dimension but the first, so far.
+    """
+
+    def __init__(
+        self,
+        staging: Path,
+        variables: Sequence[Variable],
+        sizes: Mapping[str, int],
+        compression: Compression = "lz4",
+        *,
+        target: Path | None = None,
+        committed: Mapping[str, Document] | None = None,
+    ) -> None:
+        """Creates the staged arrays.
+
+        Args:
+            staging: Folder of the staged Zarr group.
+            variables: Arrays of the table, all with the same first dimension.
+            sizes: Upper bound of each dimension but the first.
+            compression: Codec of new arrays.
+            target: Folder of the group in the store, where there is one.
+            committed: Published metadata of the arrays in ``target``, by name.
+        """
+        self._staging, self._target, self._committed = staging, target, dict(committed or {})
+        self.variables = {v.name: v for v in variables}
+        for name, document in self._committed.items():
+            self.variables.setdefault(name, _variable(name, document))
+        self.lengths = dimension_lengths(self._committed)
+        sizes = {d: max(n, self.lengths.get(d, 0)) for d, n in (self.lengths | dict(sizes)).items()}
+        shards = {name: _shard_shape(document) for name, document in self._committed.items()}
+        self._rows_per_shard = (
+            next(iter(shards.values()))[0]
+            if shards
+            else molecules_per_shard(tuple(variables), sizes)
+        )
+        group = zarr.open_group(staging, mode="a")
+        self._arrays = {
+            name: create_array(
+                group,
+                v,
+                sizes,
+                shard_molecules=self._rows_per_shard,
+                compression=compression,
+                shard_axes=shards.get(name, (0,))[1:],
+            )
+            for name, v in self.variables.items()
+        }
+        self._blocks: list[tuple[int, Values]] = []
+        self._buffered = self._flushed = 0
+        n_committed = n_rows(self._committed)
+        self._first_row = n_committed // self._rows_per_shard * self._rows_per_shard
+        self.write(n_committed - self._first_row, self._partial_shard())
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table, those it had before included."""
+        return self._first_row + self._flushed + self._buffered
+
+    def write(self, rows: int, values: Values) -> None:
+        """Takes a block of rows.
+
+        Args:
+            rows: Rows in it.
+            values: Arrays by variable; long axes may be shorter than the table's, and
+                variables may be absent: both are filled.
+
+        Raises:
+            ValueError: An array does not have the rows or the dimensions of its variable.
+        """
+        for name, array in values.items():
+            dims = self.variables[name].dims
+            if array.ndim != len(dims) or array.shape[0] != rows:
+                raise ValueError(f"{name} is {array.shape}, expected {rows} rows of {dims}")
+            for dim, length in zip(dims[1:], array.shape[1:], strict=True):
+                self.lengths[dim] = max(self.lengths.get(dim, 0), length)
+        taken = 0
+        while taken < rows:
+            part = min(rows - taken, self._rows_per_shard - self._buffered)
+            block = {name: array[taken : taken + part] for name, array in values.items()}
+            self._blocks.append((part, block))
+            self._buffered += part
+            taken += part
+            if self._buffered == self._rows_per_shard:
+                self._flush()
+
+    def finish(self) -> dict[str, Document]:
+        """Completes the shards, moves them behind those of the target and describes the arrays.
+
+        Returns:
+            Metadata of every array by name, with the table's full lengths.
+        """
+        if self._buffered:
+            self._flush()
+        first_shard = self._first_row // self._rows_per_shard
+        documents = {}
+        for name, variable in self.variables.items():
+            documents[name] = self._committed.get(name) or read_document(self._staging / name)
+            if self._target is not None:
+                publish_shards(self._staging / name, self._target / name, first_shard)
+            documents |= extend(
+                {name: documents[name]}, {**self.lengths, variable.dims[0]: self.n_rows}
+            )
+        return documents
+
+    def _partial_shard(self) -> dict[str, np.ndarray]:
+        """Reads the published rows behind the last whole shard."""
+        rows = {}
+        for name, document in self._committed.items():
+            array = zarr.open_array(self._target / name, mode="r")  # type: ignore[operator]
+            lengths = document["shape"]
+            selection = (slice(self._first_row, lengths[0]), *map(slice, lengths[1:]))
+            rows[name] = np.asarray(array[selection])
+        return rows
+
+    def _flush(self) -> None:
+        """Writes the buffered rows as one shard of every variable."""
+        start, stop = self._flushed, self._flushed + self._buffered
+        for name, variable in self.variables.items():
+            array = self._arrays[name]
+            array.resize((stop, *array.shape[1:]))
+            widths = self._widths(name)
+            if widths is None:
+                continue
+            dtype = object if variable.dtype == "str" else variable.dtype
+            merged = np.full((self._buffered, *widths), variable.fill_value, dtype=dtype)
+            row = 0
+            for rows, block in self._blocks:
+                if name in block:
+                    part = block[name]
+                    merged[(slice(row, row + rows), *map(slice, part.shape[1:]))] = part
+                row += rows
+            array[(slice(start, stop), *map(slice, widths))] = merged
+        self._flushed, self._blocks, self._buffered = stop, [], 0
+
+    def _widths(self, name: str) -> tuple[int, ...] | None:
+        """Largest lengths behind the first axis among the buffered rows; None without rows."""
+        shapes = [block[name].shape[1:] for _, block in self._blocks if name in block]
+        if not shapes:
+            return None
+        bounds = self._arrays[name].shape[1:]
+        widths = tuple(max(lengths) for lengths in zip(*shapes, strict=True))
+        if any(width > bound for width, bound in zip(widths, bounds, strict=True)):
+            raise ValueError(f"{name} is {widths} wide, its array was created with {bounds}")
+        return widths
+
+
+def publish_shards(staged: Path, target: Path, first_shard: int) -> None:
+    """Moves the shards of a staged array behind those that an array already has.
+
+    From ``first_shard`` on the array then holds what was staged and nothing else, whatever
+    a killed append may have left there. The rows before stay readable at every moment.
+
+    Args:
+        staged: Folder of the staged array, whose shards count from zero.
+        target: Folder of the array in the store; made where it is missing.
+        first_shard: Index in ``target`` of the first staged shard.
+    """
+    if not target.exists():
+        write_document(target, read_document(staged))
+    moved = set()
+    for shard in sorted((staged / "c").rglob("*")):
+        if shard.is_file():
+            index, *rest = shard.relative_to(staged / "c").parts
+            place = target.joinpath("c", str(int(index) + first_shard), *rest)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(shard, place)
+            moved.add(place)
+    for shard in sorted((target / "c").rglob("*")):
+        n = int(shard.relative_to(target / "c").parts[0])
+        if shard.is_file() and n >= first_shard and shard not in moved:
+            shard.unlink()
+
+
+def n_rows(documents: Mapping[str, Document]) -> int:
+    """Returns the length of the first axis of a table, 0 without arrays."""
+    return int(next(iter(documents.values()))["shape"][0]) if documents else 0
+
+
+def dimension_lengths(documents: Mapping[str, Document]) -> dict[str, int]:
+    """Returns the length of each dimension of a table but the first."""
+    lengths: dict[str, int] = {}
+    for document in documents.values():
+        pairs = zip(document["dimension_names"], document["shape"], strict=True)
+        lengths.update(list(pairs)[1:])
+    return lengths
+
+
+def _shard_shape(document: Document) -> tuple[int, ...]:
+    return tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
+
+
+def _variable(name: str, document: Document) -> Variable:
+    dims = tuple(document["dimension_names"])
+    dtype = "str" if document["data_type"] == "string" else document["data_type"]
+    quantity = VARIABLES[name].quantity if name in VARIABLES else "none"
+    return Variable(name, dims, dtype, quantity, document["attributes"]["description"])
