@@ -1,0 +1,1 @@
+"""DCM-Net: model, training, analysis and command line for distributed charges."""

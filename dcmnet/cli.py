@@ -1,0 +1,203 @@
+"""The command line: arguments in, pages and exit codes out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from store_schema.problems import ConfigError, DcmError
+
+app = typer.Typer(
+    name="dcmnet",
+    help="Reference data in, distributed charge models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder of the store.")]
+ExperimentPath = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
+]
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Reads the options before the command; ``main`` looks at ``--debug`` itself."""
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="File, folder, glob, or a.npz+b.npz for columns."),
+    ],
+    store: Annotated[str, typer.Option(help="Store to write.")],
+    declare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
+    ] = None,
+    append: Annotated[bool, typer.Option("--append", help="Extend an existing store.")] = False,
+    on_invalid: Annotated[
+        str, typer.Option(metavar="quarantine|raise", help="What becomes of invalid molecules.")
+    ] = "quarantine",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read object arrays; runs code of the file.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Accept declarations that physics contradicts.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Turn NPZ files of any convention into one store."""
+    from pipeline import ingest as run
+    from pipeline.inspection import print_report
+
+    report = run(
+        list(sources),
+        store,
+        declare=_pairs(declare or [], "--declare"),
+        append=append,
+        on_invalid=on_invalid,
+        allow_pickle=allow_pickle,
+        force=force,
+        workers=workers,
+        progress=True,
+    )
+    print_report(report, store, Console())
+
+
+@app.command()
+def inspect(
+    store: Store,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what is in a store, what was inferred and why."""
+    from pipeline.inspection import inspect_store, print_inspection
+
+    inspection = inspect_store(store)
+    if as_json:
+        typer.echo(inspection.model_dump_json(indent=2))
+    else:
+        print_inspection(inspection, Console())
+
+
+@app.command()
+def train(
+    store: Store,
+    name: Annotated[str, typer.Option(help="Name of the experiment.")],
+    preset: Annotated[
+        str | None, typer.Option(metavar="quick|quality", help="Settings to start from.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="A config.json to start from.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field, e.g. model.n_dcm=2."),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(metavar="EXPERIMENT|FILE.pkl", help="Parameters to start from."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
+) -> None:
+    """Train a network on a store."""
+    from dcmnet.config import load_config
+    from dcmnet.train_runner import make_config, run_training
+
+    fields = _pairs(settings or [], "--set")
+    fields |= {"init_from": init_from} if init_from else {}
+    fields |= {"out": out} if out else {}
+    chosen = make_config(load_config(config) if config else None, preset, fields)
+    _, best, directory = run_training(name, store, config=chosen)
+    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+
+
+@app.command()
+def resume(experiment: ExperimentPath) -> None:
+    """Go on with an experiment exactly where it stopped."""
+    from dcmnet.train_runner import resume as run
+
+    _, best, directory = run(experiment)
+    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+
+
+@app.command()
+def analyze(
+    experiment: ExperimentPath,
+    store: Annotated[
+        str | None, typer.Option(help="Store to analyse; the one trained on by default.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of the same name.")
+    ] = False,
+) -> None:
+    """Write predictions and errors of a checkpoint back into the store."""
+    from dcmnet.analysis.analyze import analyze as run
+    from dcmnet.analysis.tables import print_analysis
+
+    analysis = run(experiment, store=store, split=split, checkpoint=checkpoint, overwrite=overwrite)
+    print_analysis(analysis, Console())
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for everything it makes.")] = Path("demo"),
+) -> None:
+    """Walk real molecules through the whole line, in about a minute."""
+    from dcmnet.demo import run
+
+    run(out, Console())
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise ConfigError.of(
+                option,
+                expected="KEY=VALUE",
+                received=repr(text),
+                consequence="nothing was started",
+                remedy=f"Write it like {option} "
+                + ("D=molecular_dipole_vector" if option == "--declare" else "model.n_dcm=2"),
+            )
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def main() -> None:
+    """Runs the command line; a refusal is one line on standard error and exit code 1."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except DcmError as error:
+        if debug:
+            raise
+        first, *others = map(str, error.problems)
+        lines = [f"Error: {first}", *(f"       {other}" for other in others)]
+        typer.echo("\n".join(lines), err=True)
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""Configuration of a model and of an experiment: bounds, units, JSON both ways."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from store_schema.problems import ConfigError, Problem
+
+_ConfigT = TypeVar("_ConfigT", bound=BaseModel)
+Schedule = Literal["constant", "cosine", "exponential", "step"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def updated(self, **fields: object) -> Self:
+        """Returns a copy with fields replaced and everything validated again.
+
+        Raises:
+            ConfigError: Fields are unknown or out of bounds; all are listed.
+        """
+        return parse(type(self), {**self.model_dump(), **fields}) if fields else self
+
+
+class ModelConfig(_Config):
+    """The network.
+
+    Attributes:
+        features: Features of each degree and parity.
+        max_degree: Highest degree of the features.
+        num_iterations: Message passes.
+        num_basis_functions: Radial basis functions.
+        cutoff: Distance within which atoms exchange messages, angstrom.
+        n_dcm: Charges an atom.
+        include_pseudotensors: Whether inner message passes keep pseudotensors.
+        displacement_scale: Largest displacement of a charge along one axis, angstrom.
+        max_atomic_number: Largest atomic number it can embed.
+    """
+
+    features: int = Field(default=16, ge=1)
+    max_degree: int = Field(default=2, ge=1)
+    num_iterations: int = Field(default=2, ge=1)
+    num_basis_functions: int = Field(default=16, ge=1)
+    cutoff: float = Field(default=4.0, gt=0)
+    n_dcm: int = Field(default=2, ge=1)
+    include_pseudotensors: bool = True
+    displacement_scale: float = Field(default=0.175, gt=0)
+    max_atomic_number: int = Field(default=118, ge=1, le=118)
+
+
+class TrainingConfig(_Config):
+    """How a network is trained.
+
+    The loss of a molecule is the sum of its terms, each half the mean squared error
+    times its weight: of the ESP over valid points ((hartree/e)^2), of the monopoles
+    over atoms (e^2), of the dipole over components ((e*angstrom)^2) and of the
+    quadrupole over components ((e*angstrom^2)^2). An absent target adds nothing.
+
+    Attributes:
+        num_epochs: Passes over the training molecules.
+        batch_size: Molecules of a (micro-)batch.
+        gradient_accumulation_steps: Micro-batches summed before each update.
+        learning_rate: Peak learning rate of Adam.
+        use_lr_schedule: Whether ``lr_schedule_type`` is in force; constant otherwise.
+        lr_schedule_type: Shape of the decay after the warm-up.
+        warmup_epochs: Epochs of linear rise from 0 to ``learning_rate``.
+        min_lr_factor: Final learning rate as a fraction of ``learning_rate``.
+        use_grad_clip: Whether gradients are clipped by their global norm.
+        grad_clip_norm: That norm.
+        use_ema: Whether an exponential moving average of the parameters is kept,
+            validated and saved as the model.
+        ema_decay: Its decay an update.
+        esp_w: Weight of the ESP.
+        chg_w: Weight of the monopoles.
+        dipole_w: Weight of the dipole.
+        quadrupole_w: Weight of the quadrupole.
+        grid_points: Random grid points a molecule and epoch; all where None.
+        save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
+        early_stopping_epochs: Epochs without improvement before stopping; None never.
+        time_limit_minutes: Wall time after which the epoch is the last; None never.
+        seed: Seed of the parameters and of the order of molecules.
+    """
+
+    num_epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    use_lr_schedule: bool = True
+    lr_schedule_type: Schedule = "cosine"
+    warmup_epochs: int = Field(default=0, ge=0)
+    min_lr_factor: float = Field(default=0.01, ge=0, le=1)
+    use_grad_clip: bool = True
+    grad_clip_norm: float = Field(default=2.0, gt=0)
+    use_ema: bool = True
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    esp_w: float = Field(default=1e4, ge=0)
+    chg_w: float = Field(default=1.0, ge=0)
+    dipole_w: float = Field(default=0.0, ge=0)
+    quadrupole_w: float = Field(default=0.0, ge=0)
+    grid_points: int | None = Field(default=None, ge=1)
+    save_every_n_epochs: int = Field(default=10, ge=0)
+    early_stopping_epochs: int | None = Field(default=None, ge=1)
+    time_limit_minutes: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not (self.esp_w or self.chg_w or self.dipole_w or self.quadrupole_w):
+            raise ValueError("all loss weights are 0, there is nothing to learn")
+        if self.warmup_epochs >= self.num_epochs and self.num_epochs > 1:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs}) must be below num_epochs ({self.num_epochs})"
+            )
+        return self
+
+
+class DataConfig(_Config):
+    """Which molecules are trained on.
+
+    Attributes:
+        store: Path of the store.
+        train_fraction: Share of molecules to train on.
+        valid_fraction: Share to validate on; what is left is the test split.
+        num_train: At most so many training molecules; all where None.
+        num_valid: At most so many validation molecules; all where None.
+    """
+
+    store: str = ""
+    train_fraction: float = Field(default=0.8, gt=0, le=1)
+    valid_fraction: float = Field(default=0.1, ge=0, lt=1)
+    num_train: int | None = Field(default=None, ge=1)
+    num_valid: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _fractions_fit(self) -> Self:
+        if self.train_fraction + self.valid_fraction > 1.0 + 1e-9:
+            raise ValueError("train_fraction and valid_fraction add up to more than 1")
+        return self
+
+
+class ExperimentConfig(_Config):
+    """Everything needed to run an experiment again.
+
+    Attributes:
+        name: Name of the experiment and of its directory.
+        out: Directory of all experiments.
+        model: The network.
+        training: The training.
+        data: The molecules.
+        init_from: Experiment or published ``.pkl`` the parameters start from.
+    """
+
+    name: str = Field(default="dcmnet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    out: str = "experiments"
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    data: DataConfig = DataConfig()
+    init_from: str | None = None
+
+    def with_fields(self, fields: Mapping[str, object]) -> ExperimentConfig:
+        """Returns a copy with fields set by dotted or by short name.
+
+        Args:
+            fields: ``{"model.n_dcm": 2}`` or, where only one section has the field,
+                ``{"n_dcm": 2}``. Text is read as JSON where it can be.
+
+        Raises:
+            ConfigError: Names are unknown or values out of bounds; all are listed,
+                with the nearest names.
+        """
+        tree = self.model_dump()
+        problems = []
+        for name, value in fields.items():
+            path = _paths().get(name)
+            if path is None:
+                problems.append(_unknown_field(name))
+                continue
+            section = tree
+            for step in path[:-1]:
+                section = section[step]
+            section[path[-1]] = _from_text(value)
+        if problems:
+            raise ConfigError(problems)
+        return parse(ExperimentConfig, tree)
+
+    def save(self, path: Path) -> None:
+        """Writes the configuration as JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n")
+
+
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "quick": {"training.num_epochs": 30, "training.learning_rate": 3e-3},
+    "quality": {
+        "model.features": 32,
+        "training.num_epochs": 300,
+        "training.learning_rate": 2e-3,
+        "training.warmup_epochs": 5,
+        "training.ema_decay": 0.995,
+    },
+}
+
+
+def load_config(path: str | Path) -> ExperimentConfig:
+    """Reads an experiment's configuration from a JSON file.
+
+    Raises:
+        ConfigError: The file is missing, not JSON, or holds wrong fields.
+    """
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError.of(
+            str(path),
+            expected="a JSON file with an experiment's configuration",
+            received=str(error),
+            consequence="nothing was started",
+            remedy="Give the config.json of an experiment, or one written like it",
+        ) from error
+    return parse(ExperimentConfig, found)
+
+
+def parse(kind: type[_ConfigT], fields: object) -> _ConfigT:
+    """Validates fields against a configuration model.
+
+    Raises:
+        ConfigError: All problems, each with the field's name.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        problems = []
+        for entry in error.errors():
+            name = ".".join(map(str, entry["loc"])) or kind.__name__
+            if entry["type"] == "extra_forbidden":
+                problems.append(_unknown_field(name))
+            else:
+                problems.append(
+                    Problem(
+                        place=f"configuration field {name}",
+                        expected=entry["msg"].removeprefix("Value error, "),
+                        received=repr(entry["input"])[:80],
+                        consequence="nothing was started",
+                        remedy="Correct the value",
+                    )
+                )
+        raise ConfigError(problems) from error
+
+
+def _paths() -> dict[str, tuple[str, ...]]:
+    paths: dict[str, tuple[str, ...]] = {}
+    for name, field in ExperimentConfig.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Config):
+            for inner in section.model_fields:
+                paths[f"{name}.{inner}"] = paths[inner] = (name, inner)
+        else:
+            paths[name] = (name,)
+    return paths
+
+
+def _unknown_field(name: str) -> Problem:
+    known = _paths()
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return Problem(
+        place=f"configuration field {name!r}",
+        expected="the name of a field",
+        received="an unknown one",
+        consequence="nothing was started",
+        remedy=f"Did you mean {' or '.join(near)}?" if near else f"Fields: {', '.join(known)}",
+    )
+
+
+def _from_text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

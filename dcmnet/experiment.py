@@ -1,0 +1,181 @@
+"""An experiment on disk: where its parts lie, and the trained model in it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from dcmnet.config import ExperimentConfig, load_config
+from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
+from dcmnet.model.published import read_published
+from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.log import EpochRecord, MetricsFile
+from pipeline.loader import MoleculeBatch, make_batch
+from store_schema.problems import CheckpointError
+
+
+class Experiment:
+    """The directory of an experiment.
+
+    Attributes:
+        directory: Where it lies.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration, everything needed to run it again."""
+        return self.directory / "config.json"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One line an epoch."""
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def analysis_path(self) -> Path:
+        """What analyses write beside the store's results."""
+        return self.directory / "analysis"
+
+    def config(self) -> ExperimentConfig:
+        """Reads the configuration.
+
+        Raises:
+            ConfigError: It is missing or not valid.
+        """
+        return load_config(self.config_path)
+
+    def history(self) -> list[EpochRecord]:
+        """Reads the epochs so far."""
+        return MetricsFile(self.metrics_path).read()
+
+
+class TrainedModel:
+    """A network with its parameters.
+
+    Attributes:
+        network: The Flax module.
+        params: Its parameter tree.
+        checkpoint: Checkpoint they came from.
+        epoch: Epoch of that checkpoint.
+    """
+
+    def __init__(
+        self, network: DCMNet, params: Parameters, checkpoint: str = "", epoch: int = 0
+    ) -> None:
+        self.network = network
+        self.params = params
+        self.checkpoint = checkpoint
+        self.epoch = epoch
+        self._charges = jax.jit(functools.partial(distributed_charges, network))
+
+    def predict(
+        self,
+        atomic_numbers: Int[np.ndarray, " A"] | Sequence[int],
+        positions: Float[np.ndarray, "A 3"] | Sequence[Sequence[float]],
+        total_charge: float = 0.0,
+    ) -> tuple[Float[np.ndarray, "A D"], Float[np.ndarray, "A D 3"]]:
+        """Predicts the distributed charges of one molecule.
+
+        Args:
+            atomic_numbers: Atomic numbers.
+            positions: Nuclear positions, angstrom.
+            total_charge: Net charge, e; the charges sum to it.
+
+        Returns:
+            Charges in e and their positions in angstrom.
+        """
+        molecule = {
+            "atomic_numbers": atomic_numbers,
+            "positions": positions,
+            "total_charge": total_charge,
+        }
+        batch = make_batch([molecule], cutoff=self.network.cutoff)
+        charges, charge_positions = self._charges(self.params, batch)
+        return np.asarray(charges[0]), np.asarray(charge_positions[0])
+
+
+def initial_parameters(network: DCMNet, seed: int) -> Parameters:
+    """Returns freshly initialised parameters."""
+    return dict(network.init(jax.random.key(seed), _smallest_batch(network.cutoff)))
+
+
+def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
+    """Loads a trained network.
+
+    Args:
+        source: Directory of an experiment, or a published ``.pkl``.
+        checkpoint: ``best``, ``latest`` or ``epoch_N`` of the experiment.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it does not fit.
+        ConfigError: The experiment's configuration is missing or not valid.
+    """
+    path = Path(source)
+    if path.suffix == ".pkl":
+        config, params = read_published(path)
+        return TrainedModel(create_model(config), params, checkpoint=path.name)
+    experiment = Experiment(path)
+    network = create_model(experiment.config().model)
+    if not experiment.checkpoints_path.is_dir():
+        raise CheckpointError.of(
+            str(path),
+            expected="an experiment with checkpoints",
+            received="none",
+            consequence="there are no parameters to predict with",
+            remedy="Train it first, or give the directory of another experiment",
+        )
+    with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
+        params, progress = checkpoints.restore_model(checkpoint, initial_parameters(network, 0))
+    return TrainedModel(network, params, checkpoint, int(progress["epoch"]))
+
+
+def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
+    """Returns the parameters of another model, for a network of the same shapes.
+
+    Raises:
+        CheckpointError: A parameter has another shape; all of them are named.
+    """
+    given = load_model(source).params
+    expected = initial_parameters(network, 0)
+    differences = _differences(given, expected)
+    if differences:
+        raise CheckpointError.of(
+            str(source),
+            expected="parameters of the configured network",
+            received=f"another network ({'; '.join(differences[:4])})",
+            consequence="training cannot start from it",
+            remedy="Set model.features, model.n_dcm, model.max_atomic_number … to that network's",
+        )
+    return jax.tree.map(jax.numpy.asarray, given)
+
+
+def _differences(given: Parameters, expected: Parameters) -> list[str]:
+    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+
+    a, b = shapes(given), shapes(expected)
+    return [
+        f"{name} is {a.get(name, 'absent')}, not {b.get(name, 'present')}"
+        for name in sorted(a.keys() | b.keys())
+        if a.get(name) != b.get(name)
+    ]
+
+
+def _smallest_batch(cutoff: float) -> MoleculeBatch:
+    hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
+    return make_batch([hydrogen], cutoff=cutoff)

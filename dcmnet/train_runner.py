@@ -1,0 +1,226 @@
+"""One line or one command: an experiment from its configuration to its checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dcmnet.config import PRESETS, ExperimentConfig
+from dcmnet.experiment import Experiment, initial_parameters, parameters_from
+from dcmnet.model import Parameters, create_model
+from dcmnet.training import loop
+from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
+from dcmnet.training.optimizer import make_optimizer, make_schedule
+from dcmnet.training.step import initial_state, make_steps
+from pipeline import ingest, make_loader, read_schema
+from pipeline.loader import MoleculeBatch
+from pipeline.sample import sample_sources
+from store_schema.problems import ConfigError
+
+
+def make_config(
+    config: ExperimentConfig | None, preset: str | None, fields: Mapping[str, object]
+) -> ExperimentConfig:
+    """Returns a configuration from a base, a preset and single fields, in that order.
+
+    Args:
+        config: The base; the defaults where left out.
+        preset: ``quick`` or ``quality``.
+        fields: Any field of ``ExperimentConfig``, by short or dotted name.
+
+    Raises:
+        ConfigError: A preset or field is unknown, or a value out of bounds.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError.of(
+            "preset",
+            expected=" or ".join(PRESETS),
+            received=repr(preset),
+            consequence="nothing was started",
+            remedy="Name one of those",
+        )
+    chosen = dict(PRESETS[preset]) if preset else {}
+    return (config or ExperimentConfig()).with_fields({**chosen, **fields})
+
+
+def run_training(
+    name: str = "dcmnet",
+    store: str | Path | None = None,
+    *,
+    config: ExperimentConfig | None = None,
+    preset: str | None = None,
+    console: Console | None = None,
+    **fields: object,
+) -> tuple[Parameters, float, Path]:
+    """Trains a network on a store.
+
+    Args:
+        name: Name of the experiment.
+        store: Path of the store; the bundled sample is ingested and used without one.
+        config: Configuration to start from.
+        preset: ``quick`` or ``quality``.
+        console: Where tables go; standard output by default.
+        **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
+            ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
+
+    Returns:
+        Parameters of the best epoch, its validation ESP RMSE in kcal/mol/e (the loss
+        where there is no ESP), and the directory of the experiment.
+
+    Raises:
+        ConfigError: The configuration is not valid, or the experiment exists already.
+        TrainingError: The store has nothing to train on, or the loss is not finite.
+        StoreError: The store is missing or not valid.
+    """
+    chosen = make_config(config, preset, {"name": name, **fields})
+    experiment = Experiment(Path(chosen.out) / chosen.name)
+    if experiment.config_path.exists():
+        raise ConfigError.of(
+            str(experiment.directory),
+            expected="a new experiment",
+            received="one that exists",
+            consequence="nothing was started, nothing overwritten",
+            remedy="Choose another name, delete it, or go on with 'dcmnet resume'",
+        )
+    path = _sample_store(Path(chosen.out)) if store is None else Path(store)
+    if store is not None or not chosen.data.store:
+        chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
+    read_schema(chosen.data.store)  # refuse before anything is made
+    experiment.directory.mkdir(parents=True, exist_ok=True)
+    chosen.save(experiment.config_path)
+    return _run(experiment, chosen, console or Console(), resume=False)
+
+
+def resume(directory: str | Path, console: Console | None = None) -> tuple[Parameters, float, Path]:
+    """Goes on with an experiment from its latest checkpoint, exactly where it stood.
+
+    Returns:
+        As ``run_training``.
+
+    Raises:
+        ConfigError: The directory holds no valid experiment.
+        CheckpointError: It has no latest checkpoint, or one that does not fit.
+    """
+    experiment = Experiment(directory)
+    return _run(experiment, experiment.config(), console or Console(), resume=True)
+
+
+def _sample_store(out: Path) -> Path:
+    store = out / "sample.zarr"
+    if not store.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        ingest(sample_sources(), store)
+    return store
+
+
+def make_data(config: ExperimentConfig) -> loop.Data:
+    """Opens the training and validation batches of an experiment.
+
+    Raises:
+        TrainingError: There are no training molecules.
+    """
+    data, training = config.data, config.training
+
+    def loader(split: str, limit: int | None, **options: object) -> object:
+        return make_loader(
+            data.store,
+            batch_size=training.batch_size,
+            split=split,
+            seed=training.seed,
+            cutoff=config.model.cutoff,
+            split_fractions=(data.train_fraction, data.valid_fraction),
+            max_molecules=limit,
+            **options,
+        )
+
+    train = loader(
+        "train", data.num_train, num_epochs=training.num_epochs, grid_points=training.grid_points
+    )
+    valid = loader("valid", data.num_valid, num_epochs=1, shuffle=False)
+
+    def validation() -> Iterator[MoleculeBatch]:
+        return iter(valid)
+
+    return loop.Data(
+        train=iter(train),
+        batches_per_epoch=train.batches_per_epoch,
+        padding_waste=train.padding_waste,
+        valid=validation,
+    )
+
+
+def _run(
+    experiment: Experiment, config: ExperimentConfig, console: Console, resume: bool
+) -> tuple[Parameters, float, Path]:
+    _use_compilation_cache()
+    data = make_data(config)
+    training = config.training
+    network = create_model(config.model)
+    updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
+    optimizer = make_optimizer(training, updates)
+    params = (
+        parameters_from(config.init_from, network)
+        if config.init_from
+        else initial_parameters(network, training.seed)
+    )
+    state = initial_state(params, optimizer)
+    progress = loop.Progress()
+    metrics = MetricsFile(experiment.metrics_path)
+    with Checkpoints(experiment.checkpoints_path) as checkpoints:
+        if resume:
+            state, saved = checkpoints.restore(state)
+            data.train.set_state(saved.pop("iterator"))
+            progress = loop.Progress(**saved)
+        metrics.keep_until(progress.epoch)
+        trainer = loop.Trainer(
+            make_steps(network, optimizer, training),
+            state,
+            training,
+            make_schedule(training, updates),
+        )
+        with _progress_bar(console) as bar:
+            task = bar.add_task("training", total=data.batches_per_epoch)
+
+            def on_epoch(record: EpochRecord) -> None:
+                metrics.append(record)
+                print_epoch(record, training.num_epochs, console)
+                bar.reset(task)
+
+            progress = loop.train(
+                trainer,
+                data,
+                checkpoints,
+                progress,
+                on_epoch=on_epoch,
+                on_batch=lambda: bar.advance(task),
+            )
+        best, _ = checkpoints.restore_model("best", state.ema_params)
+    return best, progress.best, experiment.directory
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled steps between runs, in the user's cache directory."""
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        # The small functions of a training run are worth keeping too.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,0 +1,181 @@
+"""Checkpoints of a run (Orbax): asynchronous, atomic, refused by name when they do not fit.
+
+Three series under ``checkpoints/``: ``latest/update_U`` and ``best/epoch_N`` keep
+their newest, ``epoch_N`` all. Each checkpoint has three items: ``model`` (the
+parameters to predict with), ``training`` (what a resumed run needs besides) and
+``progress`` (JSON: epoch, iterator, best value, running sums).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import args as ocp_args
+
+from dcmnet.model import Parameters
+from dcmnet.training.step import TrainState
+from store_schema.problems import CheckpointError
+
+Series = Literal["latest", "best", "periodic"]
+_ITEMS = ("model", "training", "progress")
+_PREFIX: dict[Series, str] = {"latest": "update", "best": "epoch", "periodic": "epoch"}
+
+
+class Checkpoints:
+    """The checkpoints of one experiment; a context manager that waits for pending writes."""
+
+    def __init__(self, directory: Path, read_only: bool = False) -> None:
+        """Opens the checkpoints below a directory, which is made where it is missing."""
+        self.directory = directory.resolve()
+        self._managers = {
+            series: ocp.CheckpointManager(
+                self.directory if series == "periodic" else self.directory / series,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=None if series == "periodic" else 1,
+                    step_prefix=prefix,
+                    read_only=read_only,
+                    create=not read_only,
+                ),
+                item_names=_ITEMS,
+            )
+            for series, prefix in _PREFIX.items()
+            if not read_only or series == "periodic" or (self.directory / series).is_dir()
+        }
+
+    def save(self, series: Series, step: int, state: TrainState, progress: dict[str, Any]) -> None:
+        """Starts writing a checkpoint; returns once the state has been copied.
+
+        A step that the series has already is left as it is.
+        """
+        manager = self._managers[series]
+        if step in manager.all_steps():
+            return
+        manager.save(
+            step,
+            args=ocp_args.Composite(
+                model=ocp_args.StandardSave(state.ema_params),
+                training=ocp_args.StandardSave(_training_part(state)),
+                progress=ocp_args.JsonSave(progress),
+            ),
+        )
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Restores the latest checkpoint.
+
+        Args:
+            like: A state of the same shapes.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or it is of another model.
+        """
+        manager, step = self._find("latest")
+        place = f"{self.directory}/latest, update {step}"
+        abstract = jax.eval_shape(lambda: like)
+        try:
+            found = manager.restore(
+                step,
+                args=ocp_args.Composite(
+                    model=ocp_args.StandardRestore(abstract.ema_params),
+                    training=ocp_args.StandardRestore(_training_part(abstract)),
+                    progress=ocp_args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax raises many kinds for damage
+            raise _damaged(place, error) from error
+        training = found["training"]
+        state = TrainState(
+            params=training["params"],
+            ema_params=found["model"],
+            optimizer_state=training["optimizer_state"],
+            updates=training["updates"],
+        )
+        return state, found["progress"]
+
+    def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, dict[str, Any]]:
+        """Restores the parameters to predict with.
+
+        Args:
+            which: ``best``, ``latest`` or ``epoch_N``.
+            like: Parameters of the same shapes.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or it is of another model.
+        """
+        manager, step = self._find(which)
+        place = f"{self.directory}, checkpoint {which}"
+        try:
+            found = manager.restore(
+                step,
+                args=ocp_args.Composite(
+                    model=ocp_args.StandardRestore(jax.eval_shape(lambda: like)),
+                    progress=ocp_args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax raises many kinds for damage
+            raise _damaged(place, error) from error
+        return found["model"], found["progress"]
+
+    def names(self) -> list[str]:
+        """Returns what can be restored: ``best``, ``latest`` and each ``epoch_N``."""
+        names = [name for name in ("best", "latest") if self._steps(name)]
+        return names + [f"epoch_{step}" for step in self._steps("periodic")]
+
+    def _steps(self, series: str) -> list[int]:
+        manager = self._managers.get(series)  # type: ignore[call-overload]
+        return sorted(manager.all_steps()) if manager is not None else []
+
+    def _find(self, which: str) -> tuple[ocp.CheckpointManager, int]:
+        periodic = re.fullmatch(r"epoch_(\d+)", which)
+        series: Series = "periodic" if periodic else which  # type: ignore[assignment]
+        steps = self._steps(series)
+        step = int(periodic.group(1)) if periodic else (steps[-1] if steps else -1)
+        if step not in steps:
+            raise CheckpointError.of(
+                f"{self.directory}",
+                expected=f"a checkpoint {which!r}",
+                received=f"{', '.join(self.names()) or 'no checkpoint'}",
+                consequence="there are no parameters to go on with",
+                remedy="Name one of those, or train first",
+            )
+        return self._managers[series], step
+
+    def wait(self) -> None:
+        """Waits until everything saved so far is on disk."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for manager in self._managers.values():
+            manager.close()
+
+
+def _training_part(state: TrainState) -> dict[str, Any]:
+    return {
+        "params": state.params,
+        "optimizer_state": state.optimizer_state,
+        "updates": state.updates,
+    }
+
+
+def _damaged(place: str, error: Exception) -> CheckpointError:
+    first_line = next(iter(str(error).splitlines()), "")[:200]
+    return CheckpointError.of(
+        place,
+        expected="a whole checkpoint of the network in this experiment's config.json",
+        received=f"{type(error).__name__}: {first_line}",
+        consequence="nothing was restored",
+        remedy="Restore the experiment's directory, or name another checkpoint",
+    )

@@ -1,0 +1,130 @@
+"""What a run tells people and programs: an epoch table and ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+# Rows of the epoch table: metric, label, unit.
+_ROWS = (
+    ("loss", "loss", ""),
+    ("loss_esp", "loss, ESP term", ""),
+    ("loss_monopoles", "loss, monopole term", ""),
+    ("loss_dipole", "loss, dipole term", ""),
+    ("loss_quadrupole", "loss, quadrupole term", ""),
+    ("esp_rmse", "ESP RMSE, mean of molecules", "kcal/mol/e"),
+    ("esp_mae", "ESP MAE, all points", "kcal/mol/e"),
+    ("monopole_mae", "monopole MAE", "e"),
+    ("dipole_mae", "dipole MAE", "D"),
+    ("displacement_mean", "charge displacement, mean", "Å"),
+)
+
+
+class EpochRecord(BaseModel):
+    """One line of ``metrics.jsonl``.
+
+    Attributes:
+        epoch: Counted from 1.
+        train: Metrics of the training molecules, as the parameters went along.
+        valid: Metrics of the validation molecules, with the averaged parameters.
+        seconds: Wall time of the epoch, validation included.
+        molecules_per_second: Training molecules a second, compilation left out.
+        input_wait_fraction: Share of the training time spent waiting for batches.
+        padding_waste: Share of grid points and atoms processed that were padding.
+        compile_seconds: Time spent compiling.
+        learning_rate: At the end of the epoch.
+        gradient_norm: Mean over the updates, before clipping.
+        updates: Updates since the start of the run.
+        best: Whether this is the best epoch so far.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    train: dict[str, float]
+    valid: dict[str, float]
+    seconds: float
+    molecules_per_second: float
+    input_wait_fraction: float
+    padding_waste: float
+    compile_seconds: float
+    learning_rate: float
+    gradient_norm: float
+    updates: int
+    best: bool
+
+
+class MetricsFile:
+    """``metrics.jsonl``: one line an epoch, never two for the same one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: EpochRecord) -> None:
+        """Writes a line and sees it to the disk."""
+        with self.path.open("a") as file:
+            file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_until(self, epoch: int) -> None:
+        """Drops lines after an epoch, and a line cut short by a crash, before a run goes on."""
+        kept = [record.model_dump_json() for record in self.read() if record.epoch <= epoch]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        partial.replace(self.path)
+
+    def read(self) -> list[EpochRecord]:
+        """Returns all whole lines."""
+        if not self.path.exists():
+            return []
+        records = []
+        for line in self.path.read_text().splitlines():
+            try:
+                fields: dict[str, Any] = json.loads(line)
+            except ValueError:
+                break  # cut short by a crash; nothing can follow it
+            records.append(EpochRecord.model_validate(fields))
+        return records
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def epoch_table(record: EpochRecord, num_epochs: int) -> Table:
+    """Returns the table of an epoch: train, valid, difference and % difference."""
+    star = " · best so far" if record.best else ""
+    table = Table(
+        title=f"epoch {record.epoch}/{num_epochs}{star}",
+        title_justify="left",
+        caption=(
+            f"{record.seconds:.1f} s · {record.molecules_per_second:,.0f} molecules/s · "
+            f"input wait {record.input_wait_fraction:.1%} · padding {record.padding_waste:.1%} · "
+            f"learning rate {record.learning_rate:.2e} · gradient norm {record.gradient_norm:.3g}"
+        ),
+        caption_justify="left",
+    )
+    table.add_column("")
+    table.add_column("unit", style="dim")
+    for name in ("train", "valid", "difference", "% difference"):
+        table.add_column(name, justify="right", min_width=10)
+    for name, label, unit in _ROWS:
+        train, valid = record.train.get(name), record.valid.get(name)
+        if train is None and valid is None:
+            continue
+        difference = None if train is None or valid is None else valid - train
+        percent = f"{100 * difference / abs(train):+.1f}" if difference and train else ""
+        table.add_row(label, unit, _number(train), _number(valid), _number(difference), percent)
+    return table
+
+
+def print_epoch(record: EpochRecord, num_epochs: int, console: Console) -> None:
+    """Prints the table of an epoch."""
+    console.print(epoch_table(record, num_epochs))

@@ -1,0 +1,58 @@
+"""One loss term a property, for every molecule of a batch."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from dcmnet.config import TrainingConfig
+from dcmnet.observables import Observables
+from pipeline.loader import MoleculeBatch
+
+
+def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) -> Float[Array, " B"]:
+    # A sum over an empty mask divided by one is zero: nothing there, nothing lost.
+    axes = tuple(range(1, values.ndim))
+    total = jnp.sum(jnp.where(mask, values, 0.0), axis=axes)
+    return total / jnp.maximum(jnp.sum(mask, axis=axes), 1)
+
+
+def molecule_losses(
+    predicted: Observables, batch: MoleculeBatch, config: TrainingConfig
+) -> dict[str, Float[Array, " B"]]:
+    """Returns the weighted loss terms of each molecule.
+
+    Each term is a mean over the molecule's own atoms, points or components of half
+    the squared error, times its weight. A molecule without the target, and a padding
+    molecule, contributes zero.
+
+    Args:
+        predicted: Predictions of the batch.
+        batch: References and masks.
+        config: Weights; a term of weight 0 is left out altogether.
+
+    Returns:
+        Terms by name: ``esp``, ``monopoles``, ``dipole``, ``quadrupole``.
+    """
+    terms = {}
+    if config.esp_w:
+        mask = batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
+        terms["esp"] = config.esp_w * _mean_over(optax.l2_loss(predicted.esp, batch.esp), mask)
+    if config.chg_w:
+        mask = batch.atom_mask & (batch.has_monopoles & batch.molecule_mask)[:, None]
+        error = optax.l2_loss(predicted.monopoles, batch.monopoles)
+        terms["monopoles"] = config.chg_w * _mean_over(error, mask)
+    if config.dipole_w:
+        mask = jnp.broadcast_to(
+            (batch.has_dipole & batch.molecule_mask)[:, None], batch.dipole.shape
+        )
+        error = optax.l2_loss(predicted.dipole, batch.dipole)
+        terms["dipole"] = config.dipole_w * _mean_over(error, mask)
+    if config.quadrupole_w:
+        mask = jnp.broadcast_to(
+            (batch.has_quadrupole & batch.molecule_mask)[:, None, None], batch.quadrupole.shape
+        )
+        error = optax.l2_loss(predicted.quadrupole, batch.quadrupole)
+        terms["quadrupole"] = config.quadrupole_w * _mean_over(error, mask)
+    return terms

@@ -1,0 +1,128 @@
+"""The training step: pure functions of state and batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from dcmnet.config import TrainingConfig
+from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet.observables import observe
+from dcmnet.training.losses import molecule_losses
+from dcmnet.training.statistics import Sums, batch_statistics
+from pipeline.loader import MoleculeBatch
+
+
+class TrainState(NamedTuple):
+    """Everything an update changes.
+
+    Attributes:
+        params: Parameters of the network.
+        ema_params: Their moving average; the parameters themselves where it is off.
+        optimizer_state: State of the optimiser, schedule count included.
+        updates: Updates so far.
+    """
+
+    params: Parameters
+    ema_params: Parameters
+    optimizer_state: Any
+    updates: Int[Array, ""]
+
+
+class Gradient(NamedTuple):
+    """Summed gradient of micro-batches: sums, so that unequal sizes weigh what they hold."""
+
+    total: Parameters
+    molecules: Int[Array, ""]
+
+
+class StepReport(NamedTuple):
+    """What a step leaves behind for the statistics."""
+
+    statistics: dict[str, Sums]
+    gradient_norm: Float[Array, ""]
+
+
+class Steps(NamedTuple):
+    """Compiled functions of a training run.
+
+    Attributes:
+        train: ``(state, batch) -> (state, report)``; the state is donated.
+        accumulate: ``(params, gradient | None, batch) -> (gradient, statistics)``.
+        update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated.
+        evaluate: ``(params, batch) -> statistics``.
+    """
+
+    train: Callable[[TrainState, MoleculeBatch], tuple[TrainState, StepReport]]
+    accumulate: Callable[..., tuple[Gradient, dict[str, Sums]]]
+    update: Callable[[TrainState, Gradient], tuple[TrainState, Float[Array, ""]]]
+    evaluate: Callable[[Parameters, MoleculeBatch], dict[str, Sums]]
+
+
+def initial_state(params: Parameters, optimizer: optax.GradientTransformation) -> TrainState:
+    """Returns the state before the first update."""
+    return TrainState(
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),  # donation forbids sharing a buffer
+        optimizer_state=optimizer.init(params),
+        updates=jnp.zeros((), jnp.int32),
+    )
+
+
+def make_steps(
+    model: DCMNet, optimizer: optax.GradientTransformation, config: TrainingConfig
+) -> Steps:
+    """Compiles the functions of a training run."""
+
+    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], dict[str, Sums]]:
+        predicted = observe(*distributed_charges(model, params, batch), batch)
+        losses = molecule_losses(predicted, batch, config)
+        total = jnp.sum(jnp.stack(list(losses.values())))
+        return total, batch_statistics(predicted, batch, losses)
+
+    def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, dict[str, Sums]]:
+        total, statistics = jax.grad(loss, has_aux=True)(params, batch)
+        return Gradient(total, jnp.sum(batch.molecule_mask)), statistics
+
+    def accumulate(
+        params: Parameters, gradient: Gradient | None, batch: MoleculeBatch
+    ) -> tuple[Gradient, dict[str, Sums]]:
+        new, statistics = gradient_of(params, batch)
+        return new if gradient is None else jax.tree.map(jnp.add, gradient, new), statistics
+
+    def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
+        mean = jax.tree.map(lambda g: g / jnp.maximum(gradient.molecules, 1), gradient.total)
+        changes, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
+        params = optax.apply_updates(state.params, changes)
+        ema_params = _moved_average(state, params, config)
+        new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
+        return new, optax.global_norm(mean)
+
+    def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
+        gradient, statistics = gradient_of(state.params, batch)
+        state, norm = update(state, gradient)
+        return state, StepReport(statistics, norm)
+
+    def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
+        return loss(params, batch)[1]
+
+    return Steps(
+        train=jax.jit(train, donate_argnums=0),
+        accumulate=jax.jit(accumulate),
+        update=functools.partial(jax.jit, donate_argnums=0)(update),
+        evaluate=jax.jit(evaluate),
+    )
+
+
+def _moved_average(state: TrainState, params: Parameters, config: TrainingConfig) -> Parameters:
+    if not config.use_ema:
+        return jax.tree.map(jnp.copy, params)
+    # Early on the average follows closely, so that it forgets the random start.
+    decay = jnp.minimum(config.ema_decay, (1.0 + state.updates) / (10.0 + state.updates))
+    return optax.incremental_update(params, state.ema_params, 1.0 - decay)
