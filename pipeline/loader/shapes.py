@@ -1,0 +1,212 @@
+"""The array shapes of a run: at most eight, chosen from the sizes of the molecules.
+
+XLA compiles once for each shape, so that a run has few of them, and every one
+wastes the bytes between a molecule and the shape it is padded to. The shapes
+are the partition of the molecules, in order of their size, that wastes least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64
+
+from pipeline.loader.batch import BatchShape
+
+MAX_SHAPES: Final = 8
+
+Sizes = Int[np.ndarray, "..."] | int
+
+# Bytes that an entry takes in a batch: element and mask of an atom (atomic
+# number, position, monopole), of a grid point (ESP, position) and of a pair.
+ATOM_BYTES: Final = 4 + 12 + 4 + 1
+GRID_POINT_BYTES: Final = 4 + 12 + 1
+PAIR_BYTES: Final = 4 + 4 + 1
+
+# Sizes are rounded up to these, so that vectors are whole and the shapes of
+# similar data agree; a compiled step is then found in XLA's cache.
+_ATOM_MULTIPLE: Final = 2
+_GRID_MULTIPLE: Final = 16
+_PAIR_MULTIPLE: Final = 64
+# Pairs of a batch are a sum over molecules; two standard deviations above its
+# mean hold 98 %, and the rest is promoted to a larger shape.
+_PAIR_DEVIATIONS: Final = 2.0
+# Of the last shape before one that holds any batch: one batch in 30,000 needs that.
+_LAST_PAIR_DEVIATIONS: Final = 4.0
+# Distinct sizes that the partition is chosen over; its cost is quadratic in them.
+_MAX_SIZES: Final = 512
+
+
+@dataclass(frozen=True)
+class MoleculeSizes:
+    """Sizes of molecules, which is all that planning needs to know of them.
+
+    Attributes:
+        rows: Rows of the molecules in the store, ascending.
+        n_atoms: Atoms of each.
+        n_grid: Grid points of each; 0 where a loader carries no grid.
+        n_pairs: Pairs within the cutoff of each.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    n_atoms: Int64[np.ndarray, " n"]
+    n_grid: Int64[np.ndarray, " n"]
+    n_pairs: Int64[np.ndarray, " n"]
+
+    def select(self, chosen: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> MoleculeSizes:
+        """Returns the sizes of some of the molecules."""
+        return MoleculeSizes(
+            self.rows[chosen], self.n_atoms[chosen], self.n_grid[chosen], self.n_pairs[chosen]
+        )
+
+
+def batch_bytes(atoms: Sizes, grid_points: Sizes, pairs: Sizes) -> Int64[np.ndarray, "..."]:
+    """Returns the bytes that atoms, grid points and pairs take in a batch."""
+    return (
+        ATOM_BYTES * np.asarray(atoms, np.int64)
+        + GRID_POINT_BYTES * np.asarray(grid_points, np.int64)
+        + PAIR_BYTES * np.asarray(pairs, np.int64)
+    )
+
+
+def choose_shapes(
+    sizes: MoleculeSizes, batch_size: int, max_shapes: int = MAX_SHAPES
+) -> tuple[BatchShape, ...]:
+    """Chooses the padded sizes that waste the fewest bytes on these molecules.
+
+    Each shape is at least as large as the one before it in every size, and any
+    batch of these molecules fits into the last.
+
+    Args:
+        sizes: Molecules; at least one.
+        batch_size: B, molecules a batch.
+        max_shapes: Shapes there may be.
+    """
+    atoms = _round_up(sizes.n_atoms, _ATOM_MULTIPLE)
+    points = _round_up(sizes.n_grid, _GRID_MULTIPLE)
+    order = np.argsort(batch_bytes(atoms, points, 0), kind="stable")
+    atoms, points, pairs = atoms[order], points[order], sizes.n_pairs[order]
+    most_pairs = int(_round_up(np.sort(pairs)[-batch_size:].sum(), _PAIR_MULTIPLE))
+
+    def ascend(ends: Sequence[int], any_batch: bool) -> tuple[float, list[BatchShape]]:
+        """Makes the shape of each part; returns the bytes an epoch takes in them, too."""
+        shapes, largest, taken = [], BatchShape(batch_size, 1, 0, 1), 0.0
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            last = end == len(order)
+            capacity = (
+                most_pairs
+                if last and any_batch
+                else _pair_capacity(
+                    pairs[start:end],
+                    batch_size,
+                    _LAST_PAIR_DEVIATIONS if last else _PAIR_DEVIATIONS,
+                )
+            )
+            sides = (int(atoms[start:end].max()), int(points[start:end].max()), capacity)
+            largest = BatchShape(batch_size, *map(max, largest[1:], sides))
+            taken += (end - start) / batch_size * shape_bytes(largest)
+            shapes.append(largest)
+        return taken, shapes
+
+    # Either the last shape holds any batch, at the price of pairs that few need,
+    # or one shape is set aside for the few.
+    taken, shapes = ascend(_partition(atoms, points, max_shapes), any_batch=True)
+    if max_shapes > 1:
+        taken_apart, apart = ascend(_partition(atoms, points, max_shapes - 1), any_batch=False)
+        if taken_apart < taken:
+            shapes = [*apart, apart[-1]._replace(pairs=max(most_pairs, apart[-1].pairs))]
+    return tuple(dict.fromkeys(shapes))
+
+
+def shape_bytes(shape: BatchShape) -> int:
+    """Returns the bytes that the atoms, grid points and pairs of a shape take."""
+    B = shape.molecules
+    return int(batch_bytes(B * shape.atoms, B * shape.grid_points, shape.pairs))
+
+
+def smallest_fitting(
+    shapes: Sequence[BatchShape],
+    atoms: Int[np.ndarray, " n"],
+    grid_points: Int[np.ndarray, " n"],
+    pairs: Int[np.ndarray, " n"],
+) -> Int64[np.ndarray, " n"]:
+    """Returns for each molecule or batch the first shape that holds it.
+
+    Args:
+        shapes: Shapes in ascending order.
+        atoms: Atoms of each, or of its largest molecule.
+        grid_points: Grid points, likewise.
+        pairs: Pairs of all its molecules.
+
+    Returns:
+        Index of the shape; `len(shapes)` where none fits.
+    """
+    wanted = zip((atoms, grid_points, pairs), np.array(shapes).T[1:], strict=True)
+    # The sizes ascend with the shapes, so that the first shape is a search a size.
+    first = [np.searchsorted(capacity, sizes, side="left") for sizes, capacity in wanted]
+    return np.max(first, axis=0)
+
+
+def _round_up(sizes: Sizes, multiple: int) -> Int64[np.ndarray, "..."]:
+    return -(-np.asarray(sizes, np.int64) // multiple) * multiple
+
+
+def _pair_capacity(n_pairs: Int64[np.ndarray, " n"], batch_size: int, deviations: float) -> int:
+    """Returns pairs that hold a batch of these molecules unless it lies so far from the mean."""
+    likely = batch_size * n_pairs.mean() + deviations * n_pairs.std() * batch_size**0.5
+    return int(_round_up(min(np.ceil(likely), batch_size * n_pairs.max()), _PAIR_MULTIPLE))
+
+
+def _partition(
+    atoms: Int64[np.ndarray, " n"], points: Int64[np.ndarray, " n"], max_parts: int
+) -> list[int]:
+    """Cuts ordered molecules into parts padded to their largest, at the least bytes in all.
+
+    Dynamic programming: the best cut of the first j sizes into k parts is the best of
+    the first i into k - 1 and one part of the rest.
+
+    Returns:
+        End of each part, ascending; the last is n.
+    """
+    ends = _ends_of_sizes(atoms, points)
+    starts = np.concatenate([[0], ends[:-1]])
+    A = np.maximum.reduceat(atoms, starts)
+    G = np.maximum.reduceat(points, starts)
+    n = len(ends)
+    # cost[i, j]: bytes of the sizes i..j in one part.
+    cost = np.full((n, n), np.inf)
+    for i in range(n):
+        widest: np.ndarray = batch_bytes(
+            np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0
+        )
+        cost[i, i:] = widest * (ends[i:] - starts[i])
+    best = cost[0]
+    cuts: list[Int64[np.ndarray, " n"]] = []
+    for _ in range(min(max_parts, n) - 1):
+        candidates = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
+        cut = candidates.argmin(axis=0)
+        split = candidates[cut, np.arange(n)]
+        # Not cutting again is marked by 0: the part begins where all begins.
+        cuts.append(np.where(split < best, cut, 0))
+        best = np.minimum(best, split)
+    chosen, j = [int(ends[-1])], n - 1
+    for cut in reversed(cuts):
+        if cut[j] > 0:
+            j = int(cut[j]) - 1
+            chosen.append(int(ends[j]))
+    return chosen[::-1]
+
+
+def _ends_of_sizes(
+    atoms: Int64[np.ndarray, " n"], points: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " m"]:
+    """Returns where runs of equal size end, thinned out evenly where there are many."""
+    changes = np.flatnonzero((np.diff(atoms) != 0) | (np.diff(points) != 0)) + 1
+    ends = np.append(changes, len(atoms))
+    if len(ends) > _MAX_SIZES:
+        wanted = np.linspace(0, len(atoms), _MAX_SIZES + 1)[1:]
+        ends = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
+    return ends
