@@ -1,6 +1,19 @@
 """Streaming of batches from a store: planned, bucketed, shuffled, resumable."""
 
-from pipeline.loader.batch import BatchShape, MoleculeBatch
+from pipeline.loader.batch import FIELDS, BatchShape, MoleculeBatch
+from pipeline.loader.dataset import BatchDataset, BatchIterator
+from pipeline.loader.make import make_loader
 from pipeline.loader.molecules import make_batch
+from pipeline.loader.plan import LoaderPlan, PlanReport
 
-__all__ = ["BatchShape", "MoleculeBatch", "make_batch"]
+__all__ = [
+    "FIELDS",
+    "BatchDataset",
+    "BatchIterator",
+    "BatchShape",
+    "LoaderPlan",
+    "MoleculeBatch",
+    "PlanReport",
+    "make_batch",
+    "make_loader",
+]

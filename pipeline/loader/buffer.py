@@ -1,4 +1,4 @@
-"""Molecules in memory, ragged: what batches are gathered from.
+"""Molecules in memory: what batches are gathered from.
 
 A window of a store, a preloaded store and molecules given by hand all become a
 `MoleculeBuffer`, so that one gather pads them all.
@@ -6,41 +6,44 @@ A window of a store, a preloaded store and molecules given by hand all become a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Int32
+
+from store_schema.names import ATOM, GRID_POINT, VARIABLES, XYZ, XYZ2
 
 
 @dataclass(frozen=True)
 class MoleculeBuffer:
-    """Molecules of any sizes, one flat array a field.
-
-    Molecule i has its atoms at `atom_start[i]` and its grid points at
-    `grid_start[i]` of the flat arrays of those dimensions. What lies between
-    molecules is never read. Missing values are NaN.
+    """Molecules padded to common widths.
 
     Attributes:
         rows: Row of each molecule in the store.
         n_atoms: Atoms of each molecule.
         n_grid: Grid points of each molecule; 0 where no grid field was asked for.
-        atom_start: First atom of each molecule.
-        grid_start: First grid point of each molecule.
-        fields: Flat arrays by variable, in the store's units; absent ones are missing
-            for every molecule.
+        fields: Arrays by variable, a molecule a row. Missing values are NaN; what lies
+            behind a molecule's atoms and points is never looked at.
     """
 
     rows: Int32[np.ndarray, " n"]
     n_atoms: Int32[np.ndarray, " n"]
     n_grid: Int32[np.ndarray, " n"]
-    atom_start: Int64[np.ndarray, " n"]
-    grid_start: Int64[np.ndarray, " n"]
     fields: dict[str, np.ndarray]
 
-    def positions(self, width: int) -> Float32[np.ndarray, "n width 3"]:
-        """Returns positions padded to `width` atoms, NaN at padding."""
-        atom = np.arange(width)
-        index = self.atom_start[:, None] + atom
-        padded = np.take(self.fields["positions"], index, axis=0, mode="clip")
-        padded[atom >= self.n_atoms[:, None]] = np.nan
-        return padded
+
+def field_shape(name: str, n: int, atoms: int, grid_points: int) -> tuple[int, ...]:
+    """Returns the shape of a variable for n molecules of these widths."""
+    sizes = {ATOM: atoms, GRID_POINT: grid_points, XYZ: 3, XYZ2: 3}
+    return (n, *(sizes[dim] for dim in VARIABLES[name].dims[1:]))
+
+
+def empty_fields(
+    names: Iterable[str], n: int, atoms: int, grid_points: int
+) -> dict[str, np.ndarray]:
+    """Allocates variables for n molecules; memory that nothing is written to costs nothing."""
+    return {
+        name: np.empty(field_shape(name, n, atoms, grid_points), VARIABLES[name].dtype)
+        for name in names
+    }

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Int64
 
-from pipeline.loader.batch import FIELDS, BatchShape, MoleculeBatch
-from pipeline.loader.buffer import MoleculeBuffer
+from pipeline.loader.batch import FIELDS, GRID_FIELDS, STRUCTURE_FIELDS, BatchShape, MoleculeBatch
+from pipeline.loader.buffer import MoleculeBuffer, empty_fields, field_shape
 from pipeline.loader.gather import gather
 from pipeline.loader.pairs import count_pairs
-from store_schema.names import ATOM, GRID_POINT, MOLECULE, VARIABLES, XYZ, XYZ2
+from store_schema.names import VARIABLES
 from store_schema.problems import ConfigError, Problem, SourceError
 
 
@@ -37,8 +36,8 @@ def make_batch(
         SourceError: Molecules are not what this documents; all problems at once.
         ConfigError: The molecules do not fit into `shape`.
     """
-    buffer = pack_molecules(molecules)
-    smallest = _smallest_shape(buffer, cutoff)
+    arrays = _as_arrays(molecules)
+    smallest = _smallest_shape(arrays, cutoff)
     if shape is None:
         shape = smallest
     elif any(given < needed for given, needed in zip(shape, smallest, strict=True)):
@@ -49,23 +48,11 @@ def make_batch(
             consequence="atoms, points or pairs would be cut off",
             remedy="Give a larger shape, or none for the smallest that fits",
         )
-    return gather(buffer, np.arange(len(buffer.rows)), shape, cutoff)
+    return gather(_pack(arrays, shape), np.arange(len(arrays)), shape, cutoff)
 
 
-def _smallest_shape(buffer: MoleculeBuffer, cutoff: float) -> BatchShape:
-    A = int(buffer.n_atoms.max(initial=1))
-    mask = np.arange(A) < buffer.n_atoms[:, None]
-    pairs = count_pairs(buffer.positions(A), mask, cutoff).sum()
-    return BatchShape(len(buffer.rows), A, int(buffer.n_grid.max(initial=0)), max(1, int(pairs)))
-
-
-def pack_molecules(molecules: Sequence[Mapping[str, Any]]) -> MoleculeBuffer:
-    """Packs molecules given one by one, as `make_batch` documents them.
-
-    Raises:
-        SourceError: A name is not one of a batch's fields, a required one is missing, or
-            shapes do not fit; all problems at once.
-    """
+def _as_arrays(molecules: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+    """Converts what was given; lists all problems at once."""
     arrays, problems = [], []
     for i, molecule in enumerate(molecules):
         converted = {
@@ -77,52 +64,42 @@ def pack_molecules(molecules: Sequence[Mapping[str, Any]]) -> MoleculeBuffer:
         arrays.append(converted)
     if problems:
         raise SourceError(problems)
-    n_atoms = np.array([len(a["atomic_numbers"]) for a in arrays], np.int32)
-    n_grid = np.array([_grid_length(a) for a in arrays], np.int32)
-    lengths = {ATOM: n_atoms, GRID_POINT: n_grid}
-    names = [name for name in FIELDS if any(name in a for a in arrays)]
-    return MoleculeBuffer(
-        rows=np.arange(len(arrays), dtype=np.int32),
-        n_atoms=n_atoms,
-        n_grid=n_grid,
-        atom_start=_starts(n_atoms),
-        grid_start=_starts(n_grid),
-        fields={name: _flat(name, arrays, lengths) for name in names},
+    return arrays
+
+
+def _smallest_shape(arrays: Sequence[Mapping[str, np.ndarray]], cutoff: float) -> BatchShape:
+    pairs = sum(
+        int(count_pairs(a["positions"][None], np.ones((1, len(a["positions"])), bool), cutoff)[0])
+        for a in arrays
+    )
+    return BatchShape(
+        molecules=len(arrays),
+        atoms=max((len(a["atomic_numbers"]) for a in arrays), default=1),
+        grid_points=max(map(_grid_length, arrays), default=0),
+        pairs=max(1, pairs),
     )
 
 
-def _starts(lengths: Int32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    return np.cumsum(lengths, dtype=np.int64) - lengths
+def _pack(arrays: Sequence[Mapping[str, np.ndarray]], shape: BatchShape) -> MoleculeBuffer:
+    """Puts molecules into one buffer as wide as the shape; a field that one lacks is NaN there."""
+    names = [name for name in FIELDS if any(name in a for a in arrays)]
+    fields = empty_fields(names, len(arrays), shape.atoms, shape.grid_points)
+    for name, padded in fields.items():
+        padded[...] = VARIABLES[name].fill_value
+        for i, molecule in enumerate(arrays):
+            if name in molecule:
+                inside = tuple(slice(length) for length in molecule[name].shape)
+                padded[i][inside] = molecule[name]
+    return MoleculeBuffer(
+        rows=np.arange(len(arrays), dtype=np.int32),
+        n_atoms=np.array([len(a["atomic_numbers"]) for a in arrays], np.int32),
+        n_grid=np.array([_grid_length(a) for a in arrays], np.int32),
+        fields=fields,
+    )
 
 
 def _grid_length(arrays: Mapping[str, np.ndarray]) -> int:
-    return max((len(arrays[name]) for name in ("vdw_surface", "esp") if name in arrays), default=0)
-
-
-def _flat(
-    name: str, arrays: Sequence[Mapping[str, np.ndarray]], lengths: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """Joins one field of all molecules; a molecule without it is NaN there."""
-    variable = VARIABLES[name]
-    shape = _expected_shape(name, 0, 0)
-    pieces = []
-    for i, molecule in enumerate(arrays):
-        full = tuple(
-            int(lengths[dim][i]) if dim in lengths else size
-            for dim, size in zip(variable.dims[1:], shape, strict=True)
-        )
-        value = molecule[name] if name in molecule else np.full(full, np.nan, variable.dtype)
-        pieces.append(value.reshape(full))
-    return (
-        np.concatenate(pieces)
-        if variable.dims[1:2] in ((ATOM,), (GRID_POINT,))
-        else np.stack(pieces)
-    )
-
-
-def _expected_shape(name: str, n_atoms: int, n_grid: int) -> tuple[int, ...]:
-    sizes = {ATOM: n_atoms, GRID_POINT: n_grid, XYZ: 3, XYZ2: 3}
-    return tuple(sizes[dim] for dim in VARIABLES[name].dims if dim != MOLECULE)
+    return max((arrays[name].shape[0] for name in GRID_FIELDS if name in arrays), default=0)
 
 
 def _check(i: int, molecule: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Problem]:
@@ -132,13 +109,13 @@ def _check(i: int, molecule: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
         for name in molecule
         if name not in FIELDS
     ]
-    for name in ("atomic_numbers", "positions"):
+    for name in STRUCTURE_FIELDS:
         if name not in arrays:
             wrong.append((name, "a value", "none"))
     if "atomic_numbers" in arrays:
         n_atoms = arrays["atomic_numbers"].size
         for name, array in arrays.items():
-            expected = _expected_shape(name, n_atoms, _grid_length(arrays) if array.ndim else 0)
+            expected = field_shape(name, 1, n_atoms, _grid_length(arrays))[1:]
             if array.shape != expected:
                 wrong.append((name, f"shape {expected}", f"shape {array.shape}"))
         if np.any(arrays["atomic_numbers"] < 1):

@@ -81,10 +81,12 @@ def choose_shapes(
     batch of these molecules fits into the last.
 
     Args:
-        sizes: Molecules; at least one.
+        sizes: Molecules; without any there is no shape.
         batch_size: B, molecules a batch.
         max_shapes: Shapes there may be.
     """
+    if not len(sizes.rows):
+        return ()
     atoms = _round_up(sizes.n_atoms, _ATOM_MULTIPLE)
     points = _round_up(sizes.n_grid, _GRID_MULTIPLE)
     order = np.argsort(batch_bytes(atoms, points, 0), kind="stable")

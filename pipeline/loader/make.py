@@ -1,0 +1,191 @@
+"""`make_loader`: from a store and a few wishes to a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from pipeline.loader.batch import FIELDS, STRUCTURE_FIELDS, BatchShape
+from pipeline.loader.buffer import empty_fields
+from pipeline.loader.dataset import BatchDataset, BatchOptions, buffer_widths
+from pipeline.loader.plan import LoaderPlan
+from pipeline.loader.scan import count_store_pairs
+from pipeline.loader.shapes import MoleculeSizes, choose_shapes
+from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
+from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
+from store_schema.problems import ConfigError, Problem
+
+# Two windows are in memory: half a gigabyte, and at 16 kB a molecule 15,000
+# molecules that are shuffled together.
+WINDOW_BYTES = 256 * 2**20
+
+
+def make_loader(
+    store: str | Path,
+    *,
+    batch_size: int = 16,
+    split: str = "train",
+    seed: int = 0,
+    num_epochs: int | None = 1,
+    start_epoch: int = 0,
+    cutoff: float = 4.0,
+    shuffle: bool = True,
+    fields: Sequence[str] | None = None,
+    shard: tuple[int, int] = (0, 1),
+    preload: bool = False,
+    grid_points: int | None = None,
+    rotate: bool = False,
+    split_fractions: Sequence[float] = (0.8, 0.1),
+    group_by: str = BY_ID,
+    molecules: Int[np.ndarray, " n"] | Sequence[int] | None = None,
+    max_molecules: int | None = None,
+    shapes: Sequence[BatchShape] | None = None,
+    window_bytes: int = WINDOW_BYTES,
+    prefetch: int = 2,
+) -> BatchDataset:
+    """Makes the loader of a store: padded batches of like-sized molecules, streamed.
+
+    Every molecule comes exactly once an epoch; the last batch is filled up with empty
+    ones. The order is a function of the seed and the epoch. At most eight shapes occur,
+    chosen from the whole store, so that the loaders of its splits share them.
+
+    Args:
+        store: Path or URL.
+        batch_size: B, molecules a batch.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+        seed: Seed of the order, of chosen points and of rotations.
+        num_epochs: Epochs to iterate over; None for no end.
+        start_epoch: First of them.
+        cutoff: Distance in Å below which two atoms are a pair.
+        shuffle: False keeps the order of the store between windows, for evaluation.
+        fields: Variables to read besides atomic numbers and positions; all that a batch
+            holds by default. Those the store lacks are marked as missing.
+        shard: This process and how many there are; each has its own molecules, and all
+            have the same number of batches and the same shape at each step.
+        preload: Keep all molecules of this loader in memory; they are read once.
+        grid_points: K, points chosen at random of each molecule and epoch.
+        rotate: Turn every molecule at random, each time it comes.
+        split_fractions: Shares of train and valid; the rest is test.
+        group_by: What a split keeps together; see ``split_store``.
+        molecules: Rows to take of the split; all by default.
+        max_molecules: Take no more than so many, chosen by a hash of their identity.
+        shapes: Padded sizes to use, such as another loader's; chosen by default.
+        window_bytes: Memory of a window; two are held.
+        prefetch: Batches that a thread makes ahead; 0 for none.
+
+    Returns:
+        A Grain dataset of `MoleculeBatch`. Its iterators have `get_state` and
+        `set_state`, exact at any batch.
+
+    Raises:
+        ConfigError: An argument is not what this documents.
+        StoreError: The store cannot be read.
+    """
+    wanted = FIELDS if fields is None else (*STRUCTURE_FIELDS, *fields)
+    _check(batch_size, shard, wanted, grid_points)
+    reader = StoreReader(store, [name for name in FIELDS if name in wanted])
+    all_sizes = MoleculeSizes(
+        rows=np.arange(reader.schema.n_molecules),
+        n_atoms=reader.n_atoms,
+        n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
+        n_pairs=count_store_pairs(store, reader.schema, cutoff),
+    )
+    chosen = np.ones(len(all_sizes.rows), bool)
+    if split != "all":
+        chosen = split_store(store, split_fractions, group_by).mask(split)
+    if molecules is not None:
+        chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
+    sizes = all_sizes.select(_limit(store, reader, np.flatnonzero(chosen), max_molecules))
+    shapes = choose_shapes(all_sizes, batch_size) if shapes is None else tuple(shapes)
+    _check_shapes(sizes, shapes, batch_size)
+    window = _window_steps(reader, sizes, shapes, window_bytes // shard[1])
+    plan = LoaderPlan(
+        sizes=sizes,
+        shapes=shapes,
+        batch_size=batch_size,
+        block_size=BLOCK_MOLECULES,
+        window_steps=len(sizes.rows) if preload else window,
+        n_shards=shard[1],
+        shuffle=shuffle,
+        seed=seed,
+    )
+    end = None if num_epochs is None else start_epoch + num_epochs
+    options = BatchOptions(cutoff, shard[0], (start_epoch, end), grid_points, rotate, prefetch)
+    return BatchDataset(reader, plan, options)
+
+
+def _limit(
+    store: str | Path, reader: StoreReader, rows: Int64[np.ndarray, " n"], most: int | None
+) -> Int64[np.ndarray, " m"]:
+    """Takes no more rows than wanted: the same molecules always, from all over the store."""
+    if most is None or len(rows) <= most:
+        return rows
+    names = identities(store, reader.schema)
+    order = np.argsort(uniform_hashes(names[row] for row in rows), kind="stable")
+    return np.sort(rows[order[:most]])
+
+
+def _window_steps(
+    reader: StoreReader, sizes: MoleculeSizes, shapes: Sequence[BatchShape], window_bytes: int
+) -> int:
+    """Returns how many batches of molecules a window of so many bytes holds, at least one."""
+    if not len(sizes.rows):
+        return 1
+    one = empty_fields(reader.fields, 1, *buffer_widths(reader, shapes))
+    bytes_of_slot = sum(field.nbytes for field in one.values())
+    slots_a_molecule = slots_needed(sizes.rows) / len(sizes.rows)
+    batch_bytes = bytes_of_slot * slots_a_molecule * shapes[0].molecules
+    return max(1, int(window_bytes / batch_bytes))
+
+
+def _check(
+    batch_size: int, shard: tuple[int, int], wanted: Sequence[str], grid_points: int | None
+) -> None:
+    """Refuses arguments that mean nothing; all problems at once."""
+    index, count = shard
+    unknown = [name for name in wanted if name not in FIELDS]
+    found = [
+        (batch_size < 1, "batch_size", "1 or more", batch_size),
+        (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),
+        (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
+        (bool(unknown), "fields", f"names of {', '.join(FIELDS)}", unknown),
+    ]
+    problems = [
+        Problem(
+            place=f"make_loader, {name}",
+            expected=expected,
+            received=str(received),
+            consequence="no batches can be made",
+            remedy="Give another value",
+        )
+        for wrong, name, expected, received in found
+        if wrong
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_shapes(sizes: MoleculeSizes, shapes: Sequence[BatchShape], batch_size: int) -> None:
+    """Refuses given shapes that some batch would not fit into."""
+    if not len(sizes.rows):
+        return
+    needed = (
+        batch_size,
+        int(sizes.n_atoms.max()),
+        int(sizes.n_grid.max()),
+        int(np.sort(sizes.n_pairs)[-batch_size:].sum()),
+    )
+    largest = tuple(max(side) for side in zip(*shapes, strict=True)) if shapes else (0, 0, 0, 0)
+    ascending = bool(np.all(np.diff(np.array(shapes), axis=0) >= 0))
+    same = all(shape.molecules == batch_size for shape in shapes)
+    if not (ascending and same and all(np.array(largest) >= needed)):
+        raise ConfigError.of(
+            "make_loader, shapes",
+            expected=f"ascending shapes of {batch_size} molecules, the last at least {needed}",
+            received=str([tuple(shape) for shape in shapes]),
+            consequence="atoms, points or pairs would be cut off",
+            remedy="Leave it out to have shapes chosen, or give those of a loader of this store",
+        )

@@ -1,0 +1,159 @@
+"""Reads molecules of a store into memory: whole chunks, in parallel, only what is asked for.
+
+TensorStore reads and decodes outside the interpreter lock, straight into the
+buffer that batches are gathered from. Chunks of nothing but padding do not
+exist in a store; their columns are not asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Int64, Shaped
+
+from pipeline.loader.batch import GRID_FIELDS
+from pipeline.loader.buffer import MoleculeBuffer, empty_fields
+from pipeline.zarr_store import read_schema
+from store_schema.names import ATOM, GRID_POINT, VARIABLES
+from store_schema.problems import StoreError
+
+# Molecules of one read: a few chunks, so that the cost of asking is small beside
+# that of decoding.
+BLOCK_MOLECULES = 256
+# Below this share of wanted rows single rows are copied; above it the rows
+# between are taken along, as copying row by row takes twice as long.
+DENSE_SHARE = 0.5
+
+
+class StoreReader:
+    """Reads the variables of one store.
+
+    Attributes:
+        schema: Schema of the store; what lies beyond its sizes is not looked at.
+        fields: Variables that are read into buffers.
+        n_atoms: Atoms of every molecule.
+        n_grid: Grid points of every molecule; 0 where no grid field is read.
+    """
+
+    def __init__(self, store: str | Path, fields: Sequence[str]) -> None:
+        """Opens a store.
+
+        Args:
+            store: Path or URL.
+            fields: Variables to read; those the store lacks are left out.
+
+        Raises:
+            StoreError: There is no store, or it lacks what its schema names.
+        """
+        self.schema = read_schema(store)
+        self._store = str(store)
+        # A mapped file spares the copy out of the page cache. No chunk is kept:
+        # an epoch needs each once.
+        cpus = os.cpu_count() or 1
+        self._context = ts.Context(
+            {
+                "cache_pool": {"total_bytes_limit": 0},
+                "data_copy_concurrency": {"limit": cpus},
+                "file_io_concurrency": {"limit": max(4, cpus)},
+                "file_io_mode": {"mode": "memmap"},
+            }
+        )
+        self.fields = tuple(name for name in fields if name in self.schema.variables)
+        self._arrays = {name: self._open(name) for name in self.fields}
+        self.n_atoms = self.column("n_atoms").astype(np.int64)
+        self.n_grid = np.zeros_like(self.n_atoms)
+        if any(name in GRID_FIELDS for name in self.fields):
+            self.n_grid = self.column("n_grid").astype(np.int64)
+
+    def column(self, name: str) -> Shaped[np.ndarray, " molecule"]:
+        """Reads a variable that has one number a molecule, whole."""
+        return np.asarray(self._result(self._open(name)[: self.schema.n_molecules].read()))
+
+    def allocate(self, n: int, atoms: int, grid_points: int) -> dict[str, np.ndarray]:
+        """Allocates memory for `read`."""
+        return empty_fields(self.fields, n, atoms, grid_points)
+
+    def read(self, rows: Int64[np.ndarray, " n"], memory: dict[str, np.ndarray]) -> MoleculeBuffer:
+        """Reads molecules, and where it is faster some that lie between them.
+
+        Args:
+            rows: Rows of the store, ascending.
+            memory: What `allocate` returned for at least `slots_needed(rows)` molecules
+                and the widths of the widest.
+
+        Returns:
+            A buffer in that memory, its rows ascending.
+
+        Raises:
+            StoreError: A chunk cannot be read.
+        """
+        pending, taken, start = [], [np.zeros(0, np.int64)], 0
+        for span in _spans(rows):
+            stop = start + len(span.rows)
+            widths = {ATOM: self.n_atoms[span.rows].max(), GRID_POINT: self.n_grid[span.rows].max()}
+            for name, array in self._arrays.items():
+                inner = tuple(
+                    slice(int(widths[dim])) if dim in widths else slice(None)
+                    for dim in VARIABLES[name].dims[1:]
+                )
+                target = memory[name][(slice(start, stop), *inner)]
+                pending.append(ts.array(target).write(array[(span.selection, *inner)]))
+            taken.append(span.rows)
+            start = stop
+        for write in pending:
+            self._result(write)
+        all_rows = np.concatenate(taken)
+        return MoleculeBuffer(
+            rows=all_rows.astype(np.int32),
+            n_atoms=self.n_atoms[all_rows].astype(np.int32),
+            n_grid=self.n_grid[all_rows].astype(np.int32),
+            fields=memory,
+        )
+
+    def _open(self, name: str) -> ts.TensorStore:
+        location = f"{self._store.rstrip('/')}/{name}/"
+        kvstore: Any = location
+        if "://" not in location:
+            kvstore = {"driver": "file", "path": str(Path(location).absolute()) + "/"}
+        spec = {"driver": "zarr3", "kvstore": kvstore}
+        return self._result(ts.open(spec, context=self._context, open=True, read=True))
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except (ValueError, OSError) as error:
+            raise StoreError.of(
+                self._store,
+                expected="arrays that can be read",
+                received=str(error),
+                consequence="molecules are missing",
+                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
+            ) from error
+
+
+class _Span(NamedTuple):
+    """Rows that are read at once: what to ask the array for, and what comes."""
+
+    selection: slice | Int64[np.ndarray, " n"]
+    rows: Int64[np.ndarray, " n"]
+
+
+def _spans(rows: Int64[np.ndarray, " n"]) -> Iterator[_Span]:
+    """Cuts ascending rows into reads within blocks of `BLOCK_MOLECULES`."""
+    cuts = np.flatnonzero(np.diff(rows // BLOCK_MOLECULES)) + 1
+    for wanted in np.split(rows, cuts) if len(rows) else []:
+        first, last = int(wanted[0]), int(wanted[-1])
+        if len(wanted) >= DENSE_SHARE * (last + 1 - first):
+            yield _Span(slice(first, last + 1), np.arange(first, last + 1))
+        else:
+            yield _Span(wanted, wanted)
+
+
+def slots_needed(rows: Int64[np.ndarray, " n"]) -> int:
+    """Returns how many molecules `StoreReader.read` reads for these rows."""
+    return sum(len(span.rows) for span in _spans(rows))
