@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+# Multiples of this add up without rounding in float32 while their sum stays below 4096.
+_COARSE = 2.0**-12
+
+
+def _sum(charges: Float[Array, "B K"]) -> Float[Array, " B"]:
+    """Sums coarse and fine parts apart: rounding then is that of the fine parts, 1e-8 e."""
+    coarse = jnp.round(charges / _COARSE) * _COARSE
+    return jnp.sum(coarse, axis=1) + jnp.sum(charges - coarse, axis=1)
 
 
 def constrain_total_charge(
@@ -26,10 +36,14 @@ def constrain_total_charge(
     Returns:
         Charges in e, zero on padding atoms; a molecule without atoms gets zeros.
     """
-    charges = jnp.where(atom_mask[:, :, None], charges, 0.0)
-    count = jnp.sum(atom_mask, axis=1) * charges.shape[-1]
+    inside = jnp.repeat(atom_mask, charges.shape[-1], axis=1)
+    flat = jnp.where(inside, charges.reshape(inside.shape), 0.0)
+    count = jnp.sum(inside, axis=1)
     for _ in range(2):  # the second round takes away the rounding error of the first
-        excess = jnp.sum(charges, axis=(1, 2)) - total_charge
-        shift = jnp.where(has_total_charge, excess, 0.0) / jnp.maximum(count, 1)
-        charges = jnp.where(atom_mask[:, :, None], charges - shift[:, None, None], 0.0)
-    return charges
+        excess = jnp.where(has_total_charge, _sum(flat) - total_charge, 0.0)
+        flat = jnp.where(inside, flat - (excess / jnp.maximum(count, 1))[:, None], 0.0)
+    # Equal shifts below the resolution of large charges are lost; the smallest holds the rest.
+    rest = jnp.where(has_total_charge, _sum(flat) - total_charge, 0.0)
+    smallest = jnp.argmin(jnp.where(inside, jnp.abs(flat), jnp.inf), axis=1)
+    correction = jax.nn.one_hot(smallest, flat.shape[1]) * jax.lax.stop_gradient(rest)[:, None]
+    return jnp.where(inside, flat - correction, 0.0).reshape(charges.shape)

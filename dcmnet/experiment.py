@@ -110,7 +110,8 @@ class TrainedModel:
 
 def initial_parameters(network: DCMNet, seed: int) -> Parameters:
     """Returns freshly initialised parameters."""
-    return dict(network.init(jax.random.key(seed), _smallest_batch(network.cutoff)))
+    # Compiled as a whole, so that XLA's cache keeps it; op by op costs seconds every time.
+    return dict(jax.jit(network.init)(jax.random.key(seed), _smallest_batch(network.cutoff)))
 
 
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:

@@ -1,0 +1,34 @@
+"""How all tests run: on the CPU, with shapes checked, and with NaN an error."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
+
+import jaxtyping
+import pytest
+
+from tests.typechecking import checked
+
+# Before anything imports the packages: annotations are checked from here on.
+jaxtyping.install_import_hook(
+    ["store_schema", "pipeline", "dcmnet"], f"{checked.__module__}.checked"
+)
+
+import hypothesis
+import jax
+import numpy as np
+
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")
+
+
+def pytest_configure(config):
+    # Tests compile the same functions again and again; .pytest_cache keeps them.
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_debug_nans", True)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
