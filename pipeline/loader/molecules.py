@@ -88,8 +88,8 @@ def _pack(arrays: Sequence[Mapping[str, np.ndarray]], shape: BatchShape) -> Mole
         padded[...] = VARIABLES[name].fill_value
         for i, molecule in enumerate(arrays):
             if name in molecule:
-                inside = (slice(length) for length in molecule[name].shape)
-                padded[(i, *inside)] = molecule[name]
+                index: tuple[int | slice, ...] = (i, *map(slice, molecule[name].shape))
+                padded[index] = molecule[name]
     return MoleculeBuffer(
         rows=np.arange(len(arrays), dtype=np.int32),
         n_atoms=np.array([len(a["atomic_numbers"]) for a in arrays], np.int32),

@@ -18,7 +18,7 @@ from pipeline.loader.batch import BatchShape
 
 MAX_SHAPES: Final = 8
 
-Sizes = Int[np.ndarray, "..."] | int
+Sizes = Int[np.ndarray, "..."] | int | np.integer
 
 # Bytes that an entry takes in a batch: element and mask of an atom (atomic
 # number, position, monopole), of a grid point (ESP, position) and of a pair.
@@ -65,7 +65,7 @@ class MoleculeSizes:
 
 def batch_bytes(atoms: Sizes, grid_points: Sizes, pairs: Sizes) -> Int64[np.ndarray, "..."]:
     """Returns the bytes that atoms, grid points and pairs take in a batch."""
-    return (
+    return np.asarray(
         ATOM_BYTES * np.asarray(atoms, np.int64)
         + GRID_POINT_BYTES * np.asarray(grid_points, np.int64)
         + PAIR_BYTES * np.asarray(pairs, np.int64)
@@ -153,13 +153,14 @@ def smallest_fitting(
 
 
 def _round_up(sizes: Sizes, multiple: int) -> Int64[np.ndarray, "..."]:
-    return -(-np.asarray(sizes, np.int64) // multiple) * multiple
+    return np.asarray(-(-np.asarray(sizes, np.int64) // multiple) * multiple)
 
 
 def _pair_capacity(n_pairs: Int64[np.ndarray, " n"], batch_size: int, deviations: float) -> int:
     """Returns pairs that hold a batch of these molecules unless it lies so far from the mean."""
     likely = batch_size * n_pairs.mean() + deviations * n_pairs.std() * batch_size**0.5
-    return int(_round_up(min(np.ceil(likely), batch_size * n_pairs.max()), _PAIR_MULTIPLE))
+    most = batch_size * int(n_pairs.max())
+    return int(_round_up(min(int(np.ceil(likely)), most), _PAIR_MULTIPLE))
 
 
 def _partition(
@@ -181,9 +182,7 @@ def _partition(
     # cost[i, j]: bytes of the sizes i..j in one part.
     cost = np.full((n, n), np.inf)
     for i in range(n):
-        widest: np.ndarray = batch_bytes(
-            np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0
-        )
+        widest = batch_bytes(np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0)
         cost[i, i:] = widest * (ends[i:] - starts[i])
     best = cost[0]
     cuts: list[Int64[np.ndarray, " n"]] = []

@@ -1,0 +1,234 @@
+"""The plan, a pure function: what it must hold for any sizes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.loader.plan import LoaderPlan
+from pipeline.loader.shapes import (
+    MAX_SHAPES,
+    MoleculeSizes,
+    batch_bytes,
+    choose_shapes,
+    shape_bytes,
+    smallest_fitting,
+)
+
+
+def random_sizes(seed, n, max_atoms=28, max_grid=1536, share=1.0):
+    """Sizes of some of the molecules of a store."""
+    rng = np.random.default_rng(seed)
+    n_atoms = rng.integers(1, max_atoms + 1, n)
+    return MoleculeSizes(
+        rows=np.sort(rng.permutation(int(n / share))[:n]),
+        n_atoms=n_atoms,
+        n_grid=rng.integers(0, max_grid + 1, n),
+        n_pairs=(n_atoms * (n_atoms - 1) * rng.random(n)).astype(np.int64),
+    )
+
+
+def make_plan(sizes, batch_size, **options):
+    defaults = {"block_size": 8, "window_steps": 4}
+    shapes = choose_shapes(sizes, batch_size)
+    return LoaderPlan(sizes=sizes, shapes=shapes, batch_size=batch_size, **{**defaults, **options})
+
+
+plans = st.builds(
+    lambda seed, n, share, batch_size, **options: make_plan(
+        random_sizes(seed, n, share=share), batch_size, **options
+    ),
+    seed=st.integers(0, 1000),
+    n=st.integers(1, 200),
+    share=st.sampled_from([1.0, 0.8, 0.1]),
+    batch_size=st.integers(1, 20),
+    block_size=st.sampled_from([1, 8, 64]),
+    window_steps=st.integers(1, 12),
+    n_shards=st.integers(1, 5),
+    shuffle=st.booleans(),
+)
+
+
+@settings(max_examples=150)
+@given(plan=plans, epoch=st.integers(0, 3))
+def test_each_molecule_comes_exactly_once(plan, epoch):
+    members = plan.epoch(epoch).members
+    assert members.shape == (plan.steps, plan.n_shards, plan.batch_size)
+    np.testing.assert_array_equal(np.sort(members[members >= 0]), np.arange(plan.n_molecules))
+
+
+@settings(max_examples=150)
+@given(plan=plans, epoch=st.integers(0, 3))
+def test_every_batch_fits_its_shape(plan, epoch):
+    epoch_plan, sizes = plan.epoch(epoch), plan.sizes
+    for members, index in zip(epoch_plan.members, epoch_plan.shape_index, strict=True):
+        for batch in members:
+            there = batch[batch >= 0]
+            _, A, G, P = plan.shapes[index]
+            assert sizes.n_atoms[there].max(initial=0) <= A
+            assert sizes.n_grid[there].max(initial=0) <= G
+            assert sizes.n_pairs[there].sum() <= P
+
+
+@settings(max_examples=100)
+@given(plan=plans)
+def test_only_the_last_batches_have_empty_places_behind_the_molecules(plan):
+    empty = plan.epoch(0).members < 0
+    assert (np.diff(empty.astype(int), axis=2) >= 0).all()
+    per_shard = empty.sum(axis=(0, 2))
+    assert per_shard.max() - per_shard.min() <= 1
+    # One molecule fewer than the others may leave a shard a batch of its own empty.
+    assert not empty[:-1].any() or plan.n_molecules < plan.n_shards
+
+
+@settings(max_examples=100)
+@given(plan=plans)
+def test_windows_are_contiguous_and_bounded(plan):
+    window = plan.epoch(0).window
+    assert (np.diff(window) >= 0).all()
+    steps = np.bincount(window, minlength=plan.n_windows)
+    assert len(steps) == plan.n_windows
+    assert steps.max() <= plan.window_steps
+    assert steps.max() - steps.min() <= 1
+
+
+@settings(max_examples=60)
+@given(plan=plans)
+def test_a_shard_reads_few_blocks_more_than_its_molecules_fill(plan):
+    if not plan.shuffle:
+        return
+    members = plan.epoch(0).members
+    blocks = [
+        set((plan.sizes.rows[m[m >= 0]] // plan.block_size).tolist())
+        for m in members.transpose(1, 0, 2).reshape(plan.n_shards, -1)
+    ]
+    shared = sum(map(len, blocks)) - len(set().union(*blocks))
+    assert shared <= plan.n_shards - 1
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone():
+    sizes = random_sizes(0, 300)
+    plan, again = (make_plan(sizes, 16, seed=3) for _ in range(2))
+    first = plan.epoch(0)
+    plan.epoch(5)
+    np.testing.assert_array_equal(plan.epoch(1).members, again.epoch(1).members)
+    np.testing.assert_array_equal(first.members, again.epoch(0).members)
+    assert not np.array_equal(first.members, plan.epoch(1).members)
+    other = make_plan(sizes, 16, seed=4)
+    assert not np.array_equal(first.members, other.epoch(0).members)
+
+
+def test_without_shuffle_all_epochs_are_alike_and_windows_follow_the_store():
+    plan = make_plan(random_sizes(0, 300), 16, shuffle=False)
+    first, second = plan.epoch(0), plan.epoch(1)
+    np.testing.assert_array_equal(first.members, second.members)
+    for window in range(plan.n_windows - 1):
+        here = first.members[first.window == window]
+        after = first.members[first.window == window + 1]
+        assert here.max() < after[after >= 0].min()
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_padding_wastes_at_most_a_tenth(correlated):
+    rng = np.random.default_rng(0)
+    n = 20_000
+    n_atoms = rng.integers(4, 29, n)
+    if correlated:  # the surface of a molecule grows with it
+        n_grid = np.clip(500 + 43 * (n_atoms - 4) + rng.normal(0, 60, n), 500, 1536).astype(int)
+    else:
+        n_grid = rng.integers(500, 1537, n)
+    n_pairs = (n_atoms * np.minimum(n_atoms - 1, 14) * rng.uniform(0.8, 1, n)).astype(int)
+    sizes = MoleculeSizes(np.arange(n), n_atoms, n_grid, n_pairs)
+    report = make_plan(sizes, 64, block_size=256, window_steps=160).report()
+    assert report.padding_waste <= 0.10
+    assert len(report.shapes) <= MAX_SHAPES
+
+
+def test_the_shuffle_stays_within_its_bounds():
+    """A window holds a fifth of the epoch: neighbours come apart by about as much."""
+    sizes = random_sizes(1, 10_240)
+    plan = make_plan(sizes, 16, block_size=64, window_steps=128)
+    reports = [plan.report(epoch) for epoch in range(5)]
+    displacement = np.array([report.shuffle_displacement for report in reports])
+    separation = np.array([report.shuffle_separation for report in reports])
+    assert plan.n_windows == 5
+    assert (np.abs(displacement - 1) < 0.1).all()
+    assert (np.abs(separation - 0.2) < 0.03).all()
+    whole = make_plan(sizes, 16, window_steps=640).report()
+    assert abs(whole.shuffle_displacement - 1) < 0.05
+    assert abs(whole.shuffle_separation - 1) < 0.05
+
+
+def test_batches_of_two_epochs_have_few_molecules_in_common():
+    plan = make_plan(random_sizes(2, 4096), 16, window_steps=256)
+    mates = []
+    for epoch in range(2):
+        batch_of = np.empty(4096, int)
+        members = plan.epoch(epoch).members.reshape(-1, 16)
+        batch_of[members] = np.arange(256)[:, None]
+        mates.append(batch_of[:, None] == batch_of)
+    together = [m.sum() - 4096 for m in mates]
+    again = (mates[0] & mates[1]).sum() - 4096
+    # Of like size is an eighth of the molecules at random: 2048 / 4 batches of 16.
+    assert again / together[0] < 3 * 15 / (4096 / 8)
+
+
+def test_an_empty_split_has_no_batches():
+    sizes = random_sizes(0, 10)
+    plan = LoaderPlan(
+        sizes.select(np.zeros(10, bool)), choose_shapes(sizes, 4), 4, block_size=8, window_steps=2
+    )
+    assert plan.steps == 0
+    assert plan.epoch(0).members.size == 0
+    assert plan.report().n_molecules == 0
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 1000), n=st.integers(1, 300), batch_size=st.integers(1, 32))
+def test_shapes_ascend_and_the_last_fits_the_worst_batch(seed, n, batch_size):
+    sizes = random_sizes(seed, n)
+    shapes = choose_shapes(sizes, batch_size)
+    assert 1 <= len(shapes) <= MAX_SHAPES
+    assert (np.diff(np.array(shapes), axis=0) >= 0).all()
+    last = shapes[-1]
+    assert last.atoms >= sizes.n_atoms.max()
+    assert last.grid_points >= sizes.n_grid.max()
+    assert last.pairs >= np.sort(sizes.n_pairs)[-batch_size:].sum()
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 60))
+def test_the_first_fitting_shape_is_found(seed, n):
+    sizes = random_sizes(seed, n)
+    shapes = choose_shapes(sizes, 1)
+    found = smallest_fitting(shapes, sizes.n_atoms, sizes.n_grid, sizes.n_pairs)
+    for i, index in enumerate(found):
+        wanted = (1, sizes.n_atoms[i], sizes.n_grid[i], sizes.n_pairs[i])
+        fits = [all(np.array(shape) >= wanted) for shape in shapes]
+        assert index == fits.index(True)
+
+
+def test_few_sizes_have_a_shape_each_and_waste_nothing_on_atoms_and_points():
+    n_atoms = np.repeat([4, 8, 20], 32)
+    sizes = MoleculeSizes(np.arange(96), n_atoms, n_atoms * 16, n_atoms * 0 + 64)
+    shapes = choose_shapes(sizes, 8)
+    assert [(s.atoms, s.grid_points) for s in shapes] == [(4, 64), (8, 128), (20, 320)]
+
+
+def test_the_partition_is_the_best_there_is():
+    """Against every way of cutting twelve sizes into three."""
+    rng = np.random.default_rng(5)
+    n_grid = np.sort(rng.integers(1, 60, 12)) * 16
+    sizes = MoleculeSizes(np.arange(12), np.full(12, 2), n_grid, np.zeros(12, int))
+    bytes_of = batch_bytes(np.full(12, 2), n_grid, 0)
+    best = min(
+        bytes_of[i - 1] * i + bytes_of[j - 1] * (j - i) + bytes_of[-1] * (12 - j)
+        for i in range(1, 11)
+        for j in range(i + 1, 12)
+    )
+    shapes = choose_shapes(sizes, 1, max_shapes=3)
+    index = smallest_fitting(shapes, sizes.n_atoms, sizes.n_grid, sizes.n_pairs)
+    # Each shape has room for a pair at least, which is no part of the partition.
+    pair = shape_bytes(shapes[0]._replace(pairs=1)) - shape_bytes(shapes[0]._replace(pairs=0))
+    taken = sum(shape_bytes(shapes[i]._replace(pairs=0)) for i in index)
+    assert taken == best
+    assert pair > 0
