@@ -41,8 +41,12 @@ def make_schedule(config: TrainingConfig, updates_per_epoch: int) -> optax.Sched
 
 
 def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
-    """Returns Adam on the schedule, behind clipping by the global norm where asked for."""
+    """Returns Adam on the schedule, behind clipping by the global norm where asked for.
+
+    It works on all parameters as one vector: the network has dozens of small arrays,
+    and an update of each is dearer than one of all.
+    """
     adam = optax.adam(make_schedule(config, updates_per_epoch))
-    if not config.use_grad_clip:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.grad_clip_norm), adam)
+    if config.use_grad_clip:
+        adam = optax.chain(optax.clip_by_global_norm(config.grad_clip_norm), adam)
+    return optax.flatten(adam)
