@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "IngestReport": "pipeline.ingest",
-    "ingest": "pipeline.ingest",
-    "MoleculeBatch": "pipeline.loader",
-    "make_loader": "pipeline.loader",
-    "open_store": "pipeline.zarr_store",
-    "read_schema": "pipeline.zarr_store",
-}
+from pipeline.ingest import IngestReport, ingest
+from pipeline.zarr_store import open_store, read_schema
 
-# Resolved on first use, so that reading a store does not import Grain.
 __all__ = [
     "IngestReport",
     "MoleculeBatch",
@@ -26,6 +18,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    """Imports the loader on first use, so that an ingest does not wait for Grain."""
+    if name in ("MoleculeBatch", "make_loader"):
+        from pipeline import loader
+
+        return getattr(loader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -100,7 +100,7 @@ class StoreWriter:
                 self._nodes = {}
             self._molecules = self._table("", *self._given)
             if QUARANTINE_GROUP in self._nodes:
-                self._quarantine = self._table(QUARANTINE_GROUP, (), {})
+                self._open_quarantine()
             self._exit = entered.pop_all()
         return self
 
@@ -139,9 +139,8 @@ class StoreWriter:
     def quarantine(self, values: Values, reasons: Sequence[str]) -> None:
         """Sets molecules aside, whole and with the reason of each."""
         if self._quarantine is None:
-            variables = [_quarantined(v) for v in self.variables]
-            sizes = {QUARANTINE_DIMENSIONS.get(d, d): n for d, n in self._given[1].items()}
-            self._quarantine = self._table(QUARANTINE_GROUP, (*variables, QUARANTINE_REASON), sizes)
+            self._open_quarantine()
+        assert self._quarantine is not None
         column = np.array(list(reasons), dtype=object)
         self._quarantine.write(len(column), {**values, QUARANTINE_REASON.name: column})
 
@@ -163,6 +162,11 @@ class StoreWriter:
         write_document(target, root)
         if not self._append:
             self._staging.rename(self._store)
+
+    def _open_quarantine(self) -> None:
+        variables = [_quarantined(variable) for variable in self.variables]
+        sizes = {QUARANTINE_DIMENSIONS.get(d, d): n for d, n in self._given[1].items()}
+        self._quarantine = self._table(QUARANTINE_GROUP, (*variables, QUARANTINE_REASON), sizes)
 
     def _table(
         self, group: str, variables: Sequence[Variable], sizes: Mapping[str, int]

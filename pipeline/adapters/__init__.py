@@ -1,0 +1,6 @@
+"""One convention of files each, behind one Protocol."""
+
+from pipeline.adapters.discover import discover
+from pipeline.adapters.protocol import Block, Column, Source
+
+__all__ = ["Block", "Column", "Source", "discover"]

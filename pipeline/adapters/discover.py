@@ -1,0 +1,102 @@
+"""From what the user names to sources: files, folders, globs, and files that belong together."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.adapters.npz import NpzFile
+from pipeline.adapters.padded import PaddedSource
+from pipeline.adapters.protocol import Source
+from pipeline.adapters.single_molecule import SingleMoleculeSource
+from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
+from pipeline.inference.shapes import Layout, propose
+from store_schema.problems import SourceError
+
+
+def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> list[Source]:
+    """Opens what the user named.
+
+    Args:
+        sources: Files, folders (read with all below them), globs, and ``a.npz+b.npz`` for
+            columns of the same molecules.
+        allow_pickle: Admit object arrays.
+
+    Returns:
+        The sources, in the order given; within a folder in the order of names.
+
+    Raises:
+        SourceError: Nothing is there, or a file is not what it should be.
+    """
+    found: list[Source] = []
+    for source in sources:
+        text = str(source)
+        if "+" in text and not Path(text).exists() and not glob.glob(text):
+            parts = [
+                PaddedSource(NpzFile(path, allow_pickle))
+                for name in text.split("+")
+                for path in _files(name.strip())
+            ]
+            found.append(SplitByRoleSource(_with_structure_first(parts)))
+        else:
+            found.extend(_group([NpzFile(path, allow_pickle) for path in _files(text)]))
+    return found
+
+
+def _files(text: str) -> list[Path]:
+    """NPZ files that a file, folder or glob names."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        files = sorted(path.rglob("*.npz"))
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        files = [
+            file for match in files for file in (_files(str(match)) if match.is_dir() else [match])
+        ]
+    if not files:
+        raise SourceError.of(
+            text,
+            expected="an NPZ file, a folder or glob of them, or a.npz+b.npz",
+            received="nothing there" if not path.is_dir() else "no .npz file in it",
+            consequence="there is nothing to ingest",
+            remedy="Check the path",
+        )
+    return files
+
+
+def _group(files: Sequence[NpzFile]) -> list[Source]:
+    """Puts files together: molecules of one convention, and columns of the same molecules."""
+    sources: list[Source] = []
+    padded: list[list[PaddedSource]] = []
+    singles: dict[tuple[Path, frozenset[str]], list[NpzFile]] = {}
+    for file in files:
+        if _layout(file).single:
+            singles.setdefault((file.path.parent, frozenset(file.columns)), []).append(file)
+            continue
+        part = PaddedSource(file)
+        for group in padded:
+            if group[0].file.path.parent == file.path.parent and all(
+                join_if_same(other, part) for other in group
+            ):
+                group.append(part)
+                break
+        else:
+            padded.append([part])
+    for group in padded:
+        sources.append(
+            group[0] if len(group) == 1 else SplitByRoleSource(_with_structure_first(group))
+        )
+    sources.extend(SingleMoleculeSource(group) for group in singles.values())
+    return sorted(sources, key=lambda source: str(source.files[0]))
+
+
+def _layout(file: NpzFile) -> Layout:
+    return propose(file.columns, str(file.path))
+
+
+def _with_structure_first(parts: Sequence[PaddedSource]) -> list[PaddedSource]:
+    """The file with most keys leads: its order of molecules and its structure are taken."""
+    return sorted(parts, key=lambda part: -len(part.columns))

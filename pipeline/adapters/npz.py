@@ -1,0 +1,231 @@
+"""NPZ files that nobody vouches for: headers are checked before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pipeline.adapters.protocol import Column
+from store_schema.problems import SourceError
+
+# Deflate cannot do better than 1032:1 (zlib, Technical Details); what claims to is a bomb.
+_MAX_DEFLATE_RATIO: Final = 1100
+_MAX_HEADER: Final = 10_000
+_COPY_BYTES: Final = 2**22
+_READABLE_KINDS: Final = "biufUS"
+_DAMAGE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,  # a compression zipfile does not know
+    RuntimeError,  # an encrypted member
+)
+
+
+class _Member(NamedTuple):
+    info: zipfile.ZipInfo
+    column: Column
+    fortran_order: bool
+    offset: int  # of the data behind the .npy header
+
+
+class NpzFile:
+    """The arrays of one NPZ file: headers at once, data in step.
+
+    Attributes:
+        path: The file.
+        columns: Header of each array, by key.
+    """
+
+    def __init__(self, path: Path, allow_pickle: bool = False) -> None:
+        """Reads and checks the headers.
+
+        Args:
+            path: The file.
+            allow_pickle: Admit object arrays, which can execute code when read.
+
+        Raises:
+            SourceError: It is no NPZ file, or an array is not what its header says.
+        """
+        self.path = path
+        self._allow_pickle = allow_pickle
+        self._members: dict[str, _Member] = {}
+        with self._damage_reported(), zipfile.ZipFile(path) as archive:
+            size = path.stat().st_size
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy")
+                if key in self._members:
+                    raise ValueError(f"two arrays named {key!r}")
+                if info.filename.endswith(".npy"):
+                    self._members[key] = self._member(archive, info, size)
+        self.columns = {key: member.column for key, member in self._members.items()}
+
+    def read(self, key: str) -> np.ndarray:
+        """Reads one array whole.
+
+        Raises:
+            SourceError: The file is damaged.
+        """
+        member = self._members[key]
+        with (
+            self._damage_reported(key),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(member.info) as stream,
+        ):
+            if member.column.dtype.hasobject:
+                return _plain(np.lib.format.read_array(stream, allow_pickle=True))
+            stream.read(member.offset)
+            return _array(stream, member, member.column.shape)
+
+    def rows(self, key: str, n: int, sizes: Iterator[int]) -> Iterator[np.ndarray]:
+        """Reads an array in step, as flat rows.
+
+        Args:
+            key: Key of the array.
+            n: Rows it holds; its size is a multiple of this.
+            sizes: Rows to read each time.
+
+        Yields:
+            The next rows, (rows, values a row).
+
+        Raises:
+            SourceError: The file is damaged.
+        """
+        member = self._members[key]
+        width = math.prod(member.column.shape) // n
+        if member.fortran_order or member.column.dtype.hasobject:
+            flat = self.read(key).reshape(n, width)
+            start = 0
+            for size in sizes:
+                yield flat[start : start + size]
+                start += size
+            return
+        with zipfile.ZipFile(self.path) as archive, archive.open(member.info) as stream:
+            with self._damage_reported(key):
+                stream.read(member.offset)
+            for size in sizes:
+                with self._damage_reported(key):
+                    rows = _array(stream, member, (size, width))
+                yield rows
+
+    def spilled(self, key: str, n: int) -> np.ndarray:
+        """Unpacks an array into an unnamed temporary file, for reading in any order.
+
+        Raises:
+            SourceError: The file is damaged.
+        """
+        member = self._members[key]
+        if (
+            member.fortran_order
+            or member.column.dtype.hasobject
+            or not member.column.dtype.itemsize
+        ):
+            return self.read(key).reshape(n, -1)
+        with tempfile.TemporaryFile() as file:
+            with (
+                self._damage_reported(key),
+                zipfile.ZipFile(self.path) as archive,
+                archive.open(member.info) as stream,
+            ):
+                stream.read(member.offset)
+                while part := stream.read(_COPY_BYTES):
+                    file.write(part)
+            file.flush()
+            if not file.tell():
+                return np.zeros((n, 0), dtype=member.column.dtype)
+            mapped = np.memmap(file, dtype=member.column.dtype, mode="r")
+            return mapped.reshape(n, -1)
+
+    def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> _Member:
+        """Reads the header of an array and holds it against the bytes that are there."""
+        with archive.open(info) as stream:
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                header = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
+            elif version == (2, 0):
+                header = np.lib.format.read_array_header_2_0(stream, max_header_size=_MAX_HEADER)
+            else:
+                raise ValueError(f"{info.filename} is in .npy format {version}")
+            shape, fortran_order, dtype = header
+            offset = stream.tell()
+        if dtype.hasobject:
+            if not self._allow_pickle:
+                raise self._refused(info.filename)
+        elif dtype.kind not in _READABLE_KINDS:
+            raise ValueError(f"{info.filename} has dtype {dtype}")
+        elif (
+            min(shape, default=0) < 0
+            or math.prod(shape) * dtype.itemsize != info.file_size - offset
+        ):
+            raise ValueError(
+                f"{info.filename} claims {shape} of {dtype}, "
+                f"but holds {info.file_size - offset} bytes"
+            )
+        if info.file_size > _MAX_DEFLATE_RATIO * max(info.compress_size, 1) or (
+            info.compress_size > size
+        ):
+            raise ValueError(f"{info.filename} claims {info.file_size} bytes in a file of {size}")
+        return _Member(info, Column(tuple(shape), dtype), fortran_order, offset)
+
+    def _refused(self, name: str) -> SourceError:
+        return SourceError.of(
+            f"{self.path}, {name}",
+            expected="an array of numbers or text",
+            received="Python objects, which can execute code when they are read",
+            consequence="nothing was read",
+            remedy="If you trust the file, allow it with --allow-pickle",
+        )
+
+    @contextmanager
+    def _damage_reported(self, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            raise SourceError.of(
+                f"{self.path}, {key}" if key else str(self.path),
+                expected="a readable NPZ file",
+                received=str(error) or type(error).__name__,
+                consequence="nothing was stored",
+                remedy="Make or download the file again",
+            ) from error
+
+
+def _array(stream: zipfile.ZipExtFile, member: _Member, shape: tuple[int, ...]) -> np.ndarray:
+    """Reads the next values of a stream."""
+    dtype = member.column.dtype
+    wanted = math.prod(shape) * dtype.itemsize
+    data = bytearray()
+    while len(data) < wanted:
+        part = stream.read(min(wanted - len(data), _COPY_BYTES))
+        if not part:
+            raise EOFError(f"ends after {len(data)} of {wanted} bytes")
+        data += part
+    if not dtype.itemsize:
+        return np.zeros(shape, dtype=dtype)
+    return np.frombuffer(data, dtype=dtype).reshape(
+        shape, order="F" if member.fortran_order else "C"
+    )
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Turns an array of objects into one of numbers or text.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        if all(isinstance(item, str | bytes) for item in array.ravel()):
+            return array.astype(str)
+        raise ValueError("holds objects that are neither numbers nor text") from None

@@ -1,0 +1,70 @@
+"""The classic convention: one file, a molecule a row, padded to common widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.adapters.npz import NpzFile
+from pipeline.adapters.protocol import Block, Column
+from pipeline.inference.shapes import Layout, propose
+
+
+class PaddedSource:
+    """One NPZ file whose arrays have a molecule axis, written out or flattened."""
+
+    convention = "padded"
+
+    def __init__(self, file: NpzFile) -> None:
+        """Reads the shapes of a file.
+
+        Raises:
+            SourceError: They do not make molecules.
+        """
+        self.file = file
+        self.place = str(file.path)
+        self.files: tuple[Path, ...] = (file.path,)
+        self.columns: Mapping[str, Column] = file.columns
+        self.layout = propose(file.columns, self.place)
+        self.metadata: Mapping[str, str] = metadata_of(file, self.layout)
+
+    def blocks(self, n_molecules: int) -> Iterator[Block]:
+        """Reads all molecules in order; see ``Source.blocks``."""
+        yield from stream(self.file, self.layout, n_molecules)
+
+    def identity(self, row: int) -> str:
+        """Returns the file's name and the row."""
+        return f"{self.file.path.stem}#{row}"
+
+
+def metadata_of(file: NpzFile, layout: Layout) -> dict[str, str]:
+    """Returns the text of the entries without an axis."""
+    return {key: str(file.read(key)) for key in layout.ignored if not file.columns[key].shape}
+
+
+def stream(file: NpzFile, layout: Layout, n_molecules: int) -> Iterator[Block]:
+    """Reads the keys of a file in step, ``n_molecules`` at a time.
+
+    Raises:
+        SourceError: The file is damaged.
+    """
+    n = layout.n_molecules
+    starts = range(0, n, n_molecules)
+    sizes = [min(n_molecules, n - start) for start in starts]
+    shared: dict[str, np.ndarray] = {}
+    streams: dict[str, Iterator[np.ndarray]] = {}
+    shapes: dict[str, tuple[int, ...]] = dict(layout.kept)
+    for key, fits in layout.fits.items():
+        shapes[key] = fits[0].shape
+        if fits[0].shared:
+            shared[key] = file.read(key).reshape(fits[0].shape)
+    for key in (*layout.fits, *layout.kept):
+        if key not in shared:
+            streams[key] = file.rows(key, n, iter(sizes))
+    for start, size in zip(starts, sizes, strict=True):
+        columns = {key: next(rows).reshape(size, *shapes[key]) for key, rows in streams.items()}
+        for key, array in shared.items():
+            columns[key] = np.broadcast_to(array, (size, *array.shape))
+        yield Block(start, columns)

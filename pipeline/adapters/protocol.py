@@ -1,0 +1,74 @@
+"""What an adapter offers: columns that can be read in step, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.inference.shapes import Layout
+
+
+class Column(NamedTuple):
+    """Header of one array of a file.
+
+    Attributes:
+        shape: Shape in the file.
+        dtype: numpy dtype in the file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class Block(NamedTuple):
+    """Consecutive molecules of a source, as the files have them.
+
+    Attributes:
+        start: Row in the source of the first molecule.
+        columns: Array of each key, molecules first, in the shape the layout gives it.
+    """
+
+    start: int
+    columns: Mapping[str, np.ndarray]
+
+    @property
+    def n_molecules(self) -> int:
+        """Molecules in the block."""
+        return len(next(iter(self.columns.values())))
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Files that together hold some molecules, in one convention.
+
+    Attributes:
+        convention: Name of the convention.
+        place: How messages name the source.
+        files: The files, in the order they are read.
+        columns: Header of every key.
+        layout: What the shapes mean.
+        metadata: Text of the entries that are not per molecule.
+    """
+
+    convention: str
+    place: str
+    files: tuple[Path, ...]
+    columns: Mapping[str, Column]
+    layout: Layout
+    metadata: Mapping[str, str]
+
+    def blocks(self, n_molecules: int) -> Iterator[Block]:
+        """Reads all molecules in order, ``n_molecules`` at a time.
+
+        Raises:
+            SourceError: A file is damaged, or files of the same molecules disagree.
+        """
+        ...
+
+    def identity(self, row: int) -> str:
+        """Returns the name of a molecule whose file gives it none."""
+        ...

@@ -1,0 +1,202 @@
+"""Blocks of a source as the store keeps them: canonical names, units, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pipeline.adapters.protocol import Block, Source
+from pipeline.inference.interpretation import Interpretation, Reading
+from pipeline.inference.moments import quadrupole_tensor
+from pipeline.inference.multipoles import FittedCharges, fit_charges
+from pipeline.inference.physics import numeric
+from pipeline.structure import Atoms, Grid, read_atoms, read_grid
+from store_schema import VARIABLES
+
+# How far from a whole number a sum of charges may be, to tell a net charge by.
+_FITTED_TOLERANCE = 0.2
+_MONOPOLE_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class CanonicalBlock:
+    """Consecutive molecules in canonical units.
+
+    Attributes:
+        values: Arrays by variable of the store.
+        atoms: The atoms, in Å.
+        grid: Grid in Å, ESP in hartree/e.
+        fit: Charges that explain the ESP.
+        given_n_atoms: What the file says the numbers of atoms are, where it does.
+    """
+
+    values: dict[str, np.ndarray]
+    atoms: Atoms
+    grid: Grid
+    fit: FittedCharges
+    given_n_atoms: np.ndarray | None
+
+    @property
+    def n_molecules(self) -> int:
+        """Molecules in the block."""
+        return len(self.atoms.numbers)
+
+    def present(self) -> dict[str, int]:
+        """Returns how many molecules have a value of each variable."""
+        counts = {}
+        for name, array in self.values.items():
+            if array.dtype.kind == "f":
+                there = np.isfinite(array.reshape(len(array), -1)).any(axis=1)
+                counts[name] = int(there.sum())
+            else:
+                counts[name] = len(array)
+        return counts
+
+
+def canonical(block: Block, interpretation: Interpretation, source: Source) -> CanonicalBlock:
+    """Translates a block: names, units, padding, and the net charge where it is derived."""
+    readings, columns, n = interpretation.readings, block.columns, block.n_molecules
+    atoms = read_atoms(columns[readings["atomic_numbers"].key], columns[readings["positions"].key])
+    atoms = atoms._replace(positions=atoms.positions * readings["positions"].factor)
+    keys = {name: readings[name].key for name in _GRID if name in readings}
+    grid = read_grid(columns, keys, n)
+    if "vdw_surface" in readings:
+        grid = grid._replace(points=grid.points * readings["vdw_surface"].factor)
+    if "esp" in readings:
+        grid = grid._replace(esp=grid.esp * readings["esp"].factor)
+    fit = _fit(atoms, grid)
+    values: dict[str, np.ndarray] = {
+        "molecule_id": _identities(block, readings.get("molecule_id"), source),
+        "n_atoms": atoms.mask.sum(axis=1),
+        "n_grid": grid.n_grid,
+        "atomic_numbers": atoms.numbers,
+        "positions": atoms.positions,
+    }
+    values |= {name: array for name, array in _grid_values(grid).items() if name in readings}
+    for stored, reading in readings.items():
+        if stored not in values and stored not in _GRID:
+            raw = numeric(columns[reading.key])
+            values[stored] = _SHAPED[reading.semantics](raw, atoms) * reading.factor
+    for key, variable in interpretation.kept.items():
+        text = variable.dtype == "str"
+        values[variable.name] = columns[key].astype(str).astype(object) if text else columns[key]
+    if interpretation.total_charge is not None and "total_charge" not in values:
+        values["total_charge"] = np.full(n, interpretation.total_charge)
+    elif interpretation.derives_charge:
+        values["total_charge"] = _derived_charge(fit, values.get("monopoles"))
+    given = readings.get("n_atoms")
+    counts = None if given is None else numeric(columns[given.key]).reshape(-1)
+    return CanonicalBlock(_typed(values), atoms, grid, fit, counts)
+
+
+_GRID = ("vdw_surface", "esp", "n_grid")
+
+
+def _scalar(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return raw.reshape(len(atoms.numbers))
+
+
+def _vector(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return raw.reshape(len(atoms.numbers), 3)
+
+
+def _tensor(raw: np.ndarray, _atoms: Atoms) -> np.ndarray:
+    return quadrupole_tensor(raw)
+
+
+def _per_atom(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return atoms.per_atom(raw.reshape(len(raw), -1))
+
+
+def _vector_per_atom(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return atoms.per_atom(raw.reshape(len(raw), -1, 3))
+
+
+_SHAPED: dict[str, Callable[[np.ndarray, Atoms], np.ndarray]] = {
+    "total_charge": _scalar,
+    "energy": _scalar,
+    "dipole_magnitude": _scalar,
+    "molecular_dipole_vector": _vector,
+    "center_of_mass": _vector,
+    "quadrupole_components": _tensor,
+    "quadrupole_tensor": _tensor,
+    "polarizability": _tensor,
+    "atomic_charges": _per_atom,
+    "atomic_dipoles": _vector_per_atom,
+    "forces": _vector_per_atom,
+}
+
+
+def _grid_values(grid: Grid) -> dict[str, np.ndarray]:
+    return {"n_grid": grid.n_grid, "esp": grid.esp, "vdw_surface": grid.points}
+
+
+def _identities(block: Block, reading: Reading | None, source: Source) -> np.ndarray:
+    n = block.n_molecules
+    names = [""] * n if reading is None else _texts(block.columns[reading.key].reshape(n))
+    return np.array(
+        [name or source.identity(block.start + row) for row, name in enumerate(names)],
+        dtype=object,
+    )
+
+
+def _texts(names: np.ndarray) -> list[str]:
+    if names.dtype.kind == "S":
+        return [bytes(name).decode("utf-8", errors="replace") for name in names]
+    return [str(name) for name in names]
+
+
+def usable_points(grid: Grid) -> Bool[np.ndarray, "molecule point"]:
+    """Points that have a place and an ESP."""
+    return np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
+
+
+def _fit(atoms: Atoms, grid: Grid) -> FittedCharges:
+    """Charges that explain the ESP; none where there is no ESP or a position is missing."""
+    usable = usable_points(grid)
+    usable &= (np.isfinite(atoms.positions).all(axis=-1) | ~atoms.mask).all(axis=1)[:, None]
+    if not usable.any():
+        empty = np.zeros(atoms.mask.shape)
+        none = np.full(len(empty), np.nan)
+        return FittedCharges(empty, none, none)
+    return fit_charges(
+        np.nan_to_num(atoms.positions),
+        atoms.mask,
+        np.nan_to_num(grid.points),
+        usable,
+        np.nan_to_num(grid.esp),
+    )
+
+
+def _derived_charge(
+    fit: FittedCharges, monopoles: Float[np.ndarray, "molecule atom"] | None
+) -> Float[np.ndarray, " molecule"]:
+    """The whole number next to the sum of the charges; NaN where none is near."""
+    fitted = np.where(np.isnan(fit.residual), np.nan, fit.charges.sum(axis=1))
+    charge = _whole(fitted, _FITTED_TOLERANCE)
+    if monopoles is not None:
+        sums = np.where(np.nan_to_num(monopoles).any(axis=1), np.nansum(monopoles, axis=1), np.nan)
+        charge = np.where(
+            np.isnan(charge), _whole(sums, _MONOPOLE_TOLERANCE / _FITTED_TOLERANCE), charge
+        )
+    return charge
+
+
+def _whole(
+    sums: Float[np.ndarray, " molecule"], tolerance: float
+) -> Float[np.ndarray, " molecule"]:
+    near = np.abs(sums - np.rint(sums)) < tolerance
+    return np.where(near, np.rint(sums), np.nan) + 0.0
+
+
+def _typed(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Casts to the types of the store; infinities are left for validation to find."""
+    typed = {}
+    for name, array in values.items():
+        dtype = VARIABLES[name].dtype if name in VARIABLES else "str"
+        with np.errstate(over="ignore"):
+            typed[name] = array if dtype == "str" else array.astype(dtype)
+    return typed

@@ -1,0 +1,99 @@
+"""What the user declares with ``--declare KEY=VALUE``: it settles what inference would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from store_schema.problems import ConfigError, Problem
+from store_schema.semantics import SEMANTICS
+from store_schema.units import parse_unit
+
+_UNIT = "unit."
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """Declared facts.
+
+    Attributes:
+        text: As given, for the record.
+        semantics: Meaning of keys, by key.
+        units: Unit as written, by key or variable.
+        total_charge: Net charge in e of molecules whose source has none.
+        level_of_theory: As declared; empty if not.
+        force: Believe a declaration that physics contradicts.
+    """
+
+    text: Mapping[str, str]
+    semantics: Mapping[str, str]
+    units: Mapping[str, str]
+    total_charge: float | None = None
+    level_of_theory: str = ""
+    force: bool = False
+
+    @classmethod
+    def parse(cls, declare: Mapping[str, str] | None, *, force: bool = False) -> Declarations:
+        """Reads declarations.
+
+        Raises:
+            ConfigError: A declaration means nothing; all of them are listed.
+        """
+        text = {str(key): str(value) for key, value in (declare or {}).items()}
+        semantics: dict[str, str] = {}
+        units: dict[str, str] = {}
+        charge: float | None = None
+        problems = []
+        for key, value in text.items():
+            if key.startswith(_UNIT):
+                units[key.removeprefix(_UNIT)] = value
+            elif key == "total_charge":
+                try:
+                    charge = float(int(value))
+                except ValueError:
+                    problems.append(_problem(key, value, "a whole number of elementary charges"))
+            elif key != "level_of_theory":
+                semantics[key] = value
+                if value not in SEMANTICS:
+                    problems.append(_problem(key, value, f"one of {', '.join(SEMANTICS)}"))
+        if problems:
+            raise ConfigError(problems)
+        return cls(text, semantics, units, charge, text.get("level_of_theory", ""), force)
+
+    def unit(self, key: str, semantics: str) -> str | None:
+        """Returns the declared unit of a key, None if there is none.
+
+        Raises:
+            ConfigError: It is not a unit of this quantity.
+        """
+        meaning = SEMANTICS[semantics]
+        for name in (key, meaning.stored_as, semantics):
+            if name in self.units:
+                try:
+                    return parse_unit(self.units[name], meaning.quantity)
+                except ValueError as error:
+                    raise ConfigError(
+                        [_problem(_UNIT + name, self.units[name], str(error).split("; ")[-1])]
+                    ) from error
+        return None
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Raises a ConfigError for declarations about keys that no source has."""
+        known = set(keys) | {meaning.stored_as for meaning in SEMANTICS.values()} | set(SEMANTICS)
+        strangers = [key for key in self.semantics if key not in known]
+        strangers += [_UNIT + key for key in self.units if key not in known]
+        if strangers:
+            raise ConfigError(
+                _problem(key, self.text[key], f"a key of the sources: {', '.join(sorted(keys))}")
+                for key in strangers
+            )
+
+
+def _problem(key: str, value: str, expected: str) -> Problem:
+    return Problem(
+        place=f"--declare {key}={value}",
+        expected=expected.removeprefix("expected "),
+        received=repr(value if "one of" in expected or "whole" in expected else key),
+        consequence="nothing was stored",
+        remedy="Correct the declaration",
+    )

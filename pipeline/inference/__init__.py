@@ -1,0 +1,1 @@
+"""What the keys of a file mean: shapes propose, physics decides."""

@@ -1,0 +1,155 @@
+"""What the keys of a source were taken to mean, and the record that is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.adapters.protocol import Block, Source
+from pipeline.declarations import Declarations
+from pipeline.inference.hypothesis import Conclusion, Hypothesis, settle
+from store_schema import SEMANTICS, KeyRecord, Variable
+from store_schema.problems import AmbiguityError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one key becomes one variable.
+
+    Attributes:
+        key: Key in the source.
+        semantics: What it means.
+        factor: What its values are multiplied by.
+    """
+
+    key: str
+    semantics: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What the keys of a source mean.
+
+    Attributes:
+        readings: Reading of each variable of the store that the source brings.
+        kept: Variable under which each unknown key is kept.
+        records: What is written into the schema, by key.
+        warnings: What the user should know.
+        total_charge: Declared net charge of molecules that have none.
+        derives_charge: The net charge is derived from the ESP or the monopoles.
+    """
+
+    readings: Mapping[str, Reading]
+    kept: Mapping[str, Variable]
+    records: Mapping[str, KeyRecord]
+    warnings: tuple[str, ...]
+    total_charge: float | None
+    derives_charge: bool
+
+
+# Values beyond this are padding, which repeats of a key may fill differently.
+_PADDING = 500.0
+
+
+class Interpreter:
+    """Settles one key after the other; each may use what was settled before."""
+
+    def __init__(self, source: Source, sample: Block, declarations: Declarations) -> None:
+        self.source, self.declarations = source, declarations
+        self.columns = sample.columns
+        self.n = sample.n_molecules
+        self.readings: dict[str, Reading] = {}
+        self.records: dict[str, KeyRecord] = {}
+        self.warnings: list[str] = []
+        self.keys: dict[str, list[str]] = {}
+        for key, fits in source.layout.fits.items():
+            declared = declarations.semantics.get(key)
+            meanings = [declared] if declared else sorted({f.semantics for f in fits})
+            for meaning in meanings:
+                self.keys.setdefault(meaning, []).append(key)
+
+    def next_key(self, semantics: str) -> str | None:
+        """Returns the next unsettled key that means this and nothing else."""
+        for key in self.keys.get(semantics, []):
+            declared = self.declarations.semantics.get(key)
+            allowed = {declared} if declared else self.meanings(key)
+            if key not in self.records and allowed == {semantics}:
+                return key
+        return None
+
+    def meanings(self, key: str) -> set[str]:
+        """Returns what a key can mean by its shape."""
+        return {fit.semantics for fit in self.source.layout.fits[key]}
+
+    def take(self, key: str, hypotheses: Sequence[Hypothesis]) -> Conclusion:
+        """Settles a key and records it."""
+        conclusion = settle(self.source.place, key, hypotheses, self.declarations)
+        best = conclusion.hypothesis
+        stored = SEMANTICS[best.semantics].stored_as
+        if stored in self.readings:
+            self._repeat(key, best, stored)
+            return conclusion
+        self.readings[stored] = Reading(key, best.semantics, best.factor)
+        self.records[key] = self._record(key, best.semantics, stored).model_copy(
+            update={
+                "unit": best.unit,
+                "semantics_from": conclusion.semantics_from,
+                "unit_from": conclusion.unit_from,
+                "confidence": round(conclusion.confidence, 6),
+                "evidence": (best.evidence,) if best.evidence else (),
+            }
+        )
+        return conclusion
+
+    def take_plain(self, semantics: str) -> None:
+        """Takes the keys whose meaning needs no evidence; the first is stored."""
+        while (key := self.next_key(semantics)) is not None:
+            if semantics in self.readings:
+                self._repeat(key, Hypothesis(semantics, "", 0.0, ""), semantics)
+            else:
+                self.readings[semantics] = Reading(key, semantics)
+                self.records[key] = self._record(key, semantics, semantics)
+
+    def _repeat(self, key: str, best: Hypothesis, stored: str) -> None:
+        """Records a second key of the same meaning; it must say the same."""
+        first = self.readings[stored]
+        ours, theirs = self.columns[first.key], self.columns[key].reshape(-1)
+        same = bool((ours.reshape(-1) == theirs).all())
+        if not same and ours.dtype.kind != "U":
+            left = ours.astype(np.float64).reshape(-1) * first.factor
+            right = theirs.astype(np.float64) * best.factor
+            inside = np.abs(left) < _PADDING
+            same = np.allclose(left[inside], right[inside], rtol=1e-4, atol=1e-5, equal_nan=True)
+        if not same:
+            raise AmbiguityError.of(
+                f"{self.source.place}, {first.key} and {key}",
+                expected=f"the same {stored} under both keys",
+                received="values that differ",
+                consequence="only one can be stored",
+                remedy="Remove one of them from the file",
+            )
+        record = self._record(key, best.semantics, "")
+        self.records[key] = record.model_copy(
+            update={"unit": best.unit, "evidence": (f"the same values as {first.key}",)}
+        )
+
+    def _record(self, key: str, semantics: str, stored_as: str) -> KeyRecord:
+        column = self.source.columns[key]
+        declared = key in self.declarations.semantics
+        return KeyRecord(
+            semantics=semantics,
+            stored_as=stored_as,
+            shape=column.shape,
+            dtype=column.dtype.str.lstrip("<>|="),
+            semantics_from="declared" if declared else "alias",
+        )
+
+    def scaled(self, stored: str) -> np.ndarray | None:
+        """Values of a variable that is settled, in canonical units."""
+        reading = self.readings.get(stored)
+        if reading is None:
+            return None
+        return self.columns[reading.key].astype(np.float64) * reading.factor

@@ -1,0 +1,318 @@
+"""From source files to a store: discovered, understood, checked, and written whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from rich.progress import Progress
+
+from pipeline.adapters import Block, Source, discover
+from pipeline.canonical import CanonicalBlock, canonical
+from pipeline.declarations import Declarations
+from pipeline.inference.interpretation import Interpretation
+from pipeline.inference.physics import interpret
+from pipeline.validation import faults
+from pipeline.zarr_layout import Compression
+from pipeline.zarr_store import StoreWriter, read_schema
+from store_schema import VARIABLES, KeyRecord, SourceFile, SourceRecord, StoreSchema, Variable
+from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
+from store_schema.problems import Problem, SourceError
+
+OnInvalid = Literal["quarantine", "raise"]
+
+# Molecules that inference looks at, the first of each source.
+_SAMPLE: Final = 256
+# Molecules times atoms times points worked on at once, which bounds memory.
+_BLOCK_VALUES: Final = 2**23
+_BLOCK_MOLECULES: Final = (16, 1024)
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        n_molecules: Molecules stored.
+        n_quarantined: Molecules set aside.
+        warnings: What the user should know, a sentence each.
+        schema: Schema of the store, after it.
+        reasons: How many molecules were set aside for each reason.
+    """
+
+    n_molecules: int
+    n_quarantined: int
+    warnings: tuple[str, ...]
+    schema: StoreSchema
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+def ingest(
+    sources: Iterable[str | Path],
+    store: str | Path,
+    *,
+    declare: Mapping[str, str] | None = None,
+    append: bool = False,
+    on_invalid: OnInvalid = "quarantine",
+    allow_pickle: bool = False,
+    workers: int = 1,
+    progress: bool = False,
+    force: bool = False,
+    compression: Compression = "lz4",
+) -> IngestReport:
+    """Reads sources into a store.
+
+    Args:
+        sources: Files, folders, globs, and ``a.npz+b.npz`` for columns of the same molecules.
+        store: Folder of the store.
+        declare: What inference shall not decide: meanings by key, ``unit.KEY``,
+            ``total_charge``, ``level_of_theory``.
+        append: Add to a store that exists. A source that is in it already is left out.
+        on_invalid: Set invalid molecules aside, or stop at the first ones.
+        allow_pickle: Admit object arrays, which can execute code when read.
+        workers: Threads that translate and check blocks.
+        progress: Show a progress bar.
+        force: Believe declarations that physics contradicts.
+        compression: Codec of a new store.
+
+    Returns:
+        What was done; the schema says what every key was taken to mean, and why.
+
+    Raises:
+        SourceError: A file cannot be read, or holds no molecules; or, with
+            ``on_invalid="raise"``, a molecule is invalid.
+        AmbiguityError: A key could mean several things; it names what to declare.
+        ConfigError: A declaration means nothing, or contradicts shape or physics.
+        StoreError: The store exists already, or is at work elsewhere.
+    """
+    declarations = Declarations.parse(declare, force=force)
+    found = discover(sources, allow_pickle=allow_pickle)
+    declarations.check_keys({key for source in found for key in source.columns})
+    files = [tuple(map(_describe, source.files)) for source in found]
+    before = read_schema(store) if append or _is_same(store, files) else None
+    known = {source.files for source in before.sources} if before else set()
+    new = [(s, f) for s, f in zip(found, files, strict=True) if f not in known]
+    repeated = tuple(
+        f"{s.place} is in the store already"
+        for s, f in zip(found, files, strict=True)
+        if f in known
+    )
+    if before is not None and not new:
+        return IngestReport(0, 0, repeated, before)
+    run = _Run(declarations, on_invalid, workers)
+    for source, described in new:
+        sample = next(source.blocks(_SAMPLE))
+        run.plans.append(_Plan(source, described, interpret(source, sample, declarations)))
+    variables, sizes = run.variables()
+    with StoreWriter(store, variables, sizes, append=append, compression=compression) as writer:
+        with Progress() if progress else nullcontext() as bar:
+            for plan in run.plans:
+                run.write(plan, writer, bar)
+        schema = _schema(writer, (*(before.sources if before else ()), *run.records))
+        writer.commit(schema)
+    return IngestReport(
+        n_molecules=sum(record.n_molecules for record in run.records),
+        n_quarantined=sum(record.n_quarantined for record in run.records),
+        warnings=(*repeated, *run.warnings),
+        schema=schema,
+        reasons=dict(run.reasons),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A source, understood."""
+
+    source: Source
+    files: tuple[SourceFile, ...]
+    interpretation: Interpretation
+
+    @property
+    def block_molecules(self) -> int:
+        """Molecules to work on at once."""
+        layout = self.source.layout
+        least, most = _BLOCK_MOLECULES
+        values = max(1, layout.max_atoms) * max(1, layout.max_grid)
+        return max(least, min(most, _BLOCK_VALUES // values))
+
+
+@dataclass
+class _Run:
+    """One ingest: what was understood, written, counted and warned of."""
+
+    declarations: Declarations
+    on_invalid: OnInvalid
+    workers: int
+    plans: list[_Plan] = field(default_factory=list)
+    records: list[SourceRecord] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def variables(self) -> tuple[list[Variable], dict[str, int]]:
+        """Variables that the sources bring, and upper bounds of the dimensions."""
+        names = set(REQUIRED)
+        kept: dict[str, Variable] = {}
+        sizes = {ATOM: 0, GRID_POINT: 0, XYZ: 3, XYZ2: 3}
+        for plan in self.plans:
+            layout, interpretation = plan.source.layout, plan.interpretation
+            names |= set(interpretation.readings) | {"total_charge"}
+            sizes[ATOM] = max(sizes[ATOM], layout.max_atoms)
+            sizes[GRID_POINT] = max(sizes[GRID_POINT], layout.max_grid)
+            for key, variable in interpretation.kept.items():
+                kept[variable.name] = variable
+                for dim, length in zip(variable.dims[1:], layout.kept[key], strict=True):
+                    sizes[dim] = max(sizes.get(dim, 0), length)
+        return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
+
+    def write(self, plan: _Plan, writer: StoreWriter, bar: Progress | None) -> None:
+        """Translates, checks and writes a source, and records it."""
+        first, quarantined_before = writer.n_molecules, writer.n_quarantined
+        present: Counter[str] = Counter()
+        task = (
+            None
+            if bar is None
+            else bar.add_task(Path(plan.source.place).name, total=plan.source.layout.n_molecules)
+        )
+        for block, reasons in self._checked(plan):
+            sound = np.array([not reason for reason in reasons])
+            values = {name: array[sound] for name, array in block.values.items()}
+            writer.write(int(sound.sum()), values)
+            present.update(block.present())
+            if not sound.all():
+                bad = [reason for reason in reasons if reason]
+                if self.on_invalid == "raise":
+                    raise _invalid(plan, block, reasons)
+                writer.quarantine({k: v[~sound] for k, v in block.values.items()}, bad)
+                self.reasons.update(bad)
+            if bar is not None and task is not None:
+                bar.advance(task, block.n_molecules)
+        stored = writer.n_molecules - first
+        quarantined = writer.n_quarantined - quarantined_before
+        self.records.append(self._record(plan, first, stored, quarantined, present))
+        self._warn(plan, stored, quarantined, present)
+
+    def _checked(self, plan: _Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
+        def work(block: Block) -> tuple[CanonicalBlock, list[str]]:
+            translated = canonical(block, plan.interpretation, plan.source)
+            return translated, faults(translated)
+
+        yield from _in_order(work, plan.source.blocks(plan.block_molecules), self.workers)
+
+    def _record(
+        self, plan: _Plan, first: int, stored: int, quarantined: int, present: Counter[str]
+    ) -> SourceRecord:
+        keys = {
+            key: record.model_copy(update={"n_present": present[record.stored_as]})
+            for key, record in plan.interpretation.records.items()
+        }
+        if "total_charge" not in plan.interpretation.readings:
+            keys |= _charge_record(plan.interpretation, present["total_charge"])
+        metadata = dict(plan.source.metadata)
+        theory = self.declarations.level_of_theory or metadata.get("level_of_theory", "")
+        return SourceRecord(
+            convention=plan.source.convention,
+            files=plan.files,
+            n_molecules=stored,
+            n_quarantined=quarantined,
+            first_molecule=first,
+            level_of_theory=theory,
+            declared=dict(self.declarations.text),
+            keys=keys,
+            metadata=metadata,
+        )
+
+    def _warn(self, plan: _Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
+        place = plan.source.place
+        self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
+        if quarantined:
+            self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")
+        for name in (*plan.interpretation.readings, "total_charge"):
+            missing = stored + quarantined - present[name]
+            if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
+                self.warnings.append(f"{place}: {missing} molecules have no {name}")
+
+
+def _in_order(
+    work: Callable[[Block], tuple[CanonicalBlock, list[str]]],
+    blocks: Iterator[Block],
+    workers: int,
+) -> Iterator[tuple[CanonicalBlock, list[str]]]:
+    """Works on blocks in threads and yields the results in order, a few at a time."""
+    if workers <= 1:
+        yield from map(work, blocks)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[tuple[CanonicalBlock, list[str]]]] = deque()
+        for block in blocks:
+            pending.append(pool.submit(work, block))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _charge_record(interpretation: Interpretation, n_present: int) -> dict[str, KeyRecord]:
+    """How the net charge came about where no key gave it; under the variable's own name."""
+    declared = interpretation.total_charge is not None
+    if not n_present:
+        return {}
+    evidence = "charges that explain the ESP, or else the monopoles, sum to whole numbers"
+    return {
+        "total_charge": KeyRecord(
+            semantics="total_charge",
+            stored_as="total_charge",
+            unit="e",
+            semantics_from="declared" if declared else "derived",
+            unit_from="declared" if declared else "derived",
+            evidence=() if declared else (evidence,),
+            n_present=n_present,
+        )
+    }
+
+
+def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSchema:
+    return StoreSchema(
+        n_molecules=writer.n_molecules,
+        max_atoms=writer.lengths.get(ATOM, 0),
+        max_grid=writer.lengths.get(GRID_POINT, 0),
+        n_quarantined=writer.n_quarantined,
+        variables=tuple(variable.name for variable in writer.variables),
+        units={variable.name: variable.unit for variable in writer.variables if variable.unit},
+        sources=records,
+        created_by=f"dcm-store {version('dcm-store')}",
+    )
+
+
+def _is_same(store: str | Path, files: list[tuple[SourceFile, ...]]) -> bool:
+    """Whether a store exists that holds exactly these sources."""
+    if not (Path(store) / "zarr.json").is_file():
+        return False
+    return [source.files for source in read_schema(store).sources] == files
+
+
+def _describe(path: Path) -> SourceFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(name=path.name, size=path.stat().st_size, sha256=digest)
+
+
+def _invalid(plan: _Plan, block: CanonicalBlock, reasons: list[str]) -> SourceError:
+    return SourceError(
+        Problem(
+            place=f"{plan.source.place}, {identity}",
+            expected="a sound molecule",
+            received=reason,
+            consequence="nothing was stored",
+            remedy="Mend or remove it, or set such molecules aside with --on-invalid quarantine",
+        )
+        for identity, reason in zip(block.values["molecule_id"], reasons, strict=True)
+        if reason
+    )

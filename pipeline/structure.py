@@ -1,0 +1,145 @@
+"""Atoms and grid points of a block as its file has them: what is real and what is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+# No molecule is this large in any unit of length; files pad with 1e4 and 1e6.
+_SENTINEL: Final = 999.0
+
+
+class Atoms(NamedTuple):
+    """Atoms of a block, real ones first, in the file's unit.
+
+    Attributes:
+        numbers: Atomic numbers, 0 at padding.
+        positions: Positions, NaN at padding.
+        mask: True for atoms.
+        order: Original atom slot of each slot; None where padding was trailing already.
+    """
+
+    numbers: Int[np.ndarray, "molecule atom"]
+    positions: Float[np.ndarray, "molecule atom 3"]
+    mask: Bool[np.ndarray, "molecule atom"]
+    order: Int[np.ndarray, "molecule atom"] | None
+
+    def per_atom(self, values: np.ndarray) -> np.ndarray:
+        """Puts per-atom values into the order of the atoms, NaN at padding."""
+        values = np.array(values, dtype=np.float64)
+        if self.order is not None:
+            rows = np.arange(len(values))[:, None]
+            values = values[rows, self.order]
+        values = values[:, : self.mask.shape[1]]
+        values[~self.mask] = np.nan
+        return values
+
+
+class Grid(NamedTuple):
+    """ESP grid of a block, in the file's units; NaN at padding.
+
+    Attributes:
+        points: Grid points; NaN where the file has none.
+        esp: ESP; NaN where the file has none.
+        n_grid: Real points of each molecule.
+        given: What the file says their number is; None if it does not.
+    """
+
+    points: Float[np.ndarray, "molecule point 3"]
+    esp: Float[np.ndarray, "molecule point"]
+    n_grid: Int[np.ndarray, " molecule"]
+    given: Int[np.ndarray, " molecule"] | None
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "molecule point"]:
+        """True for real points."""
+        return np.arange(self.points.shape[1]) < self.n_grid[:, None]
+
+
+def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
+    """Tells atoms from padding by their atomic number, and trims what is all padding.
+
+    An atom at the origin is an atom; the order of the atoms is kept.
+
+    Args:
+        numbers: Atomic numbers (molecule, atom), of any numeric type.
+        positions: Positions (molecule, atom, 3).
+    """
+    numbers = np.nan_to_num(np.asarray(numbers, dtype=np.float64), nan=0.0)
+    mask = numbers > 0
+    order = None
+    if (np.diff(mask.astype(np.int8), axis=1) > 0).any():
+        order = np.argsort(~mask, axis=1, kind="stable")
+        rows = np.arange(len(mask))[:, None]
+        numbers, mask, positions = numbers[rows, order], mask[rows, order], positions[rows, order]
+    width = int(mask.sum(axis=1).max(initial=0))
+    mask = mask[:, :width]
+    rounded = np.where(mask, np.rint(np.minimum(numbers[:, :width], 1e6)), 0).astype(np.int64)
+    placed = np.array(positions[:, :width], dtype=np.float64)
+    placed[~mask] = np.nan
+    return Atoms(rounded, placed, mask, order)
+
+
+def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int) -> Grid:
+    """Tells grid points from padding and trims what is all padding.
+
+    Padding is the run of identical points at the end of a row, whatever value they have,
+    or single ones that are NaN or far outside any molecule. Where the file's own count is
+    larger than what is left, it counted padding, and the smaller number holds.
+
+    Args:
+        columns: Arrays of the block.
+        keys: Key of ``vdw_surface``, ``esp`` and ``n_grid``, where the file has them.
+        n: Molecules in the block.
+    """
+    points = columns[keys["vdw_surface"]] if "vdw_surface" in keys else None
+    esp = columns[keys["esp"]] if "esp" in keys else None
+    given = _counts(columns[keys["n_grid"]]) if "n_grid" in keys else None
+    if points is None and esp is None:
+        return Grid(np.zeros((n, 0, 3)), np.zeros((n, 0)), np.zeros(n, dtype=np.int64), given)
+    rows = points if points is not None else esp
+    assert rows is not None
+    n_grid = rows.shape[1] - _trailing_padding(rows.reshape(n, rows.shape[1], -1))
+    if esp is not None:
+        n_grid = np.minimum(n_grid, esp.shape[1] - _trailing_nan(esp))
+    if given is not None:
+        n_grid = np.where(given > 0, np.minimum(n_grid, given), n_grid)
+    width = int(n_grid.max(initial=0))
+    padding = np.arange(width) >= n_grid[:, None]
+    placed = np.full((n, width, 3), np.nan)
+    potential = np.full((n, width), np.nan)
+    if points is not None:
+        placed[:] = points[:, :width]
+        placed[padding] = np.nan
+    if esp is not None:
+        potential[:] = esp[:, :width]
+        potential[padding] = np.nan
+    return Grid(placed, potential, n_grid, given)
+
+
+def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:
+    plain = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.rint(np.clip(plain, -1, 1e9)).astype(np.int64)
+
+
+def _trailing_padding(
+    rows: Float[np.ndarray, "molecule point k"],
+) -> Int[np.ndarray, " molecule"]:
+    """Length of the run of padding at the end of each row."""
+    if not rows.shape[1]:
+        return np.zeros(len(rows), dtype=np.int64)
+    last = rows[:, -1:, :]
+    same = ((rows == last) | (np.isnan(rows) & np.isnan(last))).all(axis=-1)
+    run = np.minimum.accumulate(same[:, ::-1], axis=1).sum(axis=1)
+    # One point alone is padding only by its value; two at the same place are no grid.
+    outside = ~(np.abs(last[:, 0]) < _SENTINEL).all(axis=-1)
+    return np.where((run > 1) | outside, run, 0)
+
+
+def _trailing_nan(rows: Float[np.ndarray, "molecule point"]) -> Int[np.ndarray, " molecule"]:
+    if not rows.shape[1]:
+        return np.zeros(len(rows), dtype=np.int64)
+    return np.minimum.accumulate(np.isnan(rows)[:, ::-1], axis=1).sum(axis=1)

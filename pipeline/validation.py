@@ -1,0 +1,179 @@
+"""Checks of each molecule; one that fails is set aside, whole and with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from ase.data import covalent_radii
+from jaxtyping import Float
+
+from pipeline.canonical import CanonicalBlock, usable_points
+from pipeline.inference.lengths import nearest_bonds, surface_distance
+from pipeline.inference.multipoles import unexplained_by_quadrupoles
+
+# Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
+_DISTINCT: Final = 0.5
+_OUTSIDE: Final = 0.5
+_WHOLE_CHARGE: Final = 1e-3
+# Partitions integrate numerically; their sums are a few hundredths off at worst.
+_MONOPOLE_SUM: Final = 0.1
+# Charges alone leave much of the ESP of a nonpolar molecule; with dipoles and quadrupoles
+# on the atoms little is left of any real one, and nearly all of a misaligned one.
+_SUSPICIOUS: Final = 0.3
+_UNEXPLAINED: Final = 0.3
+_CHARGE_OF_ESP: Final = 0.5
+
+
+class Finding(NamedTuple):
+    """Molecules that fail a check.
+
+    Attributes:
+        failed: Which ones, a flag a molecule.
+        reason: Says why one of them failed, given its row in the block.
+    """
+
+    failed: np.ndarray
+    reason: Callable[[int], str]
+
+
+def faults(block: CanonicalBlock) -> list[str]:
+    """Checks the molecules of a block.
+
+    Returns:
+        For each molecule every reason against it, joined by ``"; "``; empty if it is sound.
+    """
+    reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
+    for check in (_atoms, _counts, _grid, _charges, _monopoles, _potential):
+        for finding in check(block):
+            for row in np.flatnonzero(finding.failed):
+                reasons[row].append(finding.reason(int(row)))
+    return ["; ".join(found) for found in reasons]
+
+
+def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
+    """Atoms: some, of known elements, at finite places apart from each other."""
+    atoms = block.atoms
+    yield Finding(atoms.mask.sum(axis=1) == 0, lambda _: "it has no atoms")
+    unknown = atoms.numbers >= len(covalent_radii)
+    yield Finding(
+        np.any(unknown, axis=1),
+        lambda row: f"atomic number {int(atoms.numbers[row].max())} is no element",
+    )
+    lost = atoms.mask & ~np.isfinite(atoms.positions).all(axis=-1)
+    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} atoms have no position")
+    closest = nearest_bonds(atoms).min(axis=1, initial=np.inf)
+    yield Finding(
+        closest < _DISTINCT,
+        lambda row: f"two atoms are {closest[row]:.2f} covalent radii apart",
+    )
+
+
+def _counts(block: CanonicalBlock) -> Iterator[Finding]:
+    """Numbers of atoms and points: as many as the file says, and no more than it holds."""
+    n_atoms = block.values["n_atoms"]
+    given = block.given_n_atoms
+    if given is not None:
+        yield Finding(
+            (given != n_atoms) & np.isfinite(given),
+            lambda row: f"it says {given[row]:g} atoms and has {n_atoms[row]}",
+        )
+    said, n_grid = block.grid.given, block.grid.n_grid
+    if said is not None and block.grid.points.shape[1]:
+        yield Finding(
+            (said < 0) | ((n_grid == 0) & (said > 0)),
+            lambda row: f"it says {said[row]} grid points and has {n_grid[row]}",
+        )
+
+
+def _grid(block: CanonicalBlock) -> Iterator[Finding]:
+    """Grid points: finite, and outside the atoms."""
+    grid = block.grid
+    if "vdw_surface" not in block.values:
+        return
+    lost = grid.mask & ~np.isfinite(grid.points).all(axis=-1)
+    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} grid points have no place")
+    if not grid.points.shape[1]:
+        return
+    distance = surface_distance(block.atoms, grid.points)
+    inside = (np.nan_to_num(distance, nan=np.inf) < _OUTSIDE).sum(axis=1)
+    yield Finding(inside > 0, lambda row: f"{inside[row]} grid points lie inside the atoms")
+
+
+def _charges(block: CanonicalBlock) -> Iterator[Finding]:
+    """Net charges are whole."""
+    charge = block.values.get("total_charge")
+    if charge is not None:
+        yield Finding(
+            (np.abs(charge - np.rint(charge)) > _WHOLE_CHARGE) | np.isinf(charge),
+            lambda row: f"its net charge is {charge[row]:g}",
+        )
+
+
+def _monopoles(block: CanonicalBlock) -> Iterator[Finding]:
+    """Monopoles sum to the net charge; all zero is a failed partition, not neutral atoms."""
+    monopoles = block.values.get("monopoles")
+    if monopoles is None:
+        return
+    plain = np.nan_to_num(monopoles.astype(np.float64))
+    several = block.atoms.mask.sum(axis=1) > 1
+    known = np.isfinite(monopoles).any(axis=1)
+    zero = known & several & ~plain.any(axis=1)
+    yield Finding(zero, lambda _: "its monopoles are all zero: the partition failed")
+    partly = known & (block.atoms.mask & ~np.isfinite(monopoles)).any(axis=1)
+    yield Finding(partly, lambda _: "some of its atoms have no monopole")
+    sums = plain.sum(axis=1)
+    charge = block.values.get("total_charge", np.full(len(sums), np.nan))
+    expected = np.where(np.isfinite(charge), charge, np.rint(sums))
+    off = np.abs(sums - expected)
+    yield Finding(
+        known & ~zero & (off > _MONOPOLE_SUM),
+        lambda row: f"its monopoles sum to {sums[row]:.3f}, its charge is {expected[row]:g}",
+    )
+
+
+def _potential(block: CanonicalBlock) -> Iterator[Finding]:
+    """The ESP is one that charges on the atoms can make, with the sum the net charge has."""
+    if "esp" not in block.values:
+        return
+    grid, fit = block.grid, block.fit
+    some = np.isfinite(grid.esp).any(axis=1)
+    lost = some & (grid.mask & ~np.isfinite(grid.esp)).any(axis=1)
+    yield Finding(lost, lambda _: "its ESP is missing at some grid points")
+    zero = some & ~np.nan_to_num(grid.esp).any(axis=1)
+    yield Finding(zero, lambda _: "its ESP is zero everywhere")
+    left = _unexplained(block)
+    unexplained = left > _UNEXPLAINED
+    yield Finding(
+        unexplained,
+        lambda row: (
+            f"charges on its atoms leave {100 * left[row]:.0f} % of its ESP unexplained: "
+            "the grid may be in another order or unit"
+        ),
+    )
+    charge = block.values.get("total_charge")
+    if charge is not None:
+        fitted = fit.charges.sum(axis=1)
+        wrong = (
+            np.isfinite(fit.residual) & ~unexplained & (np.abs(fitted - charge) > _CHARGE_OF_ESP)
+        )
+        yield Finding(
+            wrong,
+            lambda row: f"its ESP is that of a charge of {fitted[row]:.2f}, not {charge[row]:g}",
+        )
+
+
+def _unexplained(block: CanonicalBlock) -> Float[np.ndarray, " molecule"]:
+    """Part of the ESP that no charges, and where it matters no multipoles, explain."""
+    left = np.nan_to_num(block.fit.unexplained)
+    usable = usable_points(block.grid)
+    for row in np.flatnonzero(left > _SUSPICIOUS):
+        points, real = usable[row], block.atoms.mask[row]
+        if points.sum() > 10 * real.sum():
+            left[row] = unexplained_by_quadrupoles(
+                block.atoms.positions[row][real],
+                block.grid.points[row][points],
+                block.grid.esp[row][points],
+            )
+    return left
