@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -184,7 +184,7 @@ class ExperimentConfig(_Config):
             section = tree
             for step in path[:-1]:
                 section = section[step]
-            section[path[-1]] = _from_text(value)
+            section[path[-1]] = _from_text(value, _annotation(path))
         if problems:
             raise ConfigError(problems)
         return parse(ExperimentConfig, tree)
@@ -264,6 +264,13 @@ def _paths() -> dict[str, tuple[str, ...]]:
     return paths
 
 
+def _annotation(path: tuple[str, ...]) -> Any:
+    annotation: Any = ExperimentConfig
+    for step in path:
+        annotation = annotation.model_fields[step].annotation
+    return annotation
+
+
 def _unknown_field(name: str) -> Problem:
     known = _paths()
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -276,10 +283,12 @@ def _unknown_field(name: str) -> Problem:
     )
 
 
-def _from_text(value: object) -> object:
-    if not isinstance(value, str):
+def _from_text(value: object, annotation: Any) -> object:
+    if not isinstance(value, str) or annotation is str:
         return value
     try:
-        return json.loads(value)
+        found = json.loads(value)
     except ValueError:
         return value
+    # Text is allowed beside null: only null is not meant as text.
+    return value if str in get_args(annotation) and found is not None else found

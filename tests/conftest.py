@@ -4,19 +4,17 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
 
+import hypothesis
+import jax
 import jaxtyping
+import numpy as np
 import pytest
 
 from tests.typechecking import checked
 
-# Before anything imports the packages: annotations are checked from here on.
-jaxtyping.install_import_hook(
-    ["store_schema", "pipeline", "dcmnet"], f"{checked.__module__}.checked"
-)
-
-import hypothesis
-import jax
-import numpy as np
+# Before anything imports the packages: their annotations are checked from here on.
+PACKAGES = ["store_schema", "pipeline", "dcmnet"]
+jaxtyping.install_import_hook(PACKAGES, f"{checked.__module__}.{checked.__name__}")
 
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")

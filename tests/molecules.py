@@ -105,7 +105,7 @@ def random_parameters(network, seed=0):
     shapes = jax.eval_shape(network.init, jax.random.key(0), smallest)
     rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: jax.numpy.asarray(rng.normal(scale=0.3, size=leaf.shape), leaf.dtype), shapes
+        lambda leaf: jax.numpy.asarray(rng.normal(scale=0.55, size=leaf.shape), leaf.dtype), shapes
     )
 
 

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 # Rows of the epoch table: metric, label, unit.
 _ROWS = (
     ("loss", "loss", ""),
-    ("loss_esp", "loss, ESP term", ""),
-    ("loss_monopoles", "loss, monopole term", ""),
-    ("loss_dipole", "loss, dipole term", ""),
-    ("loss_quadrupole", "loss, quadrupole term", ""),
-    ("esp_rmse", "ESP RMSE, mean of molecules", "kcal/mol/e"),
-    ("esp_mae", "ESP MAE, all points", "kcal/mol/e"),
+    ("loss_esp", "  of the ESP", ""),
+    ("loss_monopoles", "  of monopoles", ""),
+    ("loss_dipole", "  of dipoles", ""),
+    ("loss_quadrupole", "  of quadrupoles", ""),
+    ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
+    ("esp_mae", "ESP MAE", "kcal/mol/e"),
     ("monopole_mae", "monopole MAE", "e"),
     ("dipole_mae", "dipole MAE", "D"),
-    ("displacement_mean", "charge displacement, mean", "Å"),
+    ("displacement_mean", "displacement", "Å"),
 )
 
 
@@ -44,7 +45,8 @@ class EpochRecord(BaseModel):
         best: Whether this is the best epoch so far.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN; as text it is read back, where null would not be.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     epoch: int
     train: dict[str, float]
@@ -98,23 +100,16 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def epoch_table(record: EpochRecord, num_epochs: int) -> Table:
-    """Returns the table of an epoch: train, valid, difference and % difference."""
-    star = " · best so far" if record.best else ""
-    table = Table(
-        title=f"epoch {record.epoch}/{num_epochs}{star}",
-        title_justify="left",
-        caption=(
-            f"{record.seconds:.1f} s · {record.molecules_per_second:,.0f} molecules/s · "
-            f"input wait {record.input_wait_fraction:.1%} · padding {record.padding_waste:.1%} · "
-            f"learning rate {record.learning_rate:.2e} · gradient norm {record.gradient_norm:.3g}"
-        ),
-        caption_justify="left",
-    )
-    table.add_column("")
-    table.add_column("unit", style="dim")
-    for name in ("train", "valid", "difference", "% difference"):
-        table.add_column(name, justify="right", min_width=10)
+def epoch_table(record: EpochRecord) -> Table:
+    """Returns the table of an epoch: train, valid, difference and % difference.
+
+    The ESP RMSE is the mean over molecules, the ESP MAE that over all points.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("", style="dim", no_wrap=True)
+    for name in ("train", "valid", "difference", "% diff."):
+        table.add_column(name, justify="right", min_width=10, no_wrap=True)
     for name, label, unit in _ROWS:
         train, valid = record.train.get(name), record.valid.get(name)
         if train is None and valid is None:
@@ -126,5 +121,17 @@ def epoch_table(record: EpochRecord, num_epochs: int) -> Table:
 
 
 def print_epoch(record: EpochRecord, num_epochs: int, console: Console) -> None:
-    """Prints the table of an epoch."""
-    console.print(epoch_table(record, num_epochs))
+    """Prints what an epoch came to, in lines that fit 80 columns."""
+    best = " · [green]best so far[/]" if record.best else ""
+    console.print(
+        f"[bold]epoch {record.epoch}/{num_epochs}[/] · {record.seconds:.1f} s · "
+        f"{record.molecules_per_second:,.0f} molecules/s{best}",
+        highlight=False,
+    )
+    console.print(
+        f"learning rate {record.learning_rate:.2e} · gradient norm {record.gradient_norm:.3g} · "
+        f"input wait {record.input_wait_fraction:.1%} · padding {record.padding_waste:.1%}",
+        style="dim",
+        highlight=False,
+    )
+    console.print(epoch_table(record))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import optax
 
 from dcmnet.config import TrainingConfig
@@ -30,9 +32,10 @@ def make_schedule(config: TrainingConfig, updates_per_epoch: int) -> optax.Sched
     elif kind == "exponential":
         after = optax.exponential_decay(peak, decay, floor, end_value=peak * floor)
     else:
-        factor = floor ** (1 / _STEPS)
+        # In a handful of updates several steps fall together.
+        falls = collections.Counter(max(1, decay * (i + 1) // (_STEPS + 1)) for i in range(_STEPS))
         after = optax.piecewise_constant_schedule(
-            peak, {decay * (i + 1) // (_STEPS + 1): factor for i in range(_STEPS)}
+            peak, {update: floor ** (steps / _STEPS) for update, steps in falls.items()}
         )
     if not warmup:
         return after

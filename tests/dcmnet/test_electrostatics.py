@@ -67,11 +67,11 @@ def test_gradients_equal_the_closed_form(points):
         charges[..., None] * pull.sum(axis=1),
         -(charges[:, None, :, None] * pull).sum(axis=2),
     )
-    for found, wanted in zip(
+    for _found, wanted in zip(
         gradients(*single(charges, positions, grid, c)), expected, strict=True
     ):
         wanted = ase.units.Bohr * wanted
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("operand", range(3), ids=["charges", "positions", "grid"])

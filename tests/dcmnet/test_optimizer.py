@@ -1,0 +1,77 @@
+"""Learning-rate schedules at their ends, and clipping before Adam."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dcmnet.config import TrainingConfig
+from dcmnet.training.optimizer import make_optimizer, make_schedule
+
+UPDATES = 20  # an epoch
+EPOCHS = 10
+
+
+def schedule(**fields):
+    config = TrainingConfig(num_epochs=EPOCHS, learning_rate=2e-3, **fields)
+    return make_schedule(config, UPDATES)
+
+
+def rates(**fields):
+    found = schedule(**fields)
+    return np.array([float(found(i)) for i in range(EPOCHS * UPDATES + 1)])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "exponential", "step"])
+def test_decay_starts_at_the_peak_and_ends_at_the_floor(kind):
+    found = rates(lr_schedule_type=kind, min_lr_factor=0.05)
+    assert found[0] == pytest.approx(2e-3, rel=1e-5)
+    assert found[-1] == pytest.approx(2e-3 * 0.05, rel=1e-4)
+    assert (np.diff(found) <= 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", ["cosine", "exponential", "step"])
+@pytest.mark.parametrize("updates", [1, 2, 3])
+def test_decay_of_a_handful_of_updates_ends_at_the_floor(kind, updates):
+    config = TrainingConfig(
+        num_epochs=updates, learning_rate=1.0, lr_schedule_type=kind, min_lr_factor=0.1
+    )
+    found = make_schedule(config, 1)
+    assert float(found(updates)) == pytest.approx(0.1, rel=1e-4)
+    assert float(found(0)) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "exponential", "step"])
+def test_warmup_rises_linearly_to_the_peak(kind):
+    found = rates(lr_schedule_type=kind, warmup_epochs=2, min_lr_factor=0.05)
+    warmup = 2 * UPDATES
+    np.testing.assert_allclose(found[: warmup + 1], np.linspace(0, 2e-3, warmup + 1), rtol=1e-5)
+    floor = 1.0 if kind == "constant" else 0.05
+    assert found[-1] == pytest.approx(2e-3 * floor, rel=1e-4)
+
+
+def test_cosine_is_a_half_cosine():
+    found = rates(lr_schedule_type="cosine", min_lr_factor=0.0)
+    phase = np.pi * np.arange(EPOCHS * UPDATES + 1) / (EPOCHS * UPDATES)
+    np.testing.assert_allclose(found, 2e-3 * 0.5 * (1 + np.cos(phase)), rtol=1e-4, atol=1e-9)
+
+
+def test_without_a_schedule_the_rate_is_constant():
+    np.testing.assert_allclose(rates(use_lr_schedule=False, min_lr_factor=0.0), 2e-3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_gradients_are_clipped_by_their_global_norm(clip):
+    """Adam hides the scale of one gradient, not the ratio of two: so there are two updates."""
+    config = TrainingConfig(use_grad_clip=clip, grad_clip_norm=2.0, use_lr_schedule=False)
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
+    small = {"a": jnp.array([0.3, 0.1]), "b": jnp.array([0.2])}
+    large = {"a": jnp.array([30.0, 0.0]), "b": jnp.array([40.0])}
+    clipped = {"a": jnp.array([1.2, 0.0]), "b": jnp.array([1.6])}
+    optimizer, adam = make_optimizer(config, 1), optax.adam(config.learning_rate)
+    state, adam_state = optimizer.init(params), adam.init(params)
+    for given, seen in ((small, small), (large, clipped if clip else large)):
+        found, state = optimizer.update(given, state, params)
+        expected, adam_state = adam.update(seen, adam_state, params)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-10)
