@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -47,7 +47,7 @@ def ingest(
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Extend an existing store.")] = False,
     on_invalid: Annotated[
-        str, typer.Option(metavar="quarantine|raise", help="What becomes of invalid molecules.")
+        Literal["quarantine", "raise"], typer.Option(help="What becomes of invalid molecules.")
     ] = "quarantine",
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read object arrays; runs code of the file.")
@@ -59,7 +59,7 @@ def ingest(
 ) -> None:
     """Turn NPZ files of any convention into one store."""
     from pipeline import ingest as run
-    from pipeline.inspection import print_report
+    from pipeline.inspection_page import print_report
 
     report = run(
         list(sources),
@@ -81,7 +81,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show what is in a store, what was inferred and why."""
-    from pipeline.inspection import inspect_store, print_inspection
+    from pipeline.inspection import inspect_store
+    from pipeline.inspection_page import print_inspection
 
     inspection = inspect_store(store)
     if as_json:

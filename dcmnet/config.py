@@ -82,6 +82,7 @@ class TrainingConfig(_Config):
         quadrupole_w: Weight of the quadrupole.
         grid_points: Random grid points a molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
+        print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
         early_stopping_epochs: Epochs without improvement before stopping; None never.
         time_limit_minutes: Wall time after which the epoch is the last; None never.
         seed: Seed of the parameters and of the order of molecules.
@@ -105,6 +106,7 @@ class TrainingConfig(_Config):
     quadrupole_w: float = Field(default=0.0, ge=0)
     grid_points: int | None = Field(default=None, ge=1)
     save_every_n_epochs: int = Field(default=10, ge=0)
+    print_every_n_epochs: int = Field(default=1, ge=1)
     early_stopping_epochs: int | None = Field(default=None, ge=1)
     time_limit_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
@@ -195,7 +197,13 @@ class ExperimentConfig(_Config):
 
 
 PRESETS: Mapping[str, Mapping[str, object]] = {
-    "quick": {"training.num_epochs": 30, "training.learning_rate": 3e-3},
+    "quick": {
+        "training.num_epochs": 100,
+        "training.learning_rate": 5e-3,
+        "training.warmup_epochs": 3,
+        "training.save_every_n_epochs": 50,
+        "training.print_every_n_epochs": 10,
+    },
     "quality": {
         "model.features": 32,
         "training.num_epochs": 300,

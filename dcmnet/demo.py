@@ -11,7 +11,7 @@ from dcmnet.analysis.analyze import analyze
 from dcmnet.analysis.tables import print_analysis
 from dcmnet.train_runner import run_training
 from pipeline import ingest
-from pipeline.inspection import print_report
+from pipeline.inspection_page import print_report
 from pipeline.sample import sample_sources
 
 _NAME = "demo"
@@ -41,7 +41,8 @@ def run(out: Path, console: Console) -> None:
         preset="quick",
         console=console,
         out=str(experiment.parent),
-        time_limit_minutes=0.6,
+        time_limit_minutes=0.75,
+        print_every_n_epochs=25,
     )
 
     console.rule("3 · analyse: results back into the store")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -19,9 +20,8 @@ from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import ingest, make_loader, read_schema
-from pipeline.loader import MoleculeBatch
 from pipeline.sample import sample_sources
-from store_schema.problems import ConfigError
+from store_schema.problems import ConfigError, TrainingError
 
 
 def make_config(
@@ -126,33 +126,49 @@ def make_data(config: ExperimentConfig) -> loop.Data:
         TrainingError: There are no training molecules.
     """
     data, training = config.data, config.training
-
-    def loader(split: str, limit: int | None, **options: object) -> object:
-        return make_loader(
-            data.store,
-            batch_size=training.batch_size,
-            split=split,
-            seed=training.seed,
-            cutoff=config.model.cutoff,
-            split_fractions=(data.train_fraction, data.valid_fraction),
-            max_molecules=limit,
-            **options,
-        )
-
-    train = loader(
-        "train", data.num_train, num_epochs=training.num_epochs, grid_points=training.grid_points
+    _check_targets(config)
+    common = functools.partial(
+        make_loader,
+        data.store,
+        batch_size=training.batch_size,
+        seed=training.seed,
+        cutoff=config.model.cutoff,
+        split_fractions=(data.train_fraction, data.valid_fraction),
     )
-    valid = loader("valid", data.num_valid, num_epochs=1, shuffle=False)
-
-    def validation() -> Iterator[MoleculeBatch]:
-        return iter(valid)
-
+    train = common(
+        split="train",
+        num_epochs=None,
+        grid_points=training.grid_points,
+        max_molecules=data.num_train,
+    )
+    if not train.n_molecules:
+        raise TrainingError.of(
+            f"{data.store}, training split",
+            expected="at least one molecule",
+            received="none",
+            consequence="there is nothing to train on",
+            remedy="Ingest more molecules, or raise data.train_fraction",
+        )
+    valid = common(split="valid", shuffle=False, max_molecules=data.num_valid)
     return loop.Data(
         train=iter(train),
         batches_per_epoch=train.batches_per_epoch,
         padding_waste=train.padding_waste,
-        valid=validation,
+        valid=lambda: iter(valid),
     )
+
+
+def _check_targets(config: ExperimentConfig) -> None:
+    """Refuses to train on an ESP that the store does not have."""
+    variables = read_schema(config.data.store).variables
+    if config.training.esp_w and not {"esp", "vdw_surface"} <= set(variables):
+        raise TrainingError.of(
+            config.data.store,
+            expected="an ESP and its grid, since training.esp_w is not 0",
+            received=f"a store of {', '.join(variables)}",
+            consequence="there is no ESP to train on",
+            remedy="Ingest files with an ESP, or set training.esp_w=0",
+        )
 
 
 def _run(
@@ -189,7 +205,8 @@ def _run(
 
             def on_epoch(record: EpochRecord) -> None:
                 metrics.append(record)
-                print_epoch(record, training.num_epochs, console)
+                if record.epoch % training.print_every_n_epochs == 0:
+                    print_epoch(record, training.num_epochs, console)
                 bar.reset(task)
 
             progress = loop.train(
@@ -219,7 +236,7 @@ def _progress_bar(console: Console) -> Progress:
 
 def _use_compilation_cache() -> None:
     """Keeps compiled steps between runs, in the user's cache directory."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         # The small functions of a training run are worth keeping too.

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from dcmnet.analysis.figures import save_figures
 from dcmnet.analysis.predict import predict_batches
 from dcmnet.analysis.summary import molecule_table, summarize
-from dcmnet.experiment import Experiment, TrainedModel, load_model
-from pipeline import make_loader, open_store
+from dcmnet.experiment import Experiment, load_model
+from pipeline import make_loader, open_store, read_schema
+from pipeline.splits import split_store
 from pipeline.zarr_store import ResultsWriter
-from store_schema.names import DCM, MOLECULE, Variable
+from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, Variable
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
@@ -109,7 +109,13 @@ def analyze(
         overwrite=overwrite,
         coordinates=("split",),
     )
-    _write_results(writer, model, loader)
+    stored = read_schema(path)
+    sizes = {ATOM: stored.max_atoms, GRID_POINT: stored.max_grid}
+    labels = split_store(path, fractions).labels.astype(object)
+    with writer:
+        for rows, values in predict_batches(model, loader, sizes):
+            writer.write(rows, {**values, "split": labels[rows]})
+        writer.commit()
     table = molecule_table(open_store(path), group)
     return Analysis(
         results=f"results/{group}",
@@ -117,14 +123,6 @@ def analyze(
         summary=summarize(table),
         files=_write_files(source, group, schema, table, path),
     )
-
-
-def _write_results(writer: ResultsWriter, model: TrainedModel, loader: Any) -> None:
-    with writer:
-        for rows, values in predict_batches(model, loader):
-            splits = np.asarray(loader.splits[rows], dtype=object)
-            writer.write(rows, {**values, "split": splits})
-        writer.commit()
 
 
 def _write_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from dcmnet.experiment import TrainedModel
 from dcmnet.model import Parameters, distributed_charges
 from dcmnet.observables import observe
 from pipeline.loader import MoleculeBatch
+from store_schema.results import RESULT_VARIABLES
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 Values = dict[str, np.ndarray]
@@ -30,13 +31,14 @@ class _Predicted(NamedTuple):
 
 
 def predict_batches(
-    model: TrainedModel, batches: Iterable[MoleculeBatch]
+    model: TrainedModel, batches: Iterable[MoleculeBatch], sizes: Mapping[str, int]
 ) -> Iterator[tuple[Int[np.ndarray, " n"], Values]]:
     """Predicts batch after batch.
 
     Args:
         model: The trained network.
         batches: Batches with grid fields and targets.
+        sizes: Lengths of the store's long dimensions; a batch may be padded beyond.
 
     Yields:
         Rows of the store and, for these molecules, the variables of a results group
@@ -61,7 +63,8 @@ def predict_batches(
         )
 
     for batch in batches:
-        yield _values(run(model.params, batch), batch)
+        rows, values = _values(run(model.params, batch), batch)
+        yield rows, {name: _trimmed(name, array, sizes) for name, array in values.items()}
 
 
 def _values(on_device: _Predicted, batch: MoleculeBatch) -> tuple[Int[np.ndarray, " n"], Values]:
@@ -102,6 +105,11 @@ def esp_errors(
     error = np.where(points, difference, 0.0) * HARTREE_IN_KCAL_PER_MOL
     count = np.where(points.any(axis=1), points.sum(axis=1), np.nan)
     return np.sqrt((error**2).sum(axis=1) / count), np.abs(error).sum(axis=1) / count
+
+
+def _trimmed(name: str, array: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
+    dims = RESULT_VARIABLES[name].dims
+    return array[tuple(slice(sizes.get(dim)) for dim in dims)]
 
 
 def _masked(

@@ -25,12 +25,12 @@ def molecule_table(tree: xr.DataTree, name: str) -> pd.DataFrame:
         ``monopole_mae`` (e) and ``dipole_error`` (D); NaN where the reference is absent.
     """
     molecules, results = tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset()
-    rows = np.flatnonzero(results["split"].values.astype(str) != "")
+    rows = np.flatnonzero(results["split"].values != "")
     molecules, results = molecules.isel(molecule=rows), results.isel(molecule=rows)
     table = pd.DataFrame(
         {
-            "molecule_id": molecules["molecule_id"].values,
-            "split": results["split"].values,
+            "molecule_id": molecules["molecule_id"].values.astype(object),
+            "split": results["split"].values.astype(object),
             "total_charge": _or_nan(molecules, "total_charge", rows.size),
             "n_atoms": molecules["n_atoms"].values,
             "n_grid": molecules["n_grid"].values,

@@ -1,49 +1,66 @@
-"""Tables of an analysis for the terminal."""
+"""Tables of an analysis for the terminal, within 80 columns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from dcmnet.analysis.analyze import Analysis
 
 _ROWS = (
-    ("esp_rmse", "ESP RMSE, distributed charges", "kcal/mol/e"),
-    ("esp_rmse_monopoles", "ESP RMSE, reference monopoles", "kcal/mol/e"),
-    ("esp_mae", "ESP MAE, distributed charges", "kcal/mol/e"),
+    ("esp_rmse", "ESP RMSE, this model", "kcal/mol/e"),
+    ("esp_rmse_monopoles", "ESP RMSE, monopoles", "kcal/mol/e"),
+    ("esp_mae", "ESP MAE, this model", "kcal/mol/e"),
     ("monopole_mae", "monopole MAE", "e"),
     ("dipole_error", "dipole error", "D"),
 )
 
+Errors = Mapping[str, Mapping[str, float]]
 
-def error_table(title: str, errors: dict[str, dict[str, float]]) -> Table:
-    """Returns the table of an analysis: distribution of each error over molecules."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("unit", style="dim")
-    for name in ("molecules", "mean", "median", "95 %", "max"):
-        table.add_column(name, justify="right")
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def error_table(errors: Errors) -> Table:
+    """Returns the distribution of each error over molecules."""
+    table = _table("unit", "molecules", "mean", "median", "95 %", "max")
     for name, label, unit in _ROWS:
         numbers = errors.get(name, {})
-        if not numbers.get("count"):
-            continue
-        values = (f"{numbers[key]:.3f}" for key in ("mean", "median", "p95", "max"))
-        table.add_row(label, unit, f"{numbers['count']:,}", *values)
+        if numbers.get("count"):
+            values = (f"{numbers[key]:.3f}" for key in ("mean", "median", "p95", "max"))
+            table.add_row(label, unit, f"{numbers['count']:,}", *values)
+    return table
+
+
+def charge_table(by_charge: Mapping[str, Errors]) -> Table:
+    """Returns the mean ESP RMSE by total charge, beside that of the reference monopoles."""
+    table = _table("molecules", "this model", "monopoles")
+    for charge, errors in by_charge.items():
+        ours, theirs = (errors[name] for name in ("esp_rmse", "esp_rmse_monopoles"))
+        means = (f"{e['mean']:.3f}" if e["count"] else "" for e in (ours, theirs))
+        table.add_row(f"total charge {charge}", f"{ours['count']:,}", *means)
     return table
 
 
 def print_analysis(analysis: Analysis, console: Console) -> None:
     """Prints the tables of an analysis, its worst molecules and its files."""
     summary: dict[str, Any] = analysis.summary
-    console.print(error_table(f"{analysis.results} in {analysis.store}", summary["all"]))
+    console.print(f"[bold]{analysis.results}[/] in {analysis.store}", highlight=False)
+    console.print(error_table(summary["all"]))
     if len(summary["by_charge"]) > 1:
-        for charge, errors in summary["by_charge"].items():
-            console.print(error_table(f"total charge {charge}", errors))
-    worst = ", ".join(
-        f"{entry['molecule_id']} ({entry['esp_rmse']:.2f})" for entry in summary["worst"]
-    )
-    console.print(f"worst molecules: {worst}", highlight=False)
+        console.print("[bold]Mean ESP RMSE[/], kcal/mol/e", highlight=False)
+        console.print(charge_table(summary["by_charge"]))
+    worst = (f"{entry['molecule_id']} ({entry['esp_rmse']:.2f})" for entry in summary["worst"])
+    console.print(f"Worst molecules: {', '.join(worst)}", highlight=False)
+    console.print("\n[bold]Files[/]")
     for path in analysis.files:
         console.print(f"  {path}", highlight=False)

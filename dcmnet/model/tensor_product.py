@@ -25,7 +25,7 @@ _TINY = 1e-6
 class _Path(NamedTuple):
     """One way two irreps couple to a third: channels, degrees and the terms of each order."""
 
-    index: tuple[int, int, int, int, int, int]
+    weight: tuple[int, int, int, int, int, int]
     terms: dict[int, list[tuple[int, int, float]]]
 
 
@@ -166,10 +166,10 @@ def couple(
     first, second = _unstack(a), _unstack(b)
     product: _Orders = {}
     for path in _paths(channels, degrees):
-        c1, _, c2, _, c3, _ = path.index
+        c1, _, c2, _, c3, _ = path.weight
         for k, terms in path.terms.items():
             coupled = sum(v * first[c1, i] * second[c2, j] for i, j, v in terms)
-            _add(product, (c3, k), kernel[path.index] * coupled)
+            _add(product, (c3, k), kernel[path.weight] * coupled)
     shape = (*a.shape[:-3], channels[2], (degrees[2] + 1) ** 2, a.shape[-1])
     return _stack(product, jnp.zeros(shape, a.dtype))
 
@@ -197,7 +197,7 @@ def _couple_backward(
     d_kernel = jnp.zeros_like(kernel)
     batch = tuple(range(a.ndim - 3))
     for path in _paths(channels, degrees):
-        c1, _, c2, _, c3, _ = path.index
+        c1, _, c2, _, c3, _ = path.weight
         along: _Orders = {}
         back: _Orders = {}
         for k, terms in path.terms.items():
@@ -205,11 +205,11 @@ def _couple_backward(
                 _add(along, (c1, i), v * second[c2, j] * above[c3, k])
                 _add(back, (c2, j), v * first[c1, i] * above[c3, k])
         for key, value in along.items():
-            _add(d_first, key, kernel[path.index] * value)
+            _add(d_first, key, kernel[path.weight] * value)
         for key, value in back.items():
-            _add(d_second, key, kernel[path.index] * value)
+            _add(d_second, key, kernel[path.weight] * value)
         weight = sum(first[key] * value for key, value in along.items())
-        d_kernel = d_kernel.at[path.index].set(jnp.sum(weight, axis=batch))
+        d_kernel = d_kernel.at[path.weight].set(jnp.sum(weight, axis=batch))
     return _stack(d_first, a), _stack(d_second, b), d_kernel
 
 

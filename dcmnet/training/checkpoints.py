@@ -38,7 +38,6 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=None if series == "periodic" else 1,
                     step_prefix=prefix,
-                    read_only=read_only,
                     create=not read_only,
                 ),
                 item_names=_ITEMS,

@@ -13,7 +13,7 @@ from pipeline.loader.buffer import empty_fields
 from pipeline.loader.dataset import BatchDataset, BatchOptions, buffer_widths
 from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.scan import count_store_pairs
-from pipeline.loader.shapes import MoleculeSizes, choose_shapes
+from pipeline.loader.shapes import MoleculeSizes, choose_shapes, shapes_worth_compiling
 from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
@@ -99,7 +99,8 @@ def make_loader(
     if molecules is not None:
         chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
     sizes = all_sizes.select(_limit(store, reader, np.flatnonzero(chosen), max_molecules))
-    shapes = choose_shapes(all_sizes, batch_size) if shapes is None else tuple(shapes)
+    if shapes is None:
+        shapes = choose_shapes(all_sizes, batch_size, shapes_worth_compiling(all_sizes, batch_size))
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, window_bytes // shard[1])
     plan = LoaderPlan(

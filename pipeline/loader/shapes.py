@@ -18,6 +18,9 @@ from pipeline.loader.batch import BatchShape
 
 MAX_SHAPES: Final = 8
 
+# Compiling a step takes as long as hundreds of batches, spread over tens of epochs.
+_BATCHES_PER_SHAPE: Final = 16
+
 Sizes = Int[np.ndarray, "..."] | int | np.integer
 
 # Bytes that an entry takes in a batch: element and mask of an atom (atomic
@@ -70,6 +73,12 @@ def batch_bytes(atoms: Sizes, grid_points: Sizes, pairs: Sizes) -> Int64[np.ndar
         + GRID_POINT_BYTES * np.asarray(grid_points, np.int64)
         + PAIR_BYTES * np.asarray(pairs, np.int64)
     )
+
+
+def shapes_worth_compiling(sizes: MoleculeSizes, batch_size: int) -> int:
+    """Returns how many shapes pay: few where an epoch has few batches to save bytes in."""
+    batches = -(-len(sizes.rows) // batch_size)
+    return int(np.clip(batches // _BATCHES_PER_SHAPE, 2, MAX_SHAPES))
 
 
 def choose_shapes(
