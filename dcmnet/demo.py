@@ -41,7 +41,6 @@ def run(out: Path, console: Console) -> None:
         preset="quick",
         console=console,
         out=str(experiment.parent),
-        time_limit_minutes=0.75,
         print_every_n_epochs=25,
     )
 

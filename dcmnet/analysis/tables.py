@@ -12,9 +12,9 @@ from rich.table import Table
 from dcmnet.analysis.analyze import Analysis
 
 _ROWS = (
-    ("esp_rmse", "ESP RMSE, this model", "kcal/mol/e"),
-    ("esp_rmse_monopoles", "ESP RMSE, monopoles", "kcal/mol/e"),
-    ("esp_mae", "ESP MAE, this model", "kcal/mol/e"),
+    ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
+    ("esp_rmse_monopoles", "  of monopoles", "kcal/mol/e"),
+    ("esp_mae", "ESP MAE", "kcal/mol/e"),
     ("monopole_mae", "monopole MAE", "e"),
     ("dipole_error", "dipole error", "D"),
 )
@@ -26,7 +26,7 @@ def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     return table
 
 

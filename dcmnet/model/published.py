@@ -84,11 +84,12 @@ def read_published(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         raise _refused(path, str(error)) from error
     except Exception as error:  # a damaged pickle raises nearly anything
         raise _refused(path, f"{type(error).__name__}: {error}") from error
-    _check_arrays(tree, path)
     try:
+        _check_arrays(tree, path)
         return _translate(tree["params"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise _refused(path, f"arrays of another network (missing {error})") from error
+    # Whatever another tree than the published one does here, it is another tree.
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _refused(path, f"another network ({type(error).__name__}: {error})") from error
 
 
 def _translate(flat: dict[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
