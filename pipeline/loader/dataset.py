@@ -176,9 +176,11 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
         rows = self._plan.sizes.rows[members[members >= 0]]
         slots = np.searchsorted(buffer.rows, rows.astype(buffer.rows.dtype))
         shape = self._plan.shapes[plan.shape_index[step]]
-        points = None
+        if options.grid_points is None and not options.rotate:
+            return gather(buffer, slots, shape, options.cutoff)
         # Every batch has chance of its own, so that it is the same after a resume.
         rng = np.random.default_rng((self._plan.seed, epoch, step, options.shard))
+        points = None
         if options.grid_points is not None:
             n_grid = buffer.n_grid[slots]
             points = choose_points(n_grid, options.grid_points, shape.grid_points, rng)

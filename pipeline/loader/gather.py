@@ -7,7 +7,7 @@ is large.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int64, Shaped
+from jaxtyping import Bool, Float32, Int, Int64
 
 from pipeline.loader.batch import BatchShape, MoleculeBatch
 from pipeline.loader.buffer import MoleculeBuffer, field_shape
@@ -36,11 +36,13 @@ def gather(
     molecule_mask = np.arange(B) < len(slots)
     # Empty molecules are taken from the first slot and set to zero like all padding.
     slots = np.concatenate([slots, np.zeros(B - len(slots), np.int64)])
-    atom_mask = np.arange(A) < np.where(molecule_mask, buffer.n_atoms[slots], 0)[:, None]
+    n_atoms = np.where(molecule_mask, buffer.n_atoms[slots], np.int32(0))
+    atom_mask = np.arange(A, dtype=np.int32) < n_atoms[:, None]
+    no_atom = ~atom_mask
     positions = buffer.fields["positions"][slots, :A]
-    positions[~atom_mask] = 0
+    np.copyto(positions, 0, where=no_atom[:, :, None])
     atomic_numbers = buffer.fields["atomic_numbers"][slots, :A]
-    atomic_numbers[~atom_mask] = 0
+    np.copyto(atomic_numbers, 0, where=no_atom)
 
     targets = {name: _target(buffer, name, slots, molecule_mask) for name in _WHOLE_MOLECULE}
     targets["monopoles"] = _monopoles(buffer, slots, atom_mask)
@@ -70,14 +72,18 @@ def _target(
     slots: Int64[np.ndarray, " B"],
     molecule_mask: Bool[np.ndarray, " B"],
 ) -> tuple[Float32[np.ndarray, "B ..."], Bool[np.ndarray, " B"]]:
-    """Takes a quantity of the whole molecule, and whether each molecule has it."""
+    """Takes a quantity of the whole molecule, and whether each molecule has it.
+
+    A minimum is NaN where any value is: one pass, and no array of flags.
+    """
     B = len(slots)
     field = buffer.fields.get(name)
     if field is None:
         return np.zeros(field_shape(name, B, 0, 0), np.float32), np.zeros(B, bool)
     taken = field[slots]
-    present = molecule_mask & ~np.isnan(taken.reshape(B, -1)).any(axis=1)
-    taken[~present] = 0
+    present = molecule_mask & ~np.isnan(taken.reshape(B, -1).min(axis=1))
+    if not present.all():
+        taken[~present] = 0
     return taken, present
 
 
@@ -89,9 +95,10 @@ def _monopoles(
     if field is None:
         return np.zeros(atom_mask.shape, np.float32), np.zeros(len(slots), bool)
     taken = field[slots, : atom_mask.shape[1]]
-    taken[~atom_mask] = 0
-    present = ~np.isnan(taken).any(axis=1) & atom_mask[:, 0]
-    taken[~present] = 0
+    np.copyto(taken, 0, where=~atom_mask)
+    present = ~np.isnan(taken.min(axis=1)) & atom_mask[:, 0]
+    if not present.all():
+        taken[~present] = 0
     return taken, present
 
 
@@ -108,15 +115,20 @@ def _grid(
     Bool[np.ndarray, " B"],
 ]:
     """Takes ESP, grid, mask of the grid and whether each molecule has an ESP."""
-    G = shape.grid_points
-    n_grid = np.where(molecule_mask, buffer.n_grid[slots], 0)
+    B, _, G, _ = shape
+    n_grid = np.where(molecule_mask, buffer.n_grid[slots], np.int32(0))
     if points is not None:
         n_grid[: len(points)] = (points >= 0).sum(axis=1)
-    grid_mask = np.arange(G) < n_grid[:, None]
-    esp = _take_grid(buffer, "esp", slots, n_grid, G, points=points)
-    vdw_surface = _take_grid(buffer, "vdw_surface", slots, n_grid, G, points=points)
-    # A minimum is NaN where any value is: one pass, and no array of flags.
-    lacking = np.isnan(vdw_surface.reshape(len(slots), -1).min(axis=1, initial=0))
+    # Molecules of a batch are of like size: only behind the shortest is there padding.
+    shortest = int(n_grid.min(initial=G))
+    grid_mask = np.ones((B, G), bool)
+    grid_mask[:, shortest:] = np.arange(shortest, G, dtype=np.int32) < n_grid[:, None]
+    no_point = ~grid_mask[:, shortest:]
+    esp = _take_grid(buffer, "esp", slots, G, points)
+    vdw_surface = _take_grid(buffer, "vdw_surface", slots, G, points)
+    np.copyto(esp[:, shortest:], 0, where=no_point)
+    np.copyto(vdw_surface[:, shortest:], 0, where=no_point[:, :, None])
+    lacking = np.isnan(vdw_surface.reshape(B, -1).min(axis=1, initial=0))
     has_esp = (n_grid > 0) & ("esp" in buffer.fields) & ~lacking
     has_esp &= ~np.isnan(esp.min(axis=1, initial=0))
     if not has_esp.all():
@@ -129,21 +141,14 @@ def _take_grid(
     buffer: MoleculeBuffer,
     name: str,
     slots: Int64[np.ndarray, " B"],
-    n_grid: Int[np.ndarray, " B"],
     G: int,
-    *,
     points: Int64[np.ndarray, "n G"] | None,
-) -> Shaped[np.ndarray, "B G ..."]:
-    """Takes one grid field, with zeros behind the points of each molecule."""
+) -> Float32[np.ndarray, "B G ..."]:
+    """Takes one grid field, whatever is behind the points of each molecule."""
     field = buffer.fields.get(name)
     if field is None:
         return np.zeros(field_shape(name, len(slots), 0, G), np.float32)
     if points is None:
-        taken = field[slots, :G]
-    else:
-        empty = np.zeros((len(slots) - len(points), G), np.int64)
-        taken = field[slots[:, None], np.concatenate([points, empty])]
-    # Short tails: faster than a mask of the whole.
-    for row, length in zip(taken, n_grid.tolist(), strict=True):
-        row[length:] = 0
-    return taken
+        return np.asarray(field[slots, :G])
+    empty = np.zeros((len(slots) - len(points), G), np.int64)
+    return np.asarray(field[slots[:, None], np.concatenate([points, empty])])

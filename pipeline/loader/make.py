@@ -18,9 +18,8 @@ from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
 
-# Two windows are in memory: half a gigabyte, and at 16 kB a molecule 15,000
-# molecules that are shuffled together.
-WINDOW_BYTES = 256 * 2**20
+# Two windows are in memory; at 25 kB a molecule, 5,000 are shuffled together.
+WINDOW_BYTES = 128 * 2**20
 
 
 def make_loader(

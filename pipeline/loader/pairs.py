@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 
 # Measured: from about this size the tree is faster than all atoms against all.
 _DENSE_ATOMS = 200
-# Elements of one all-against-all comparison: a few MB of temporaries.
-_DENSE_ELEMENTS = 1 << 20
+# Elements of one all-against-all comparison: temporaries of 1 MB, which the cache holds.
+_DENSE_ELEMENTS = 1 << 18
 
 
 def find_pairs(
@@ -102,19 +102,20 @@ def _dense(
 ) -> Iterator[tuple[int, Bool[np.ndarray, "S A A"]]]:
     """Yields slabs of molecules as (first molecule, which atoms are close to which)."""
     B, A = atom_mask.shape
-    itself = np.arange(A)
     step = max(1, _DENSE_ELEMENTS // max(1, A * A))
     for start in range(0, max(B, 1), step):
         slab = slice(start, start + step)
         # One contiguous array a component vectorises; padding is NaN here, and
         # no comparison with NaN is true.
-        x, y, z = np.where(atom_mask[slab], positions[slab].transpose(2, 0, 1), np.float32(np.nan))
+        components = np.array(positions[slab].transpose(2, 0, 1), order="C")
+        np.copyto(components, np.nan, where=~atom_mask[slab])
+        x, y, z = components
         squared = np.square(x[:, :, None] - x[:, None, :])
         for component in (y, z):
             difference = component[:, :, None] - component[:, None, :]
             squared += np.square(difference, out=difference)
         close = squared < np.float32(cutoff) ** 2
-        close[:, itself, itself] = False
+        close.reshape(-1, A * A)[:, :: A + 1] = False
         yield start, close
 
 
