@@ -87,7 +87,7 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
     """Tells grid points from padding and trims what is all padding.
 
     Padding is the run of identical points at the end of a row, whatever value they have,
-    or single ones that are NaN or far outside any molecule. Where the file's own count is
+    or a single one at the origin, far outside any molecule, or NaN. Where the file's own count is
     larger than what is left, it counted padding, and the smaller number holds.
 
     Args:
@@ -135,8 +135,9 @@ def _trailing_padding(
     same = ((rows == last) | (np.isnan(rows) & np.isnan(last))).all(axis=-1)
     run = np.minimum.accumulate(same[:, ::-1], axis=1).sum(axis=1)
     # One point alone is padding only by its value; two at the same place are no grid.
-    outside = ~(np.abs(last[:, 0]) < _SENTINEL).all(axis=-1)
-    return np.where((run > 1) | outside, run, 0)
+    size = np.abs(last[:, 0])
+    told = ~(size < _SENTINEL).all(axis=-1) | (size == 0).all(axis=-1)
+    return np.where((run > 1) | told, run, 0)
 
 
 def _trailing_nan(rows: Float[np.ndarray, "molecule point"]) -> Int[np.ndarray, " molecule"]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,14 +23,21 @@ _MAX_DEFLATE_RATIO: Final = 1100
 _MAX_HEADER: Final = 10_000
 _COPY_BYTES: Final = 2**22
 _READABLE_KINDS: Final = "biufUS"
+# What zipfile, zlib and numpy's header parser raise at bytes that mean nothing.
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
+    tokenize.TokenError,
+    SyntaxError,
     EOFError,
     OSError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    TypeError,
     ValueError,
-    NotImplementedError,  # a compression zipfile does not know
-    RuntimeError,  # an encrypted member
+    RuntimeError,  # also: encrypted, a compression zipfile does not know, nested too deep
 )
 
 
@@ -85,7 +94,7 @@ class NpzFile:
             if member.column.dtype.hasobject:
                 return _plain(np.lib.format.read_array(stream, allow_pickle=True))
             stream.read(member.offset)
-            return _array(stream, member, member.column.shape)
+            return _array(stream.read, member, member.column.shape)
 
     def rows(self, key: str, n: int, sizes: Iterator[int]) -> Iterator[np.ndarray]:
         """Reads an array in step, as flat rows.
@@ -115,7 +124,7 @@ class NpzFile:
                 stream.read(member.offset)
             for size in sizes:
                 with self._damage_reported(key):
-                    rows = _array(stream, member, (size, width))
+                    rows = _array(stream.read, member, (size, width))
                 yield rows
 
     def spilled(self, key: str, n: int) -> np.ndarray:
@@ -200,13 +209,13 @@ class NpzFile:
             ) from error
 
 
-def _array(stream: zipfile.ZipExtFile, member: _Member, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads the next values of a stream."""
+def _array(read: Callable[[int], bytes], member: _Member, shape: tuple[int, ...]) -> np.ndarray:
+    """Makes an array of the next bytes that ``read`` gives."""
     dtype = member.column.dtype
     wanted = math.prod(shape) * dtype.itemsize
     data = bytearray()
     while len(data) < wanted:
-        part = stream.read(min(wanted - len(data), _COPY_BYTES))
+        part = read(min(wanted - len(data), _COPY_BYTES))
         if not part:
             raise EOFError(f"ends after {len(data)} of {wanted} bytes")
         data += part

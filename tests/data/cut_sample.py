@@ -28,11 +28,11 @@ def cut(source: Path, target: Path, rows: np.ndarray, esp_bits: int = 21) -> Non
     """Writes some rows of a padded file."""
     with np.load(source) as raw:
         columns = {key: raw[key][rows] for key in raw.files}
-    for key in columns:
+    for key, values in columns.items():
         if key in ("vdw_surface", "esp_grid", "vdw_grid"):
-            columns[key] = rounded(columns[key], 13)
+            columns[key] = rounded(values, 13)
         elif key == "esp":
-            columns[key] = rounded(columns[key], esp_bits)
+            columns[key] = rounded(values, esp_bits)
     target.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(target, **columns)
 

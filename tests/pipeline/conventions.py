@@ -1,0 +1,301 @@
+"""Random conventions: real molecules written the way people write them, with the truth kept.
+
+Names, shapes, paddings, units, what is present, and the number of atoms are drawn at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from store_schema.semantics import QUADRUPOLE_COMPONENTS
+
+# Units written out again, so that a wrong factor in the package does not cancel.
+BOHR = 0.529177210903
+LENGTH = {"angstrom": 1.0, "bohr": 1 / BOHR}
+POTENTIAL = {"hartree/e": 1.0, "kcal/mol/e": 627.509474, "eV/e": 27.211386245988}
+DIPOLE = {"e*angstrom": 1.0, "e*bohr": 1 / BOHR, "debye": 1 / 0.20819434}
+QUADRUPOLE = {
+    "e*angstrom^2": 1.0,
+    "e*bohr^2": 1 / BOHR**2,
+    "debye*angstrom": 1 / 0.20819434,
+}
+ENERGY = {"hartree": 1.0, "eV": 27.211386245988, "kcal/mol": 627.509474}
+PADDING = (0.0, 10000.0, 1e6, np.nan)
+
+
+@dataclass
+class Written:
+    """What was written.
+
+    Attributes:
+        source: What to hand to ingest.
+        rows: Molecules of the dataset, in the order they were written.
+        kind: Choices made, for the table of results.
+        truth: Expected value of each variable, NaN padded.
+        keys: Keys of each file.
+    """
+
+    source: str
+    rows: np.ndarray
+    kind: dict[str, str] = field(default_factory=dict)
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+
+
+class Writer:
+    """Writes molecules of a dataset in a random convention."""
+
+    def __init__(self, dataset: xr.Dataset, rng: np.random.Generator) -> None:
+        self.data, self.rng = dataset, rng
+
+    def choose(self, kind: str, options) -> object:
+        options = list(options)
+        choice = options[self.rng.integers(len(options))]
+        self.out.kind[kind] = str(choice)
+        return choice
+
+    def write(self, folder: Path) -> Written:
+        self.out = Written("", self.pick())
+        if self.choose("files", ["padded", "padded", "padded", "roles", "single"]) == "single":
+            return self.single(folder)
+        columns = self.padded()
+        if self.out.kind["files"] == "padded":
+            self.save(folder / "any.npz", columns)
+            self.out.source = str(folder / "any.npz")
+            return self.out
+        structure = {k: v for k, v in columns.items() if k in self.structure}
+        grid = {k: v for k, v in columns.items() if k in self.grid}
+        order = np.arange(len(self.out.rows))
+        if self.choose("row order", ["same", "shuffled"]) == "shuffled":
+            order = self.rng.permutation(order)
+        shuffled = {
+            k: v if k == "N" and self.out.kind["N"] in ("odd", "0-d") else permuted(v, order)
+            for k, v in (structure | grid).items()
+        }
+        self.save(folder / "grids.npz", shuffled)
+        self.save(folder / "other.npz", {k: v for k, v in columns.items() if k not in grid})
+        self.out.source = str(folder)
+        return self.out
+
+    def pick(self) -> np.ndarray:
+        """Draws molecules; sometimes all of a number of atoms that makes shapes ambiguous."""
+        size = self.data.n_atoms.to_numpy()
+        pool = np.arange(len(size))
+        self.out = Written("", pool)
+        if self.choose("atoms", ["any", "any", "six or nine"]) == "six or nine":
+            pool = np.flatnonzero(size == self.rng.choice([6, 9]))
+        pool = pool[np.isfinite(self.data.monopoles.to_numpy()[pool]).any(axis=1)]
+        kind = dict(self.out.kind)
+        n = min(len(pool), int(self.rng.integers(3, 24)))
+        rows = self.rng.choice(pool, n, replace=False)
+        self.kept_kind = kind
+        return rows
+
+    def get(self, name: str) -> np.ndarray:
+        return self.data[name].to_numpy()[self.out.rows].astype(np.float64)
+
+    def padded(self) -> dict[str, np.ndarray]:
+        self.out.kind |= self.kept_kind
+        n = len(self.out.rows)
+        n_atoms = self.get("n_atoms").astype(int)
+        n_grid = self.get("n_grid").astype(int)
+        width = n_atoms.max() + int(self.choose("spare atoms", [0, 0, 1, 30]))
+        points = n_grid.max() + int(self.choose("spare points", [0, 0, 1, 700]))
+        atom_pad = float(self.choose("atom padding", [0.0, 0.0, np.nan]))
+        grid_pad = float(self.choose("grid padding", PADDING))
+        columns = self.atoms(n, width, n_atoms, atom_pad)
+        self.structure = set(columns)
+        grid = self.points(n, points, n_grid, grid_pad)
+        self.grid = set(grid)
+        columns |= grid
+        columns |= self.moments(n, width, n_atoms)
+        return columns
+
+    def atoms(self, n, width, n_atoms, pad) -> dict[str, np.ndarray]:
+        unit = self.choose("unit of R", LENGTH)
+        truth = self.truth("positions", n_atoms)
+        positions = fit(truth * LENGTH[unit], width, pad).astype(np.float32)
+        shape = self.choose("shape of R", ["(n,A,3)", "(n,A,3)", "(n·A,3)", "flat"])
+        positions = {"(n·A,3)": positions.reshape(-1, 3), "flat": positions.reshape(-1)}.get(
+            shape, positions
+        )
+        numbers = np.zeros((n, width))
+        numbers[:, : n_atoms.max()] = self.get("atomic_numbers")[:, : n_atoms.max()]
+        numbers = numbers.astype(self.choose("dtype of Z", ["i4", "u1", "f4", "f8"]))
+        columns = {
+            self.choose("R", ["R", "positions", "coords", "xyz"]): positions,
+            self.choose("Z", ["Z", "z", "numbers", "atomic_numbers"]): numbers,
+        }
+        count = self.choose("N", ["none", "(n,)", "(n,1)", "0-d", "odd"])
+        if count != "none":
+            columns["N"] = {
+                "(n,)": n_atoms,
+                "(n,1)": n_atoms[:, None],
+                "0-d": np.array(width),
+                "odd": np.full(n + 2, width),
+            }[count]
+        if self.choose("id", ["yes", "no"]) == "yes":
+            columns["id"] = (
+                self.data.molecule_id.to_numpy()[self.out.rows].astype(object).astype(str)
+            )
+            columns["id"] = np.array([f"{name}/{row}" for row, name in enumerate(columns["id"])])
+        return columns
+
+    def points(self, n, width, n_grid, pad) -> dict[str, np.ndarray]:
+        unit = self.choose("unit of grid", LENGTH)
+        grid = fit(self.truth("vdw_surface", n_grid) * LENGTH[unit], width, pad)
+        unit = self.choose("unit of esp", POTENTIAL)
+        esp_pad = np.nan if np.isnan(pad) else 0.0
+        esp = fit(self.truth("esp", n_grid) * POTENTIAL[unit], width, esp_pad)
+        if self.choose("shape of esp", ["(n,G)", "(n,G)", "(n,G,1)"]) == "(n,G,1)":
+            esp = esp[..., None]
+        columns = {
+            self.choose("grid", ["vdw_surface", "esp_grid", "vdw_grid"]): grid.astype(np.float32),
+            self.choose("esp", ["esp", "ESP"]): esp.astype(np.float32),
+        }
+        if self.choose("second grid", ["no", "no", "yes"]) == "yes" and "vdw_grid" not in columns:
+            columns["vdw_grid"] = grid.astype(np.float32)
+        count = self.choose("n_grid", ["none", "(n,)", "(n,1)", "width"])
+        if count != "none":
+            columns["n_grid"] = {
+                "(n,)": n_grid,
+                "(n,1)": n_grid[:, None],
+                "width": np.full(n, width),
+            }[count]
+        return columns
+
+    def moments(self, n, width, n_atoms) -> dict[str, np.ndarray]:
+        columns: dict[str, np.ndarray] = {}
+        vector = self.get("dipole")
+        factor = DIPOLE[self.choose("unit of D", DIPOLE)]
+        kind = self.choose("D", ["none", "(n,)", "(n,1)", "(n,3)", "flat", "Dxyz"])
+        size = np.linalg.norm(vector, axis=1) * factor
+        if kind in ("(n,)", "(n,1)"):
+            columns["D"] = size if kind == "(n,)" else size[:, None]
+            self.out.truth["dipole_magnitude"] = np.linalg.norm(vector, axis=1)
+        elif kind != "none":
+            given = vector * factor
+            columns["Dxyz" if kind == "Dxyz" else "D"] = given.ravel() if kind == "flat" else given
+            self.out.truth["dipole"] = vector
+        columns |= self.charges(n, width, n_atoms)
+        return {key: np.asarray(value, dtype=np.float32) for key, value in columns.items()}
+
+    def charges(self, n, width, n_atoms) -> dict[str, np.ndarray]:
+        columns: dict[str, np.ndarray] = {}
+        tensor = self.get("quadrupole")
+        kinds = ["none", "charge", "charge (n,1)", "charges"]
+        if np.isfinite(tensor).all():
+            kinds += ["six", "nine", "(n,3,3)", "flat", "six", "nine"]
+        kind = self.choose("Q", kinds)
+        unit = self.choose("unit of Q", QUADRUPOLE)
+        tensor = tensor * QUADRUPOLE[unit]
+        monopoles = self.truth("monopoles", n_atoms, keep=False)
+        if kind.startswith("charge") and kind != "charges":
+            columns["Q"] = self.get("total_charge").reshape((n, 1) if "1" in kind else n)
+        elif kind == "charges":
+            columns["Q"] = fit(monopoles, width, 0.0)
+            self.out.truth["monopoles"] = monopoles
+        elif kind != "none":
+            self.out.truth["quadrupole"] = self.get("quadrupole")
+            columns["Q"] = {
+                "six": np.stack([tensor[:, i, j] for i, j in QUADRUPOLE_COMPONENTS], axis=1),
+                "nine": tensor.reshape(n, 9),
+                "(n,3,3)": tensor,
+                "flat": tensor.ravel(),
+            }[kind]
+        if kind != "charges" and self.choose("mono", ["none", "(n,A)", "(n,A,1)"]) != "none":
+            given = fit(monopoles, width, 0.0)
+            columns["mono"] = given[..., None] if self.out.kind["mono"] == "(n,A,1)" else given
+            self.out.truth["monopoles"] = monopoles
+        self.out.truth["total_charge"] = self.get("total_charge")
+        return columns
+
+    def single(self, folder: Path) -> Written:
+        self.out.kind |= self.kept_kind
+        length = LENGTH[self.choose("unit of R", LENGTH)]
+        grid_length = LENGTH[self.choose("unit of grid", LENGTH)]
+        potential = POTENTIAL[self.choose("unit of esp", POTENTIAL)]
+        dipole = DIPOLE[self.choose("unit of D", DIPOLE)]
+        self.truth("positions", self.get("n_atoms").astype(int))
+        self.truth("vdw_surface", self.get("n_grid").astype(int))
+        self.truth("esp", self.get("n_grid").astype(int))
+        self.out.truth["dipole"] = self.get("dipole")
+        for index, row in enumerate(self.out.rows):
+            one = self.data.isel(molecule=row)
+            a, g = int(one.n_atoms), int(one.n_grid)
+            np.savez(
+                folder / f"{index:03d}_esp_pyscf.npz",
+                Z=one.atomic_numbers.to_numpy()[:a],
+                R=one.positions.to_numpy()[:a] * length,
+                esp=one.esp.to_numpy()[:g] * potential,
+                esp_grid=one.vdw_surface.to_numpy()[:g] * grid_length,
+                dipole=one.dipole.to_numpy() * dipole,
+            )
+        self.out.source = str(folder)
+        return self.out
+
+    def truth(self, name: str, counts: np.ndarray, keep: bool = True) -> np.ndarray:
+        """Values of a variable, trimmed to the widest molecule and NaN at padding."""
+        values = self.get(name)[:, : counts.max()]
+        values[np.arange(values.shape[1]) >= counts[:, None]] = np.nan
+        if keep:
+            self.out.truth[name] = values
+        return values
+
+    def save(self, path: Path, columns: dict[str, np.ndarray]) -> None:
+        self.out.keys += list(columns)
+        (
+            np.savez
+            if self.choose("zip", ["stored", "deflated"]) == "stored"
+            else np.savez_compressed
+        )(path, **columns)
+
+
+def permuted(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Puts molecules into another order, also where their axis was merged with others."""
+    return values.reshape(len(order), -1)[order].reshape(values.shape)
+
+
+def fit(values: np.ndarray, width: int, pad: float) -> np.ndarray:
+    """Pads the second axis to a width, and replaces NaN by the padding."""
+    out = np.full((values.shape[0], width, *values.shape[2:]), pad)
+    out[:, : values.shape[1]] = np.where(np.isnan(values), pad, values)
+    return out
+
+
+def matched(truth: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """Row of the store of each molecule that was written, by its positions."""
+    inside = np.nan_to_num(stored[:, : truth.shape[1]].astype(np.float64))
+    apart = np.abs(np.nan_to_num(truth)[:, None] - inside[None]).max(axis=(2, 3))
+    return apart.argmin(axis=1)
+
+
+TOLERANCE = {"positions": 2e-4, "vdw_surface": 3e-4, "esp": 2e-6, "quadrupole": 5e-3}
+
+
+def mistakes(written: Written, stored: xr.Dataset) -> list[str]:
+    """Variables of a store that are not what was written."""
+    wrong = []
+    rows = matched(written.truth["positions"], stored.positions.to_numpy())
+    for name, truth in written.truth.items():
+        if name not in stored:
+            wrong.append(f"{name} is not there")
+            continue
+        values = stored[name].to_numpy().astype(np.float64)[rows]
+        inside = tuple(map(slice, truth.shape))
+        tolerance = TOLERANCE.get(name, 2e-3)
+        if not np.allclose(values[inside], truth, rtol=2e-5, atol=tolerance, equal_nan=True):
+            wrong.append(name)
+        elif np.isfinite(values).sum() != np.isfinite(truth).sum():
+            wrong.append(f"{name} beyond its padding")
+    unasked = {"dipole", "dipole_magnitude", "quadrupole", "monopoles"} - written.truth.keys()
+    if len(stored.positions) != len(written.rows):
+        wrong.append(f"{len(stored.positions)} molecules of {len(written.rows)}")
+    wrong += [
+        f"{n} out of nothing" for n in unasked if n in stored and np.isfinite(stored[n]).any()
+    ]
+    return wrong
