@@ -107,8 +107,8 @@ class SplitByRoleSource:
 def join_if_same(left: PaddedSource, right: PaddedSource) -> bool:
     """Says whether two files hold different columns of the same molecules.
 
-    They do if they have the same ids (or, without ids, the same atoms in some order)
-    and no key that says something of its own in both.
+    They do if they have the same ids (or, without ids, the same atoms in some order), and
+    share nothing but what says which molecule a row is.
     """
     if left.layout.n_molecules != right.layout.n_molecules:
         return False
@@ -116,7 +116,7 @@ def join_if_same(left: PaddedSource, right: PaddedSource) -> bool:
         {fit.semantics for fits in part.layout.fits.values() for fit in fits} - set(_IDENTITY)
         for part in (left, right)
     ]
-    if meant[0] & meant[1] or not meant[0] or not meant[1]:
+    if meant[0] & meant[1]:
         return False
     try:
         _order(left, right)

@@ -139,10 +139,8 @@ class Writer:
                 "odd": np.full(n + 2, width),
             }[count]
         if self.choose("id", ["yes", "no"]) == "yes":
-            columns["id"] = (
-                self.data.molecule_id.to_numpy()[self.out.rows].astype(object).astype(str)
-            )
-            columns["id"] = np.array([f"{name}/{row}" for row, name in enumerate(columns["id"])])
+            names = self.data.molecule_id.to_numpy()[self.out.rows]
+            columns["id"] = np.array([f"{name}/{row}" for row, name in enumerate(names)])
         return columns
 
     def points(self, n, width, n_grid, pad) -> dict[str, np.ndarray]:

@@ -130,8 +130,7 @@ def test_a_mutated_file_is_right_or_one_error(tmp_path_factory, flips, length):
     (folder / "a.npz").write_bytes(raw[:length])
     try:
         report = ingest([folder / "a.npz"], folder / "a.zarr")
-    except DcmError as error:
-        assert str(error)
+    except DcmError:
         assert [path.name for path in folder.iterdir()] == ["a.npz"]
     else:
         assert report.n_molecules + report.n_quarantined == 1
