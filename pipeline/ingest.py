@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from rich.progress import Progress
 
-from pipeline.adapters import Block, Source, discover
+from pipeline.adapters import Block, Source, discover, split_of
 from pipeline.canonical import CanonicalBlock, canonical
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
@@ -24,7 +24,7 @@ from pipeline.validation import faults
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_store import StoreWriter, read_schema
 from store_schema import VARIABLES, KeyRecord, SourceFile, SourceRecord, StoreSchema, Variable
-from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
+from store_schema.names import ATOM, GRID_POINT, MOLECULE, REQUIRED, XYZ, XYZ2
 from store_schema.problems import Problem, SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
@@ -34,6 +34,8 @@ _SAMPLE: Final = 256
 # Molecules times atoms times points worked on at once, which bounds memory.
 _BLOCK_VALUES: Final = 2**23
 _BLOCK_MOLECULES: Final = (16, 1024)
+
+_SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def ingest(
     run = _Run(declarations, on_invalid, workers)
     for source, described in new:
         sample = next(source.blocks(_SAMPLE))
-        run.plans.append(_Plan(source, described, interpret(source, sample, declarations)))
+        meaning = interpret(source, sample, declarations)
+        run.plans.append(_Plan(source, described, meaning, split_of(source)))
     variables, sizes = run.variables()
     with StoreWriter(store, variables, sizes, append=append, compression=compression) as writer:
         with Progress() if progress else nullcontext() as bar:
@@ -134,6 +137,7 @@ class _Plan:
     source: Source
     files: tuple[SourceFile, ...]
     interpretation: Interpretation
+    split: str
 
     @property
     def block_molecules(self) -> int:
@@ -156,6 +160,11 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def keeps_split(self) -> bool:
+        """Whether every source belongs to a set, as its file names say."""
+        return all(plan.split for plan in self.plans)
+
     def variables(self) -> tuple[list[Variable], dict[str, int]]:
         """Variables that the sources bring, and upper bounds of the dimensions."""
         names = set(REQUIRED)
@@ -170,6 +179,8 @@ class _Run:
                 kept[variable.name] = variable
                 for dim, length in zip(variable.dims[1:], layout.kept[key], strict=True):
                     sizes[dim] = max(sizes.get(dim, 0), length)
+        if self.keeps_split:
+            kept[_SPLIT.name] = _SPLIT
         return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
 
     def write(self, plan: _Plan, writer: StoreWriter, bar: Progress | None) -> None:
@@ -183,6 +194,8 @@ class _Run:
         )
         for block, reasons in self._checked(plan):
             sound = np.array([not reason for reason in reasons])
+            if self.keeps_split:
+                block.values[_SPLIT.name] = np.full(block.n_molecules, plan.split, dtype=object)
             values = {name: array[sound] for name, array in block.values.items()}
             writer.write(int(sound.sum()), values)
             present.update(block.present())
@@ -231,6 +244,8 @@ class _Run:
 
     def _warn(self, plan: _Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
         place = plan.source.place
+        if plan.split and not self.keeps_split:
+            self.warnings.append(f"{place}: its split is not kept, as other sources have none")
         self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
         if quarantined:
             self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")

@@ -1,6 +1,6 @@
 """One convention of files each, behind one Protocol."""
 
-from pipeline.adapters.discover import discover
+from pipeline.adapters.discover import discover, split_of
 from pipeline.adapters.protocol import Block, Column, Source
 
-__all__ = ["Block", "Column", "Source", "discover"]
+__all__ = ["Block", "Column", "Source", "discover", "split_of"]

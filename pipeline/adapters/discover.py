@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource
@@ -13,6 +15,16 @@ from pipeline.adapters.single_molecule import SingleMoleculeSource
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
 from pipeline.inference.shapes import Layout, propose
 from store_schema.problems import SourceError
+
+_SPLIT_NAMES: Final = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+_SET: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_SPLIT_NAMES)})$", re.IGNORECASE)
 
 
 def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> list[Source]:
@@ -42,6 +54,15 @@ def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> li
         else:
             found.extend(_group([NpzFile(path, allow_pickle) for path in _files(text)]))
     return found
+
+
+def split_of(source: Source) -> str:
+    """Returns the split that the names of a source's files end in; empty if they do not."""
+    names = {
+        _SPLIT_NAMES[match[1].lower()] if (match := _SET.search(path.stem)) else ""
+        for path in source.files
+    }
+    return names.pop() if len(names) == 1 else ""
 
 
 def _files(text: str) -> list[Path]:

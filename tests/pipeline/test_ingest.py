@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import ingest, open_store, read_schema
 from pipeline.sample import sample_sources
+from pipeline.splits import split_store
 from store_schema.problems import AmbiguityError, ConfigError, SourceError, StoreError
 
 CLASSIC, IONS, ROLES, SINGLES = sample_sources()
@@ -214,6 +215,21 @@ def test_one_set_of_numbers_for_all_conformers(tmp_path):
     assert report.n_molecules == 5
     np.testing.assert_array_equal(tree.atomic_numbers, np.stack([first["Z"][:n]] * 5))
     np.testing.assert_array_equal(tree.total_charge, [first["Q"]] * 5)
+
+
+def test_sets_are_remembered_as_the_split(tmp_path):
+    columns = classic(12)
+    for name, rows in {"train": slice(0, 6), "valid": slice(6, 9), "test": slice(9, 12)}.items():
+        save(tmp_path / f"dft_{name}.npz", {key: array[rows] for key, array in columns.items()})
+    ingest([tmp_path / "dft_*.npz"], tmp_path / "a.zarr")
+    tree = open_store(tmp_path / "a.zarr")
+    split = dict(zip(tree.molecule_id.to_numpy(), tree.split.to_numpy(), strict=True))
+    expected = ["train"] * 6 + ["valid"] * 3 + ["test"] * 3
+    assert split == dict(zip(columns["id"], expected, strict=True))
+    assert list(split_store(tmp_path / "a.zarr").labels) == list(split.values())
+    report = ingest([tmp_path / "dft_test.npz", IONS], tmp_path / "b.zarr")
+    assert "split" not in report.schema.variables
+    assert any("split is not kept" in warning for warning in report.warnings)
 
 
 def test_unknown_keys_are_kept_and_metadata_is_noted(tmp_path):
