@@ -131,7 +131,14 @@ def parse_unit(text: str, quantity: Quantity) -> str:
         ValueError: The unit is not one of this quantity's; the message lists those.
     """
     known = {name.lower(): name for name in FACTORS[quantity]}
-    key = "".join(text.split()).lower().replace("·", "*").replace("**", "^").replace("²", "^2")
+    key = (
+        "".join(text.split())
+        .lower()
+        .replace("·", "*")
+        .replace("**", "^")
+        .replace("²", "^2")
+        .replace("³", "^3")
+    )
     if key in known:
         return known[key]
     spelled = _SPELLINGS.get(key)

@@ -74,7 +74,7 @@ class Checkpoints:
         """
         manager, step = self._find("latest")
         place = f"{self.directory}/latest, update {step}"
-        abstract = jax.eval_shape(lambda: like)
+        abstract = _abstract(like)
         try:
             found = manager.restore(
                 step,
@@ -87,6 +87,7 @@ class Checkpoints:
         except Exception as error:  # Orbax raises many kinds for damage
             raise _damaged(place, error) from error
         training = found["training"]
+        _check_shapes(place, (found["model"], training), (like.ema_params, _training_part(like)))
         state = TrainState(
             params=training["params"],
             ema_params=found["model"],
@@ -100,7 +101,7 @@ class Checkpoints:
 
         Args:
             which: ``best``, ``latest`` or ``epoch_N``.
-            like: Parameters of the same shapes.
+            like: Parameters of the same shapes; ``jax.ShapeDtypeStruct`` will do.
 
         Raises:
             CheckpointError: There is none, it is damaged, or it is of another model.
@@ -111,12 +112,13 @@ class Checkpoints:
             found = manager.restore(
                 step,
                 args=ocp_args.Composite(
-                    model=ocp_args.StandardRestore(jax.eval_shape(lambda: like)),
+                    model=ocp_args.StandardRestore(_abstract(like)),
                     progress=ocp_args.JsonRestore(),
                 ),
             )
         except Exception as error:  # Orbax raises many kinds for damage
             raise _damaged(place, error) from error
+        _check_shapes(place, found["model"], like)
         return found["model"], found["progress"]
 
     def names(self) -> list[str]:
@@ -167,6 +169,28 @@ def _training_part(state: TrainState) -> dict[str, Any]:
         "optimizer_state": state.optimizer_state,
         "updates": state.updates,
     }
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def _check_shapes(place: str, found: Any, like: Any) -> None:
+    # Orbax restores an array in the shape it was saved in, whatever it was asked for.
+    pairs = zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(like), strict=True)
+    differences = [
+        f"{jax.tree_util.keystr(path)} of shape {leaf.shape}, not {wanted.shape}"
+        for (path, leaf), wanted in pairs
+        if leaf.shape != wanted.shape
+    ]
+    if differences:
+        raise CheckpointError.of(
+            place,
+            expected="parameters of the network in this experiment's config.json",
+            received=f"another network ({'; '.join(differences[:4])})",
+            consequence="nothing was restored",
+            remedy="Restore config.json as it was when this checkpoint was saved",
+        )
 
 
 def _damaged(place: str, error: Exception) -> CheckpointError:

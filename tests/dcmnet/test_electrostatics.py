@@ -67,10 +67,9 @@ def test_gradients_equal_the_closed_form(points):
         charges[..., None] * pull.sum(axis=1),
         -(charges[:, None, :, None] * pull).sum(axis=2),
     )
-    for _found, wanted in zip(
-        gradients(*single(charges, positions, grid, c)), expected, strict=True
-    ):
-        wanted = ase.units.Bohr * wanted
+    found = gradients(*single(charges, positions, grid, c))
+    for gradient, in_bohr in zip(found, expected, strict=True):
+        wanted = ase.units.Bohr * in_bohr
         np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
