@@ -15,8 +15,9 @@ from dcmnet.config import ExperimentConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
 from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.initialization import parameter_shapes
 from dcmnet.training.log import EpochRecord, MetricsFile
-from pipeline.loader import MoleculeBatch, make_batch
+from pipeline.loader import make_batch
 from store_schema.problems import CheckpointError
 
 
@@ -108,12 +109,6 @@ class TrainedModel:
         return np.asarray(charges[0]), np.asarray(charge_positions[0])
 
 
-def initial_parameters(network: DCMNet, seed: int) -> Parameters:
-    """Returns freshly initialised parameters."""
-    # Compiled as a whole, so that XLA's cache keeps it; op by op costs seconds every time.
-    return dict(jax.jit(network.init)(jax.random.key(seed), _smallest_batch(network.cutoff)))
-
-
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     """Loads a trained network.
 
@@ -140,7 +135,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
             remedy="Train it first, or give the directory of another experiment",
         )
     with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
-        params, progress = checkpoints.restore_model(checkpoint, initial_parameters(network, 0))
+        params, progress = checkpoints.restore_model(checkpoint, parameter_shapes(network))
     return TrainedModel(network, params, checkpoint, int(progress["epoch"]))
 
 
@@ -151,8 +146,7 @@ def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
         CheckpointError: A parameter has another shape; all of them are named.
     """
     given = load_model(source).params
-    expected = initial_parameters(network, 0)
-    differences = _differences(given, expected)
+    differences = _differences(given, parameter_shapes(network))
     if differences:
         raise CheckpointError.of(
             str(source),
@@ -175,8 +169,3 @@ def _differences(given: Parameters, expected: Parameters) -> list[str]:
         for name in sorted(a.keys() | b.keys())
         if a.get(name) != b.get(name)
     ]
-
-
-def _smallest_batch(cutoff: float) -> MoleculeBatch:
-    hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
-    return make_batch([hydrogen], cutoff=cutoff)

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
+from jaxtyping import Int
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 from dcmnet.config import PRESETS, ExperimentConfig
-from dcmnet.experiment import Experiment, initial_parameters, parameters_from
-from dcmnet.model import Parameters, create_model
-from dcmnet.training import loop
+from dcmnet.experiment import Experiment, parameters_from
+from dcmnet.model import DCMNet, Parameters, create_model
 from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
+from dcmnet.training.loop import Progress, train
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
-from pipeline import ingest, make_loader, read_schema
+from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError, TrainingError
 
@@ -119,8 +127,11 @@ def _sample_store(out: Path) -> Path:
     return store
 
 
-def make_data(config: ExperimentConfig) -> loop.Data:
+def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
     """Opens the training and validation batches of an experiment.
+
+    Returns:
+        The batches, and the rows of the training molecules.
 
     Raises:
         TrainingError: There are no training molecules.
@@ -150,12 +161,18 @@ def make_data(config: ExperimentConfig) -> loop.Data:
             remedy="Ingest more molecules, or raise data.train_fraction",
         )
     valid = common(split="valid", shuffle=False, max_molecules=data.num_valid)
-    return loop.Data(
+    return Data(
         train=iter(train),
         batches_per_epoch=train.batches_per_epoch,
         padding_waste=train.padding_waste,
         valid=lambda: iter(valid),
-    )
+        names=functools.partial(_names, data.store),
+    ), train.plan.sizes.rows
+
+
+def _names(store: str, rows: Iterable[int]) -> list[str]:
+    ids = open_store(store).to_dataset()["molecule_id"].values
+    return [str(ids[row]) for row in rows]
 
 
 def _check_targets(config: ExperimentConfig) -> None:
@@ -175,32 +192,28 @@ def _run(
     experiment: Experiment, config: ExperimentConfig, console: Console, resume: bool
 ) -> tuple[Parameters, float, Path]:
     _use_compilation_cache()
-    data = make_data(config)
+    data, rows = make_data(config)
     training = config.training
     network = create_model(config.model)
     updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
     optimizer = make_optimizer(training, updates)
-    params = (
-        parameters_from(config.init_from, network)
-        if config.init_from
-        else initial_parameters(network, training.seed)
-    )
-    state = initial_state(params, optimizer)
-    progress = loop.Progress()
+    state = initial_state(_starting_parameters(config, network, rows), optimizer)
+    progress = Progress()
     metrics = MetricsFile(experiment.metrics_path)
-    with Checkpoints(experiment.checkpoints_path) as checkpoints:
-        if resume:
+    with Checkpoints(experiment.checkpoints_path) as checkpoints, stop_on_sigterm() as stop:
+        # A run that ended before its first checkpoint begins again.
+        if resume and (checkpoints.names() or metrics.read()):
             state, saved = checkpoints.restore(state)
-            data.train.set_state(saved.pop("iterator"))
-            progress = loop.Progress(**saved)
+            progress = Progress.model_validate(saved)
+            data.train.set_state(progress.iterator or {})
         metrics.keep_until(progress.epoch)
-        trainer = loop.Trainer(
+        trainer = Trainer(
             make_steps(network, optimizer, training),
             state,
             training,
             make_schedule(training, updates),
         )
-        with _progress_bar(console) as bar:
+        with progress_bar(console) as bar:
             task = bar.add_task("training", total=data.batches_per_epoch)
 
             def on_epoch(record: EpochRecord) -> None:
@@ -209,20 +222,58 @@ def _run(
                     print_epoch(record, training.num_epochs, console)
                 bar.reset(task)
 
-            progress = loop.train(
+            progress = train(
                 trainer,
                 data,
                 checkpoints,
                 progress,
                 on_epoch=on_epoch,
                 on_batch=lambda: bar.advance(task),
+                stop=stop,
             )
-        best, _ = checkpoints.restore_model("best", state.ema_params)
+        if stop():
+            console.print(
+                f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}; go on with "
+                f"'dcmnet resume {experiment.directory}'"
+            )
+        if not progress.best_epoch:
+            return trainer.state.ema_params, progress.best, experiment.directory
+        best, _ = checkpoints.restore_model("best", trainer.state.ema_params)
     return best, progress.best, experiment.directory
 
 
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
+def _starting_parameters(
+    config: ExperimentConfig, network: DCMNet, rows: Int[np.ndarray, " n"]
+) -> Parameters:
+    if config.init_from:
+        return parameters_from(config.init_from, network)
+    params = initial_parameters(network, config.training.seed)
+    monopoles = mean_monopoles(config.data.store, rows, network.max_atomic_number)
+    return with_element_bias(params, monopoles, network.n_dcm)
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM, a cluster's warning, into a request to stop after the update under way.
+
+    Yields:
+        A function that tells whether a stop was asked for. Only the main thread can
+        listen to signals; in another one nothing is changed.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def progress_bar(console: Console) -> RichProgress:
+    """Returns the bar of an epoch's batches; it shows only on a terminal."""
+    return RichProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.config import TrainingConfig
 from dcmnet.model import DCMNet, Parameters, distributed_charges
@@ -42,10 +42,23 @@ class Gradient(NamedTuple):
     molecules: Int[Array, ""]
 
 
-class StepReport(NamedTuple):
-    """What a step leaves behind for the statistics."""
+class BatchReport(NamedTuple):
+    """What a batch leaves behind.
+
+    Attributes:
+        statistics: Sums of errors and losses.
+        finite: Whether the loss of each molecule is finite.
+    """
 
     statistics: dict[str, Sums]
+    finite: Bool[Array, " B"]
+
+
+class StepReport(NamedTuple):
+    """What a batch and its update leave behind; see ``BatchReport``."""
+
+    statistics: dict[str, Sums]
+    finite: Bool[Array, " B"]
     gradient_norm: Float[Array, ""]
 
 
@@ -54,13 +67,13 @@ class Steps(NamedTuple):
 
     Attributes:
         train: ``(state, batch) -> (state, report)``; the state is donated.
-        accumulate: ``(params, gradient | None, batch) -> (gradient, statistics)``.
+        accumulate: ``(params, gradient | None, batch) -> (gradient, report)``.
         update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated.
         evaluate: ``(params, batch) -> statistics``.
     """
 
     train: Callable[[TrainState, MoleculeBatch], tuple[TrainState, StepReport]]
-    accumulate: Callable[..., tuple[Gradient, dict[str, Sums]]]
+    accumulate: Callable[..., tuple[Gradient, BatchReport]]
     update: Callable[[TrainState, Gradient], tuple[TrainState, Float[Array, ""]]]
     evaluate: Callable[[Parameters, MoleculeBatch], dict[str, Sums]]
 
@@ -80,21 +93,22 @@ def make_steps(
 ) -> Steps:
     """Compiles the functions of a training run."""
 
-    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], dict[str, Sums]]:
+    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
         predicted = observe(*distributed_charges(model, params, batch), batch)
         losses = molecule_losses(predicted, batch, config)
-        total = jnp.sum(jnp.stack(list(losses.values())))
-        return total, batch_statistics(predicted, batch, losses)
+        of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
+        statistics = batch_statistics(predicted, batch, losses)
+        return jnp.sum(of_molecule), BatchReport(statistics, jnp.isfinite(of_molecule))
 
-    def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, dict[str, Sums]]:
-        total, statistics = jax.grad(loss, has_aux=True)(params, batch)
-        return Gradient(total, jnp.sum(batch.molecule_mask)), statistics
+    def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, BatchReport]:
+        total, report = jax.grad(loss, has_aux=True)(params, batch)
+        return Gradient(total, jnp.sum(batch.molecule_mask)), report
 
     def accumulate(
         params: Parameters, gradient: Gradient | None, batch: MoleculeBatch
-    ) -> tuple[Gradient, dict[str, Sums]]:
-        new, statistics = gradient_of(params, batch)
-        return new if gradient is None else jax.tree.map(jnp.add, gradient, new), statistics
+    ) -> tuple[Gradient, BatchReport]:
+        new, report = gradient_of(params, batch)
+        return new if gradient is None else jax.tree.map(jnp.add, gradient, new), report
 
     def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
         mean = jax.tree.map(lambda g: g / jnp.maximum(gradient.molecules, 1), gradient.total)
@@ -105,12 +119,12 @@ def make_steps(
         return new, optax.global_norm(mean)
 
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
-        gradient, statistics = gradient_of(state.params, batch)
+        gradient, report = gradient_of(state.params, batch)
         state, norm = update(state, gradient)
-        return state, StepReport(statistics, norm)
+        return state, StepReport(*report, norm)
 
     def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
-        return loss(params, batch)[1]
+        return loss(params, batch)[1].statistics
 
     return Steps(
         train=jax.jit(train, donate_argnums=0),

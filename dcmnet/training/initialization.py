@@ -1,0 +1,58 @@
+"""Where training starts from: random parameters, with what the data tell at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from dcmnet.model import DCMNet, Parameters
+from pipeline import open_store
+from pipeline.loader import MoleculeBatch, make_batch
+
+# Molecules whose monopoles are averaged; more do not change a mean that matters.
+_MOLECULES = 16_384
+
+
+def initial_parameters(network: DCMNet, seed: int) -> Parameters:
+    """Returns freshly initialised parameters."""
+    # Compiled as a whole, so that XLA's cache keeps it; op by op costs seconds every time.
+    return dict(jax.jit(network.init)(jax.random.key(seed), _smallest_batch(network)))
+
+
+def parameter_shapes(network: DCMNet) -> Parameters:
+    """Returns the tree of parameters as ``jax.ShapeDtypeStruct``, without computing it."""
+    return dict(jax.eval_shape(network.init, jax.random.key(0), _smallest_batch(network)))
+
+
+def _smallest_batch(network: DCMNet) -> MoleculeBatch:
+    hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
+    return make_batch([hydrogen], cutoff=network.cutoff)
+
+
+def mean_monopoles(
+    store: str | Path, rows: Int[np.ndarray, " n"], max_atomic_number: int
+) -> Float[np.ndarray, " element"]:
+    """Returns the mean reference monopole of each element, in e; 0 where there is none."""
+    molecules = open_store(store).to_dataset()
+    if "monopoles" not in molecules:
+        return np.zeros(max_atomic_number + 1)
+    some = molecules[["atomic_numbers", "monopoles"]].isel(molecule=np.sort(rows)[:_MOLECULES])
+    numbers, monopoles = some["atomic_numbers"].values, some["monopoles"].values
+    known = (numbers > 0) & (numbers <= max_atomic_number) & np.isfinite(monopoles)
+    size = max_atomic_number + 1
+    total = np.bincount(numbers[known], weights=monopoles[known], minlength=size)
+    return total / np.maximum(np.bincount(numbers[known], minlength=size), 1)
+
+
+def with_element_bias(
+    params: Parameters, monopoles: Float[np.ndarray, " element"], n_dcm: int
+) -> Parameters:
+    """Returns parameters whose bias gives each element its mean monopole, shared by its charges."""
+    inner = params["params"]
+    bias = jnp.asarray(monopoles / n_dcm, jnp.float32)
+    head = {**inner["charge_head"], "element_bias": bias}
+    return {**params, "params": {**inner, "charge_head": head}}
