@@ -1,0 +1,117 @@
+"""What the benchmarks of the loader measure; run in processes of their own.
+
+The checks of annotations that tests run under would slow the loader down several times.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.loader import make_loader
+from pipeline.loader.bench import bare_gather, load_molecules
+from tests.benchmarks.loader_rivals import ArrayRecord, Atompack, Lmdb, ZarrPython
+from tests.stores import random_columns, write_store
+
+B = 64
+_SECONDS, _ROUNDS = 2.0, 4
+
+
+def random_molecules(n: int) -> dict[str, np.ndarray]:
+    """Molecules of 4 to 28 atoms and 500 to 1,536 grid points, which grow with the atoms."""
+    rng = np.random.default_rng(0)
+    n_atoms = rng.integers(4, 29, n)
+    n_grid = np.clip(500 + 43 * (n_atoms - 4) + rng.normal(0, 60, n), 500, 1536).astype(int)
+    return random_columns(rng, n_atoms, n_grid, missing=0)
+
+
+def speeds(folder: Path, n: int) -> tuple[dict[str, float], float]:
+    """Molecules a second of every way to the same batches, and the padding waste.
+
+    The page cache is warm. All take turns, and the best of each counts: other work on
+    the machine comes and goes.
+    """
+    columns = random_molecules(n)
+    store = write_store(folder / "store.zarr", columns)
+    loader = make_loader(store, batch_size=B, split="all", num_epochs=None, prefetch=0)
+    plan, rows, shapes = loader.plan.epoch(0), loader.plan.sizes.rows, loader.plan.shapes
+    wanted = [
+        (rows[members[members >= 0]], shapes[index])
+        for members, index in zip(plan.members[:, 0], plan.shape_index, strict=True)
+    ]
+    memory = load_molecules(store, np.arange(n), shapes)
+    rivals = {
+        "LMDB, raw records": Lmdb(folder / "lmdb", columns),
+        "atompack, lz4, flat": Atompack(folder / "atompack.atp", columns),
+        "ArrayRecord under Grain": ArrayRecord(folder / "records", columns),
+        "zarr-python, random rows": ZarrPython(store),
+    }
+    expected = bare_gather(memory, *wanted[0])
+    for name, rival in rivals.items():
+        batch = next(iter(rival.batches(wanted[:1])))
+        for field, values in expected.items():
+            np.testing.assert_array_equal(batch[field], values, err_msg=f"{name}, {field}")
+    streams: dict[str, Iterator[int]] = {
+        "numpy gather in memory": (
+            len(bare_gather(memory, *batch)["total_charge"]) for batch in itertools.cycle(wanted)
+        ),
+        "this loader": (int(batch.molecule_mask.sum()) for batch in loader),
+    }
+    for name, rival in rivals.items():
+        streams[name] = (len(batch["total_charge"]) for batch in rival.batches(wanted * 50))
+    best = dict.fromkeys(streams, 0.0)
+    for _ in range(_ROUNDS):
+        for name, stream in streams.items():
+            best[name] = max(best[name], _speed(stream))
+    return best, loader.padding_waste
+
+
+def _speed(molecules: Iterator[int]) -> float:
+    next(molecules)
+    count, started = 0, time.perf_counter()
+    for n in molecules:
+        count += n
+        if time.perf_counter() - started > _SECONDS:
+            break
+    return count / (time.perf_counter() - started)
+
+
+def cold_speed(store: Path) -> dict[str, float]:
+    """Streams one epoch of a store whose files have left the page cache.
+
+    Returns:
+        Seconds to open it, molecules and bytes read a second after that, the peak of
+        this process's memory in bytes, and the molecules.
+    """
+    size = 0
+    for file in store.rglob("*"):
+        if file.is_file():
+            _forget(file)
+            size += file.stat().st_size
+    started = time.perf_counter()
+    loader = make_loader(store, batch_size=B, split="all", prefetch=0)
+    opened = time.perf_counter()
+    molecules = sum(int(batch.molecule_mask.sum()) for batch in loader)
+    seconds = time.perf_counter() - opened
+    return {
+        "seconds to open": opened - started,
+        "molecules/s": molecules / seconds,
+        "bytes/s": size / seconds,
+        "peak bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "molecules": molecules,
+        "bytes": size,
+    }
+
+
+def _forget(file: Path) -> None:
+    """Drops a file from the page cache."""
+    descriptor = os.open(file, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
