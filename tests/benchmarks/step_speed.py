@@ -1,0 +1,77 @@
+"""Times training steps: batches trimmed to their bucket beside the plain way, in turn."""
+
+import time
+
+import jax
+import numpy as np
+
+from dcmnet.config import ModelConfig, TrainingConfig
+from dcmnet.model import create_model
+from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.step import initial_state, make_steps
+from pipeline.loader import make_batch
+from tests.benchmarks.plain_training import (
+    PlainNetwork,
+    padded,
+    plain_parameters,
+    plain_step,
+)
+from tests.molecules import random_molecule, random_parameters
+
+MODEL = ModelConfig(features=16, max_degree=2, num_iterations=2, num_basis_functions=16, n_dcm=2)
+TRAINING = TrainingConfig(batch_size=16, use_lr_schedule=False)
+BUCKETS = ((9, 12), (13, 16), (17, 20))  # atoms, as in QM9; equally many molecules in each
+POINTS = (1000, 1500)
+ROUNDS = 15
+
+
+def qm9_like(rng, smallest, largest):
+    """Returns the molecules of one batch."""
+    return [
+        random_molecule(rng, int(rng.integers(smallest, largest + 1)), int(rng.integers(*POINTS)))
+        for _ in range(TRAINING.batch_size)
+    ]
+
+
+def seconds_of(function, *arguments):
+    """Returns the result of a call, all of it computed, and the seconds it took."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(function(*arguments))
+    return result, time.perf_counter() - start
+
+
+def step_times():
+    """Measures both ways in turn, in one process, after both have compiled.
+
+    Returns:
+        Seconds a molecule of each step by the two ways, and the losses that both gave
+        for the first batch before any update.
+    """
+    rng = np.random.default_rng(0)
+    batches = [qm9_like(rng, *bucket) for bucket in BUCKETS]
+    network, optimizer = create_model(MODEL), make_optimizer(TRAINING, 1)
+    params = random_parameters(network)
+    steps = make_steps(network, optimizer, TRAINING)
+    state = initial_state(jax.tree.map(jax.numpy.array, params), optimizer)
+    trimmed = [jax.device_put(make_batch(molecules)) for molecules in batches]
+    plain = plain_step(PlainNetwork(MODEL), TRAINING, optimizer)
+    plain_params = plain_parameters(params)
+    plain_state = optimizer.init(plain_params)
+    one_by_one = [[jax.device_put(padded(m)) for m in molecules] for molecules in batches]
+
+    sums = steps.evaluate(params, trimmed[0])["loss"]
+    losses = [plain(plain_params, plain_state, molecule)[2] for molecule in one_by_one[0]]
+    for batch in trimmed:
+        state, _ = steps.train(state, batch)
+
+    ours, plainly = [], []
+    for i in range(ROUNDS):
+        for batch, molecules in zip(trimmed, one_by_one, strict=True):
+            (state, _), seconds = seconds_of(steps.train, state, batch)
+            ours.append(seconds / TRAINING.batch_size)
+            molecule = molecules[i % len(molecules)]
+            (plain_params, plain_state, _), seconds = seconds_of(
+                plain, plain_params, plain_state, molecule
+            )
+            plainly.append(seconds)
+    return ours, plainly, (float(sums.total), float(np.sum(losses)))
