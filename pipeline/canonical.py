@@ -19,6 +19,8 @@ from store_schema import VARIABLES
 # How far from a whole number a sum of charges may be, to tell a net charge by.
 _FITTED_TOLERANCE = 0.2
 _MONOPOLE_TOLERANCE = 0.1
+# An ESP varies slowly: a few hundred of its points determine the charges behind it.
+_MOST_POINTS, _LEAST_POINTS = 384, 192
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def usable_points(grid: Grid) -> Bool[np.ndarray, "molecule point"]:
 
 def _fit(atoms: Atoms, grid: Grid) -> FittedCharges:
     """Charges that explain the ESP; none where there is no ESP or a position is missing."""
+    stride = _stride(grid)
+    grid = Grid(grid.points[:, ::stride], grid.esp[:, ::stride], -(-grid.n_grid // stride), None)
     usable = usable_points(grid)
     usable &= (np.isfinite(atoms.positions).all(axis=-1) | ~atoms.mask).all(axis=1)[:, None]
     if not usable.any():
@@ -169,6 +173,14 @@ def _fit(atoms: Atoms, grid: Grid) -> FittedCharges:
         usable,
         np.nan_to_num(grid.esp),
     )
+
+
+def _stride(grid: Grid) -> int:
+    """Step between the points that charges are fitted to: enough of them in every molecule."""
+    some = grid.n_grid[grid.n_grid > 0]
+    if not some.size:
+        return 1
+    return max(1, min(int(some.max()) // _MOST_POINTS, int(some.min()) // _LEAST_POINTS))
 
 
 def _derived_charge(

@@ -31,8 +31,8 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # Molecules that inference looks at, the first of each source.
 _SAMPLE: Final = 256
-# Molecules times atoms times points worked on at once, which bounds memory.
-_BLOCK_VALUES: Final = 2**23
+# Atoms and points worked on at once, which bounds memory.
+_BLOCK_ROWS: Final = 2**20
 _BLOCK_MOLECULES: Final = (16, 1024)
 
 _SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
@@ -109,11 +109,8 @@ def ingest(
     )
     if before is not None and not new:
         return IngestReport(0, 0, repeated, before)
-    run = _Run(declarations, on_invalid, workers)
-    for source, described in new:
-        sample = next(source.blocks(_SAMPLE))
-        meaning = interpret(source, sample, declarations)
-        run.plans.append(_Plan(source, described, meaning, split_of(source)))
+    plans = [_plan(source, described, declarations) for source, described in new]
+    run = _Run(declarations, on_invalid, workers, plans)
     variables, sizes = run.variables()
     with StoreWriter(store, variables, sizes, append=append, compression=compression) as writer:
         with Progress() if progress else nullcontext() as bar:
@@ -121,13 +118,7 @@ def ingest(
                 run.write(plan, writer, bar)
         schema = _schema(writer, (*(before.sources if before else ()), *run.records))
         writer.commit(schema)
-    return IngestReport(
-        n_molecules=sum(record.n_molecules for record in run.records),
-        n_quarantined=sum(record.n_quarantined for record in run.records),
-        warnings=(*repeated, *run.warnings),
-        schema=schema,
-        reasons=dict(run.reasons),
-    )
+    return run.report(schema, repeated)
 
 
 @dataclass(frozen=True)
@@ -144,8 +135,12 @@ class _Plan:
         """Molecules to work on at once."""
         layout = self.source.layout
         least, most = _BLOCK_MOLECULES
-        values = max(1, layout.max_atoms) * max(1, layout.max_grid)
-        return max(least, min(most, _BLOCK_VALUES // values))
+        return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+
+
+def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> _Plan:
+    sample = next(source.blocks(_SAMPLE))
+    return _Plan(source, files, interpret(source, sample, declarations), split_of(source))
 
 
 @dataclass
@@ -155,7 +150,7 @@ class _Run:
     declarations: Declarations
     on_invalid: OnInvalid
     workers: int
-    plans: list[_Plan] = field(default_factory=list)
+    plans: list[_Plan]
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -211,6 +206,16 @@ class _Run:
         quarantined = writer.n_quarantined - quarantined_before
         self.records.append(self._record(plan, first, stored, quarantined, present))
         self._warn(plan, stored, quarantined, present)
+
+    def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
+        """Sums up what was done."""
+        return IngestReport(
+            n_molecules=sum(record.n_molecules for record in self.records),
+            n_quarantined=sum(record.n_quarantined for record in self.records),
+            warnings=(*repeated, *self.warnings),
+            schema=schema,
+            reasons=dict(self.reasons),
+        )
 
     def _checked(self, plan: _Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
         def work(block: Block) -> tuple[CanonicalBlock, list[str]]:

@@ -132,7 +132,10 @@ def _trailing_padding(
     if not rows.shape[1]:
         return np.zeros(len(rows), dtype=np.int64)
     last = rows[:, -1:, :]
-    same = ((rows == last) | (np.isnan(rows) & np.isnan(last))).all(axis=-1)
+    same = np.ones(rows.shape[:2], dtype=bool)
+    for component in range(rows.shape[2]):
+        values, end = rows[..., component], last[..., component]
+        same &= (values == end) | (np.isnan(end) & np.isnan(values))
     run = np.minimum.accumulate(same[:, ::-1], axis=1).sum(axis=1)
     # One point alone is padding only by its value; two at the same place are no grid.
     size = np.abs(last[:, 0])
