@@ -99,9 +99,6 @@ def run_training(
     path = _sample_store(Path(chosen.out)) if store is None else Path(store)
     if store is not None or not chosen.data.store:
         chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
-    read_schema(chosen.data.store)  # refuse before anything is made
-    experiment.directory.mkdir(parents=True, exist_ok=True)
-    chosen.save(experiment.config_path)
     return _run(experiment, chosen, console or Console(), resume=False)
 
 
@@ -199,6 +196,9 @@ def _run(
     optimizer = make_optimizer(training, updates)
     state = initial_state(_starting_parameters(config, network, rows), optimizer)
     progress = Progress()
+    if not resume:  # only now, when nothing can be refused any more
+        experiment.directory.mkdir(parents=True, exist_ok=True)
+        config.save(experiment.config_path)
     metrics = MetricsFile(experiment.metrics_path)
     with Checkpoints(experiment.checkpoints_path) as checkpoints, stop_on_sigterm() as stop:
         # A run that ended before its first checkpoint begins again.

@@ -27,6 +27,27 @@ def pytest_configure(config):
     jax.config.update("jax_debug_nans", True)
 
 
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory):
+    """The bundled sample, ingested once. Tests that write into a store take a copy."""
+    from pipeline import ingest
+    from pipeline.sample import sample_sources
+
+    store = tmp_path_factory.mktemp("sample") / "sample.zarr"
+    ingest(sample_sources(), store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def trained(sample_store, tmp_path_factory):
+    """An experiment on the sample: its directory, and what `run_training` returned."""
+    from dcmnet import run_training
+    from tests.experiments import SETTINGS
+
+    out = tmp_path_factory.mktemp("experiments")
+    return run_training("trial", sample_store, out=str(out), **SETTINGS)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Runs from configuration to checkpoints: what they leave, how they go on, what they refuse."""
 
-import json
+import signal
+from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -12,16 +13,11 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.train_runner import make_config, resume
 from dcmnet.training.checkpoints import Checkpoints
-from pipeline import read_schema
-from pipeline.splits import split_store
+from pipeline.sample import sample_sources
 from store_schema.problems import CheckpointError, ConfigError, StoreError, TrainingError
 from tests.experiments import SETTINGS, copy, metrics
 from tests.molecules import named
 from tests.stores import random_columns, write_store
-
-
-class Interrupted(Exception):
-    pass
 
 
 def assert_identical(found, expected):
@@ -70,41 +66,57 @@ def test_training_makes_it_better(trained):
     assert last["train"]["loss"] < first["train"]["loss"]
 
 
-def interrupt(monkeypatch, when):
-    """Lets a run die in its second epoch: between two batches, or with its line just written."""
-    run_epoch, print_epoch = train_runner.loop.Trainer.run_epoch, train_runner.print_epoch
-
-    def dies_between_batches(trainer, data, epoch, on_batch):
-        batches = iter(range(5))
-
-        def count():
-            if epoch == 2 and next(batches, None) is None:
-                raise Interrupted
-
-        return run_epoch(trainer, data, epoch, count)
-
-    def dies_before_its_checkpoint(record, *others):
-        if record.epoch == 2:
-            raise Interrupted
-        print_epoch(record, *others)
-
-    if when == "between batches":
-        monkeypatch.setattr(train_runner.loop.Trainer, "run_epoch", dies_between_batches)
-    else:
-        monkeypatch.setattr(train_runner, "print_epoch", dies_before_its_checkpoint)
+def killed_between_batches(epoch, batch):
+    if (epoch, batch) == (2, 5):
+        raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("when", ["between batches", "before its checkpoint"])
+def killed_before_its_checkpoint(epoch, batch):
+    if (epoch, batch) == (2, "end"):
+        raise KeyboardInterrupt
+
+
+def asked_to_stop(epoch, batch):
+    if (epoch, batch) == (2, 5):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def interrupt(monkeypatch, how):
+    """Lets `how` look at each batch of a run, and at each epoch when its line is written."""
+    train = train_runner.train
+
+    def watched(*arguments, on_epoch, on_batch, **others):
+        place = [1, 0]
+
+        def each_batch():
+            on_batch()
+            place[1] += 1
+            how(*place)
+
+        def each_epoch(record):
+            on_epoch(record)
+            how(record.epoch, "end")
+            place[:] = record.epoch + 1, 0
+
+        return train(*arguments, on_epoch=each_epoch, on_batch=each_batch, **others)
+
+    monkeypatch.setattr(train_runner, "train", watched)
+
+
+@pytest.mark.parametrize(
+    "how", [killed_between_batches, killed_before_its_checkpoint, asked_to_stop]
+)
 def test_a_resumed_run_equals_one_that_never_stopped(
-    when, trained, sample_store, tmp_path, monkeypatch
+    how, trained, sample_store, tmp_path, monkeypatch
 ):
     """The trap of a resume that resets the average, the best value or the shuffle."""
     _, expected_best, expected = trained
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt(patch, when)
-        run_training("cut", sample_store, out=str(tmp_path), **SETTINGS)
+    with monkeypatch.context() as patch:
+        interrupt(patch, how)
+        with nullcontext() if how is asked_to_stop else pytest.raises(KeyboardInterrupt):
+            run_training("cut", sample_store, out=str(tmp_path), **SETTINGS)
     directory = tmp_path / "cut"
-    assert len(metrics(directory)) == (1 if when == "between batches" else 2)
+    assert len(metrics(directory)) == (2 if how is killed_before_its_checkpoint else 1)
     _, best, _ = resume(directory)
     assert best == expected_best
     assert metrics(directory) == metrics(expected)
@@ -237,21 +249,24 @@ def test_a_run_starts_from_the_parameters_of_another(trained, sample_store, tmp_
     assert not (tmp_path / "wider").exists()
 
 
-def test_the_bundled_sample_stands_in_for_a_store(tmp_path, monkeypatch):
-    """Without a store the sample is ingested; what is trained on it is tested elsewhere."""
-    seen = []
-    monkeypatch.setattr(train_runner, "_run", lambda *run, **_: seen.append(run))
-    run_training("on_sample", out=str(tmp_path))
-    _, config, _ = seen[0]
-    schema = read_schema(config.data.store)
-    assert {"padded", "split_by_role", "single_molecule"} == {s.convention for s in schema.sources}
-    assert -1 in read_charges(config.data.store)
+def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkeypatch):
+    """Ingested once beside the experiments; `demo` and `trained` are runs on it."""
+    ingested, trained_on = [], []
 
+    def ingest(sources, store):
+        ingested.append(list(sources))
+        copy(sample_store, store)
 
-def read_charges(store):
-    from pipeline import open_store
+    def run(experiment, config, console, resume):
+        trained_on.append(config.data.store)
+        return {}, 0.0, experiment.directory
 
-    return set(open_store(store)["total_charge"].values.tolist())
+    monkeypatch.setattr(train_runner, "ingest", ingest)
+    monkeypatch.setattr(train_runner, "_run", run)
+    run_training("first", out=str(tmp_path))
+    run_training("second", out=str(tmp_path))
+    assert ingested == [sample_sources()]
+    assert trained_on == [str(tmp_path / "sample.zarr")] * 2
 
 
 def test_epochs_are_told_as_often_as_asked(trained, sample_store, tmp_path):
