@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dcmnet.model import create_model
-from pipeline.loader import make_batch
+from dcmnet.training.initialization import parameter_shapes
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 BOHR = ase.units.Bohr
@@ -101,11 +101,10 @@ def random_parameters(network, seed=0):
 
     Initialising a network costs its compilation; its shapes do not.
     """
-    smallest = make_batch([{"atomic_numbers": [1, 1], "positions": [[0.0] * 3, [0, 0, 0.74]]}])
-    shapes = jax.eval_shape(network.init, jax.random.key(0), smallest)
     rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: jax.numpy.asarray(rng.normal(scale=0.55, size=leaf.shape), leaf.dtype), shapes
+        lambda leaf: jax.numpy.asarray(rng.normal(scale=0.55, size=leaf.shape), leaf.dtype),
+        parameter_shapes(network),
     )
 
 

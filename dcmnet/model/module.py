@@ -43,7 +43,7 @@ class DCMNet(nn.Module):
             Charges in e, zero on padding atoms, and their positions in angstrom.
         """
         molecules, atoms = batch.atomic_numbers.shape
-        atomic_numbers = jnp.reshape(batch.atomic_numbers, -1)
+        atomic_numbers = jnp.asarray(batch.atomic_numbers).reshape(-1)
         nuclei = jnp.asarray(batch.positions)
         atom_mask = jnp.asarray(batch.atom_mask)
         features = MessagePassing(
