@@ -84,6 +84,18 @@ class Interpreter:
         """Returns what a key can mean by its shape."""
         return {fit.semantics for fit in self.source.layout.fits[key]}
 
+    def missing(self, semantics: str) -> None:
+        """Sets keys aside that are missing in every molecule; there is nothing to settle."""
+        if self.n < self.source.layout.n_molecules:
+            return  # the rest may have values
+        for key in self.keys.get(semantics, []):
+            values = self.columns[key]
+            if values.dtype.kind == "f" and not np.isfinite(values).any():
+                record = self._record(key, semantics, "")
+                evidence = ("it is missing in every molecule",)
+                self.records[key] = record.model_copy(update={"evidence": evidence})
+                self.warnings.append(f"{key} is missing in every molecule")
+
     def take(self, key: str, hypotheses: Sequence[Hypothesis]) -> Conclusion:
         """Settles a key and records it."""
         conclusion = settle(self.source.place, key, hypotheses, self.declarations)

@@ -42,7 +42,10 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
     work = Interpreter(source, sample, declarations)
     for semantics in ("molecule_id", "n_atoms", "n_grid", "atomic_numbers"):
         work.take_plain(semantics)
+    for semantics in sorted(work.keys.keys() - {"positions", "atomic_numbers"}):
+        work.missing(semantics)
     atoms = _positions(work)
+    _discard_width(work, atoms)
     grid = _grid(work, atoms)
     charges = None
     if (key := work.next_key("total_charge")) is not None:
@@ -87,6 +90,23 @@ def _positions(work: Interpreter) -> Atoms:
         other = read_atoms(numbers, work.columns[repeat])
         work.take(repeat, lengths.position_units(other))
     return atoms._replace(positions=atoms.positions * factor)
+
+
+def _discard_width(work: Interpreter, atoms: Atoms) -> None:
+    """Discards numbers of atoms that are the padded width, not counts."""
+    reading = work.readings.get("n_atoms")
+    if reading is None:
+        return
+    width = work.source.layout.max_atoms
+    given = numeric(work.columns[reading.key])
+    if (given == width).all() and (atoms.mask.sum(axis=1) < width).all():
+        del work.readings["n_atoms"]
+        record = work.records[reading.key]
+        evidence = (f"it is the padded width of {width}, not a number of atoms",)
+        work.records[reading.key] = record.model_copy(
+            update={"stored_as": "", "evidence": evidence}
+        )
+        work.warnings.append(f"{reading.key} is the padded width; atoms were counted instead")
 
 
 def _raw_grid(work: Interpreter) -> Grid:

@@ -102,6 +102,18 @@ def test_what_is_missing_is_not_zero(tmp_path):
     assert padding.any()
 
 
+def test_a_column_of_nothing_and_a_width_are_no_values(tmp_path):
+    columns = classic()
+    columns["E"] = np.full(12, np.nan)
+    columns["N"][:] = columns["Z"].shape[1]
+    report = ingest([save(tmp_path / "a.npz", columns)], tmp_path / "a.zarr")
+    assert report.n_molecules == 12
+    assert "energy" not in report.schema.variables
+    assert any("E is missing in every molecule" in warning for warning in report.warnings)
+    assert any("N is the padded width" in warning for warning in report.warnings)
+    np.testing.assert_array_equal(open_store(tmp_path / "a.zarr").n_atoms, classic()["N"][:, 0])
+
+
 def test_a_dipole_that_some_molecules_lack_is_missing_there(tmp_path):
     columns = classic()
     columns["Dxyz"][3] = np.nan
