@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -179,25 +179,30 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return pairs
 
 
-def main() -> None:
-    """Runs the command line; a refusal is one line on standard error and exit code 1."""
+def refuse_politely(run: Callable[[], None]) -> None:
+    """Runs a command; a refusal is an ``Error:`` line on standard error and exit code 1.
+
+    With ``--debug`` among the arguments, which is taken out of them, errors show their
+    traceback instead.
+    """
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     try:
-        app()
-    except DcmError as error:
+        run()
+    except (DcmError, OSError) as error:
         if debug:
             raise
-        first, *others = map(str, error.problems)
+        problems = error.problems if isinstance(error, DcmError) else (error,)
+        first, *others = (" ".join(str(problem).split()) for problem in problems)
         lines = [f"Error: {first}", *(f"       {other}" for other in others)]
         typer.echo("\n".join(lines), err=True)
         sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+
+
+def main() -> None:
+    """Runs the command line."""
+    refuse_politely(app)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -292,3 +293,44 @@ def _use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         # The small functions of a training run are worth keeping too.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def fields_of(arguments: Sequence[str]) -> dict[str, object]:
+    """Reads ``--num-epochs 100 --use-ema --no-use-lr-schedule`` as fields of a configuration.
+
+    Raises:
+        ConfigError: An argument is not an option.
+    """
+    fields: dict[str, object] = {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError.of(
+                "command line",
+                expected="--field value",
+                received=repr(word),
+                consequence="nothing was started",
+                remedy="Write it like --num-epochs 100",
+            )
+        option, equals, value = word[2:].partition("=")
+        name = option.replace("-", "_")
+        if equals:
+            fields[name] = value
+        elif words and not words[0].startswith("--"):
+            fields[name] = words.pop(0)
+        else:
+            fields[name.removeprefix("no_")] = not name.startswith("no_")
+    return fields
+
+
+def _main() -> None:
+    fields = fields_of(sys.argv[1:])
+    _, best, directory = run_training(**fields)  # type: ignore[arg-type]
+    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+
+
+if __name__ == "__main__":
+    from dcmnet.cli import refuse_politely
+
+    refuse_politely(_main)

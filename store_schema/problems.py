@@ -34,7 +34,7 @@ class Problem(BaseModel):
     def __str__(self) -> str:
         return (
             f"{self.place}: expected {self.expected}, found {self.received}; "
-            f"{self.consequence}. {self.remedy}."
+            f"{self.consequence}. {self.remedy}{'' if self.remedy.endswith('?') else '.'}"
         )
 
 

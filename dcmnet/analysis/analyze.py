@@ -31,6 +31,7 @@ class Analysis(BaseModel):
     Attributes:
         results: Path of the group in the store.
         store: The store.
+        epoch: Epoch of the checkpoint.
         summary: The numbers, as in ``best_analysis.json``.
         files: Files written beside the experiment.
     """
@@ -39,6 +40,7 @@ class Analysis(BaseModel):
 
     results: str
     store: str
+    epoch: int
     summary: dict[str, Any]
     files: tuple[Path, ...]
 
@@ -120,6 +122,7 @@ def analyze(
     return Analysis(
         results=f"results/{group}",
         store=path,
+        epoch=model.epoch,
         summary=summarize(table),
         files=_write_files(source, group, schema, table, path),
     )
