@@ -98,7 +98,9 @@ def test_positions_of_dummy_atoms_change_nothing(network, rng):
 
 
 def test_masked_pairs_send_nothing(network, rng):
-    batch = batch_of(four_molecules(rng))
+    """They end at the last place, where a full molecule has a real atom."""
+    batch = batch_of([*four_molecules(rng)[1:], random_molecule(rng, SHAPE.atoms, 0)])
+    assert batch.atom_mask[-1, -1]
     anywhere = rng.integers(batch.atom_mask.size, size=batch.pair_src.shape).astype(np.int32)
     assert (~batch.pair_mask).any()
     hidden = batch._replace(pair_src=np.where(batch.pair_mask, batch.pair_src, anywhere))
