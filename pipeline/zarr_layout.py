@@ -12,15 +12,18 @@ from zarr.codecs import BloscCodec
 
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_DIMENSIONS, Variable
 
-# Molecules a chunk, the same for all variables: the loader reads blocks of this many.
-MOLECULES_PER_CHUNK: Final = 64
+# The loader reads blocks of this many molecules; every chunk holds a whole part of them.
+MOLECULES_PER_BLOCK: Final = 256
 
 # Short enough that a chunk which holds only padding is often met, and left out.
-_CHUNK: Final = {MOLECULE: MOLECULES_PER_CHUNK, ATOM: 32, GRID_POINT: 512}
+_CHUNK: Final = {MOLECULE: MOLECULES_PER_BLOCK, ATOM: 32, GRID_POINT: 512}
 CHUNK_LENGTH: Final = {
     **_CHUNK,
     **{QUARANTINE_DIMENSIONS[dim]: length for dim, length in _CHUNK.items()},
 }
+# Chunks of the grid stay within a megabyte, about what a core's own cache holds. All
+# else is small beside the cost of asking for a chunk, and comes a block at once.
+_GRID_MOLECULES: Final = 128
 
 MAX_SHARD_BYTES: Final = 128 * 2**20
 MAX_MOLECULES_PER_SHARD: Final = 2048
@@ -35,7 +38,10 @@ def itemsize(variable: Variable) -> int:
 
 def chunk_shape(variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Returns the inner chunk of a variable; short axes stay whole."""
-    return tuple(CHUNK_LENGTH.get(dim) or max(1, sizes[dim]) for dim in variable.dims)
+    molecules, *rest = (CHUNK_LENGTH.get(dim) or max(1, sizes[dim]) for dim in variable.dims)
+    if {GRID_POINT, QUARANTINE_DIMENSIONS[GRID_POINT]} & {*variable.dims}:
+        molecules = _GRID_MOLECULES
+    return (molecules, *rest)
 
 
 def long_shard_axes(variable: Variable, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -50,12 +56,12 @@ def long_shard_axes(variable: Variable, sizes: Mapping[str, int]) -> tuple[int, 
 def molecules_per_shard(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> int:
     """Returns how many molecules a shard holds, for all variables alike.
 
-    The largest power of two times a chunk with which the widest variable's shard
+    The largest power of two times a block with which the widest variable's shard
     stays within ``MAX_SHARD_BYTES``.
     """
     widest = max(itemsize(v) * math.prod(long_shard_axes(v, sizes)) for v in variables)
     molecules = MAX_MOLECULES_PER_SHARD
-    while molecules > MOLECULES_PER_CHUNK and molecules * widest > MAX_SHARD_BYTES:
+    while molecules > MOLECULES_PER_BLOCK and molecules * widest > MAX_SHARD_BYTES:
         molecules //= 2
     return molecules
 
@@ -67,7 +73,6 @@ def create_array(
     *,
     shard_molecules: int,
     compression: Compression,
-    shard_axes: tuple[int, ...] = (),
 ) -> zarr.Array:
     """Creates the empty array of a variable, without molecules.
 
@@ -77,14 +82,13 @@ def create_array(
         sizes: Length of each dimension but the first.
         shard_molecules: Molecules a shard.
         compression: ``lz4`` (Blosc with byte shuffle) or ``uncompressed``.
-        shard_axes: The shard's other lengths where an array in a store has them already.
     """
     codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
     return group.create_array(
         variable.name,
         shape=(0, *(sizes[dim] for dim in variable.dims[1:])),
         chunks=chunk_shape(variable, sizes),
-        shards=(shard_molecules, *(shard_axes or long_shard_axes(variable, sizes))),
+        shards=(shard_molecules, *long_shard_axes(variable, sizes)),
         dtype=str if variable.dtype == "str" else variable.dtype,
         fill_value=variable.fill_value,
         compressors=codec if compression == "lz4" else None,

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Int
 
-from pipeline.zarr_layout import MOLECULES_PER_CHUNK, Compression
+from pipeline.zarr_layout import MOLECULES_PER_BLOCK, Compression
 from pipeline.zarr_metadata import (
     Document,
     arrays_of,
@@ -134,8 +134,8 @@ class ResultsWriter:
         table = TableWriter(
             self._staging / "group", list(self._variables.values()), self._sizes, self._compression
         )
-        for start in range(0, self._n_molecules, MOLECULES_PER_CHUNK):
-            stop = min(start + MOLECULES_PER_CHUNK, self._n_molecules)
+        for start in range(0, self._n_molecules, MOLECULES_PER_BLOCK):
+            stop = min(start + MOLECULES_PER_BLOCK, self._n_molecules)
             table.write(stop - start, self._rows(start, stop))
         documents = table.finish()
         with exclusive(self._store, wait=True):
@@ -210,7 +210,7 @@ class ResultsWriter:
                 expected="no results of this name",
                 received="a group that exists",
                 consequence="it is left as it is",
-                remedy="Choose another name, or allow it to be overwritten",
+                remedy="Choose another name, or replace it with overwrite (--overwrite)",
             )
 
 

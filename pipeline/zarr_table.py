@@ -62,13 +62,10 @@ class TableWriter:
         )
         group = zarr.open_group(staging, mode="a")
         self._arrays = {
-            name: create_array(
-                group,
-                v,
-                sizes,
-                shard_molecules=self._rows_per_shard,
-                compression=compression,
-                shard_axes=shards.get(name, (0,))[1:],
+            name: self._continued(name, sizes)
+            if name in self._committed
+            else create_array(
+                group, v, sizes, shard_molecules=self._rows_per_shard, compression=compression
             )
             for name, v in self.variables.items()
         }
@@ -128,6 +125,17 @@ class TableWriter:
                 {name: documents[name]}, {**self.lengths, variable.dims[0]: self.n_rows}
             )
         return documents
+
+    def _continued(self, name: str, sizes: Mapping[str, int]) -> zarr.Array:
+        """Creates the staged array whose shards go behind those of a published one.
+
+        Chunks, shards and codecs are what the published metadata says, whatever a new
+        array would have.
+        """
+        document = self._committed[name]
+        dims = document["dimension_names"][1:]
+        write_document(self._staging / name, document | {"shape": [0, *(sizes[d] for d in dims)]})
+        return zarr.open_array(self._staging / name, mode="r+")
 
     def _partial_shard(self) -> dict[str, np.ndarray]:
         """Reads the published rows behind the last whole shard."""

@@ -18,13 +18,13 @@ from jaxtyping import Int64, Shaped
 
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields
+from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
 from store_schema.problems import StoreError
 
-# Molecules of one read: a few chunks, so that the cost of asking is small beside
-# that of decoding.
-BLOCK_MOLECULES = 256
+# Molecules of one read; the unit that is shuffled.
+BLOCK_MOLECULES = MOLECULES_PER_BLOCK
 # Below this share of wanted rows single rows are copied; above it the rows
 # between are taken along, as copying row by row takes twice as long.
 DENSE_SHARE = 0.5

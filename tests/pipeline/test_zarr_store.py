@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from pipeline.zarr_layout import MAX_SHARD_BYTES, MOLECULES_PER_CHUNK, molecules_per_shard
+from pipeline.zarr_layout import MAX_SHARD_BYTES, MOLECULES_PER_BLOCK, molecules_per_shard
 from pipeline.zarr_store import (
     ResultsWriter,
     StoreWriter,
@@ -186,7 +186,7 @@ def test_shards_stay_below_the_limit_and_share_their_molecules():
     variables = tuple(VARIABLES[name] for name in NAMES)
     for atoms, grid in [(5, 20), (60, 3200), (60, 5346), (300, 40000)]:
         molecules_ = molecules_per_shard(variables, {ATOM: atoms, GRID_POINT: grid, XYZ: 3})
-        assert molecules_ % MOLECULES_PER_CHUNK == 0
+        assert molecules_ % MOLECULES_PER_BLOCK == 0
         assert molecules_ * (grid // 512 + 1) * 512 * 12 <= MAX_SHARD_BYTES
 
 
@@ -198,25 +198,36 @@ def test_identical_input_gives_identical_bytes(tmp_path):
 
 
 def test_append_extends_every_axis(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.zarr_layout.MAX_MOLECULES_PER_SHARD", 128)
-    first, second = molecules(5, 200, 20, 500), molecules(6, 150, 90, 1500)
+    monkeypatch.setattr("pipeline.zarr_layout.MAX_MOLECULES_PER_SHARD", MOLECULES_PER_BLOCK)
+    first, second = molecules(5, 300, 20, 500), molecules(6, 250, 90, 1500)
     third = molecules(7, 30, 6, 80)
     del third["energy"]
     store = tmp_path / "a.zarr"
     write(store, first)
-    write_results(store, "run", xr.Dataset({"esp_rmse": ("molecule", np.arange(200.0))}))
+    write_results(store, "run", xr.Dataset({"esp_rmse": ("molecule", np.arange(300.0))}))
     before = digest(store)
     write(store, second, append=True)
     write(store, third, append=True)
     assert_holds(store, first, second, {k: v for k, v in third.items() if k != "energy"})
-    assert np.isnan(open_store(store)["energy"][350:]).all()
+    assert np.isnan(open_store(store)["energy"][550:]).all()
     rmse = open_store(store)["results/run/esp_rmse"].to_numpy()
-    np.testing.assert_array_equal(rmse[:200], np.arange(200.0))
-    assert np.isnan(rmse[200:]).all()
-    assert read_schema(store).n_molecules == 380
+    np.testing.assert_array_equal(rmse[:300], np.arange(300.0))
+    assert np.isnan(rmse[300:]).all()
+    assert read_schema(store).n_molecules == 580
     whole = {p for p in before if p.endswith(("c/0", "c/0/0", "c/0/0/0"))}
     assert whole
     assert all(digest(store)[path] == before[path] for path in whole)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "uncompressed"])
+def test_an_append_keeps_the_layout_of_the_store(tmp_path, monkeypatch, compression):
+    """Metadata that is published already cannot change: other shards would be unreadable."""
+    first, second = molecules(5, 100, 20, 500), molecules(6, 90, 9, 700)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.zarr_layout._GRID_MOLECULES", 64)
+        write(tmp_path / "a.zarr", first, compression=compression)
+    write(tmp_path / "a.zarr", second, append=True)
+    assert_holds(tmp_path / "a.zarr", first, second)
 
 
 def test_append_brings_new_variables(tmp_path):
