@@ -121,14 +121,17 @@ def _grid(
         n_grid[: len(points)] = (points >= 0).sum(axis=1)
     # Molecules of a batch are of like size: only behind the shortest is there padding.
     shortest = int(n_grid.min(initial=G))
+    no_point = np.arange(shortest, G, dtype=np.int32) >= n_grid[:, None]
     grid_mask = np.ones((B, G), bool)
-    grid_mask[:, shortest:] = np.arange(shortest, G, dtype=np.int32) < n_grid[:, None]
-    no_point = ~grid_mask[:, shortest:]
+    np.logical_not(no_point, out=grid_mask[:, shortest:])
     esp = _take_grid(buffer, "esp", slots, G, points)
     vdw_surface = _take_grid(buffer, "vdw_surface", slots, G, points)
     np.copyto(esp[:, shortest:], 0, where=no_point)
-    np.copyto(vdw_surface[:, shortest:], 0, where=no_point[:, :, None])
-    lacking = np.isnan(vdw_surface.reshape(B, -1).min(axis=1, initial=0))
+    # Flat, as a mask that is spread over x, y and z takes four times as long.
+    flat = vdw_surface.reshape(B, 3 * G)
+    no_number = np.arange(3 * shortest, 3 * G, dtype=np.int32) >= 3 * n_grid[:, None]
+    np.copyto(flat[:, 3 * shortest :], 0, where=no_number)
+    lacking = np.isnan(flat.min(axis=1, initial=0))
     has_esp = (n_grid > 0) & ("esp" in buffer.fields) & ~lacking
     has_esp &= ~np.isnan(esp.min(axis=1, initial=0))
     if not has_esp.all():

@@ -18,8 +18,9 @@ from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
 
-# Two windows are in memory; at 25 kB a molecule, 5,000 are shuffled together.
-WINDOW_BYTES = 128 * 2**20
+# For molecules in memory, by default. At 25 kB a molecule 10,000 are shuffled together,
+# or 20,000 where that is all there are.
+MEMORY_BYTES = 512 * 2**20
 
 
 def make_loader(
@@ -42,7 +43,7 @@ def make_loader(
     molecules: Int[np.ndarray, " n"] | Sequence[int] | None = None,
     max_molecules: int | None = None,
     shapes: Sequence[BatchShape] | None = None,
-    window_bytes: int = WINDOW_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
     prefetch: int = 2,
 ) -> BatchDataset:
     """Makes the loader of a store: padded batches of like-sized molecules, streamed.
@@ -72,7 +73,7 @@ def make_loader(
         molecules: Rows to take of the split; all by default.
         max_molecules: Take no more than so many, chosen by a hash of their identity.
         shapes: Padded sizes to use, such as another loader's; chosen by default.
-        window_bytes: Memory of a window; two are held.
+        memory_bytes: Memory for molecules: two windows, or one that holds all there are.
         prefetch: Batches that a thread makes ahead; 0 for none.
 
     Returns:
@@ -101,7 +102,7 @@ def make_loader(
     if shapes is None:
         shapes = choose_shapes(all_sizes, batch_size, shapes_worth_compiling(all_sizes, batch_size))
     _check_shapes(sizes, shapes, batch_size)
-    window = _window_steps(reader, sizes, shapes, window_bytes // shard[1])
+    window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
     plan = LoaderPlan(
         sizes=sizes,
         shapes=shapes,
@@ -129,16 +130,26 @@ def _limit(
 
 
 def _window_steps(
-    reader: StoreReader, sizes: MoleculeSizes, shapes: Sequence[BatchShape], window_bytes: int
+    reader: StoreReader,
+    sizes: MoleculeSizes,
+    shapes: Sequence[BatchShape],
+    memory_bytes: int,
+    n_shards: int,
 ) -> int:
-    """Returns how many batches of molecules a window of so many bytes holds, at least one."""
+    """Returns how many batches a window holds, at least one.
+
+    Molecules that fit as a whole are one window, which is read once; otherwise the
+    memory is for two. Only a single process has the same molecules in every epoch.
+    """
     if not len(sizes.rows):
         return 1
     one = empty_fields(reader.fields, 1, *buffer_widths(reader, shapes))
     bytes_of_slot = sum(field.nbytes for field in one.values())
-    slots_a_molecule = slots_needed(sizes.rows) / len(sizes.rows)
-    batch_bytes = bytes_of_slot * slots_a_molecule * shapes[0].molecules
-    return max(1, int(window_bytes / batch_bytes))
+    all_bytes = bytes_of_slot * slots_needed(sizes.rows)
+    if n_shards == 1 and all_bytes <= memory_bytes:
+        return len(sizes.rows)
+    batch_bytes = all_bytes / len(sizes.rows) * shapes[0].molecules
+    return max(1, int(memory_bytes / 2 / batch_bytes))
 
 
 def _check(

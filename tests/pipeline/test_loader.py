@@ -36,11 +36,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("pipeline.loader.make.BLOCK_MOLECULES", 64)
 
 
-WINDOW = 40 * 16 * 1100  # of about 40 molecules
+MEMORY = 2 * 40 * 16 * 1100  # two windows of about 40 molecules
 
 
 def loader_of(store, **options):
-    defaults = {"batch_size": 8, "split": "all", "window_bytes": WINDOW, "prefetch": 0}
+    defaults = {"batch_size": 8, "split": "all", "memory_bytes": MEMORY, "prefetch": 0}
     return make_loader(store, **{**defaults, **options})
 
 
@@ -86,11 +86,11 @@ def test_batches_equal_what_xarray_reads(store, options):
 @given(
     batch_size=st.integers(1, 30),
     seed=st.integers(0, 100),
-    window=st.sampled_from([1, WINDOW, 10 * WINDOW, 10**9]),
+    memory=st.sampled_from([1, MEMORY, 10 * MEMORY, 10**9]),
     count=st.integers(1, 4),
 )
 def test_each_molecule_comes_once_an_epoch_on_any_number_of_processes(
-    store, batch_size, seed, window, count
+    store, batch_size, seed, memory, count
 ):
     shards = [
         list(
@@ -98,7 +98,7 @@ def test_each_molecule_comes_once_an_epoch_on_any_number_of_processes(
                 store,
                 batch_size=batch_size,
                 seed=seed,
-                window_bytes=window,
+                memory_bytes=memory,
                 shard=(index, count),
                 num_epochs=2,
                 fields=(),
@@ -214,13 +214,14 @@ def test_memory_is_two_windows_and_used_again(store, monkeypatch):
     assert max(windows) <= loader.plan.window_steps * 8 + 2 * 64
 
 
-def test_a_store_that_fits_one_window_is_read_once(store, monkeypatch):
+@pytest.mark.parametrize("options", [{"preload": True}, {"memory_bytes": 10**8}])
+def test_molecules_that_fit_in_memory_are_read_once(store, monkeypatch, options):
     reads = []
     original = source.StoreReader.read
     monkeypatch.setattr(
         source.StoreReader, "read", lambda self, *args: reads.append(1) or original(self, *args)
     )
-    loader = loader_of(store, num_epochs=5, preload=True)
+    loader = loader_of(store, num_epochs=5, **options)
     reads.clear()
     list(loader)
     assert len(reads) == 1
