@@ -132,6 +132,8 @@ def _write_files(
     experiment: Experiment, group: str, schema: ResultsSchema, table: pd.DataFrame, store: str
 ) -> tuple[Path, ...]:
     folder = experiment.analysis_path
+    if group != schema.experiment:  # so that what lies there stays that of the best
+        folder /= group
     folder.mkdir(parents=True, exist_ok=True)
     summary = folder / f"{schema.checkpoint}_analysis.json"
     about = schema.model_dump(mode="json", exclude={"config"})

@@ -68,11 +68,16 @@ def summarize(table: pd.DataFrame) -> dict[str, Any]:
         },
         "all": _distributions(table),
         "by_charge": {
-            f"{charge:+.0f}": _distributions(group)
+            charge_label(charge): _distributions(group)
             for charge, group in table.groupby("total_charge")
         },
         "worst": worst.to_dict("records"),
     }
+
+
+def charge_label(charge: float) -> str:
+    """Returns a total charge as chemists write it: -1, 0, +1."""
+    return f"{charge:+.0f}" if round(charge) else "0"
 
 
 def distribution(values: pd.Series) -> dict[str, float]:
