@@ -153,6 +153,24 @@ def analyze(
 
 
 @app.command()
+def bench(
+    store: Store,
+    batch_size: Annotated[int, typer.Option(min=1, help="Molecules a batch.")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to stream.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Measure how fast this disk and machine deliver batches."""
+    from pipeline.loader.bench import measure
+    from pipeline.loader.bench_page import print_bench
+
+    report = measure(store, batch_size=batch_size, seconds=seconds)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_bench(report, store, Console())
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Directory for everything it makes.")] = Path("demo"),
 ) -> None:

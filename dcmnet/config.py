@@ -39,7 +39,8 @@ class ModelConfig(_Config):
         cutoff: Distance within which atoms exchange messages, angstrom.
         n_dcm: Charges an atom.
         include_pseudotensors: Whether inner message passes keep pseudotensors.
-        displacement_scale: Largest displacement of a charge along one axis, angstrom.
+        displacement_scale: Scale of the charges' displacements, angstrom. The gate of the
+            network bounds what multiplies it for small outputs only, as published.
         max_atomic_number: Largest atomic number it can embed.
     """
 

@@ -21,7 +21,8 @@ class ChargeHead(nn.Module):
 
     Attributes:
         n_dcm: Charges an atom.
-        displacement_scale: Largest displacement along one axis, in angstrom.
+        displacement_scale: Scale of the displacements, in angstrom; no bound, since the
+            gate of a vector depends on the scalar beside it.
         max_atomic_number: Largest atomic number with a bias.
     """
 
