@@ -116,7 +116,7 @@ def make_steps(
         params = optax.apply_updates(state.params, changes)
         ema_params = _moved_average(state, params, config)
         new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
-        return new, optax.global_norm(mean)
+        return new, optax.tree.norm(mean)
 
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
         gradient, report = gradient_of(state.params, batch)
