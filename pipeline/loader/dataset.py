@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,10 +19,12 @@ from pipeline.loader.batch import BatchShape, MoleculeBatch
 from pipeline.loader.gather import gather
 from pipeline.loader.plan import LoaderPlan, PlanReport
 from pipeline.loader.source import StoreReader
-from pipeline.loader.windows import Key, WindowReader
+from pipeline.loader.windows import Key, Window, WindowReader
 from store_schema.problems import CheckpointError
 
 _EPOCHS_KEPT = 2  # the one in use, and the one that is read ahead
+
+Position = tuple[int, int]  # epoch, step
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,12 @@ class BatchDataset(grain.IterDataset[MoleculeBatch]):
         super().__init__()
         self.plan = plan
         self._reader, self._options = reader, options
+        # One window an epoch: every iterator's epochs are made of it.
+        self._kept: list[Window] | None = [] if plan.n_windows == 1 else None
 
-    def __iter__(self) -> grain.DatasetIterator[MoleculeBatch]:
+    def __iter__(self) -> BatchIterator:
         """Returns an iterator from the first batch; `set_state` takes it elsewhere."""
-        batches = _Batches(self._reader, self.plan, self._options)
-        if not self._options.prefetch:
-            return batches.__iter__()
-        return grain.experimental.ThreadPrefetchIterDataset(
-            batches, prefetch_buffer_size=self._options.prefetch
-        ).__iter__()
+        return BatchIterator(self._reader, self.plan, self._options, self._kept)
 
     @property
     def n_molecules(self) -> int:
@@ -90,30 +91,30 @@ class BatchDataset(grain.IterDataset[MoleculeBatch]):
         return self.plan.report(epoch)
 
 
-class _Batches(grain.IterDataset[MoleculeBatch]):
-    """Batches made where they are asked for."""
-
-    def __init__(self, reader: StoreReader, plan: LoaderPlan, options: BatchOptions) -> None:
-        super().__init__()
-        self._parts = reader, plan, options
-
-    def __iter__(self) -> grain.DatasetIterator[MoleculeBatch]:
-        return BatchIterator(*self._parts)
-
-
 class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
     """Iterates over batches; its state is an epoch and a step."""
 
-    def __init__(self, reader: StoreReader, plan: LoaderPlan, options: BatchOptions) -> None:
-        """Begins at the first batch of the first epoch."""
+    def __init__(
+        self,
+        reader: StoreReader,
+        plan: LoaderPlan,
+        options: BatchOptions,
+        kept: list[Window] | None = None,
+    ) -> None:
+        """Begins at the first batch of the first epoch.
+
+        Args:
+            reader: Store.
+            plan: What makes each batch.
+            options: How.
+            kept: Window that iterators of a loader share.
+        """
         super().__init__()
-        self._plan, self._options = plan, options
-        self._epoch, self._step = options.epochs[0], 0
-        # Asked by the thread that reads ahead, too.
-        self._epoch_plan = lru_cache(_EPOCHS_KEPT)(plan.epoch)
-        self._fingerprint = _fingerprint(plan)
-        widths = buffer_widths(reader, plan.shapes)
-        self._windows = WindowReader(reader, self._rows_of, self._after, widths)
+        self._schedule = _Schedule(plan, options)
+        self._maker = _BatchMaker(reader, self._schedule, kept)
+        self._position: Position = (options.epochs[0], 0)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dcm-batch")
+        self._ahead: deque[tuple[Position, Future[MoleculeBatch]]] = deque()
 
     def __next__(self) -> MoleculeBatch:
         """Returns the next batch.
@@ -123,17 +124,21 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             StoreError: The store cannot be read.
         """
         self._assert_not_closed()
-        if not self._exists(self._epoch) or not self._plan.steps:
+        if not self._schedule.exists(self._position):
             raise StopIteration
-        batch = self._make(self._epoch, self._step)
-        self._step += 1
-        if self._step == self._plan.steps:
-            self._epoch, self._step = self._epoch + 1, 0
+        self._make_ahead()
+        # A failed batch stays in front, so that asking again fails again.
+        batch = self._ahead[0][1].result() if self._ahead else self._maker.make(self._position)
+        if self._ahead:
+            self._ahead.popleft()
+        self._position = self._schedule.after(self._position)
+        self._make_ahead()
         return batch
 
     def get_state(self) -> dict[str, Any]:
         """Returns where the iterator is: the batch that comes next, and of which plan."""
-        return {"epoch": self._epoch, "step": self._step, "plan": self._fingerprint}
+        epoch, step = self._position
+        return {"epoch": epoch, "step": step, "plan": self._schedule.fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes to the batch that came next when the state was taken.
@@ -142,7 +147,7 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             CheckpointError: The state lies inside an epoch of another plan.
         """
         epoch, step = int(state["epoch"]), int(state["step"])
-        if step and state["plan"] != self._fingerprint:
+        if step and state["plan"] != self._schedule.fingerprint:
             raise CheckpointError.of(
                 f"epoch {epoch}, batch {step}",
                 expected="the molecules, batch size, seed and processes of the interrupted run",
@@ -151,53 +156,116 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
                 remedy="Resume with the store and configuration of that run, or from the "
                 "checkpoint of a finished epoch",
             )
-        self._epoch, self._step = epoch, step
+        self._drop_ahead()
+        self._position = epoch, step
 
     def start_prefetch(self) -> None:
         """Begins to read the first window."""
-        if self._exists(self._epoch) and self._plan.steps:
-            window = int(self._epoch_plan(self._epoch).window[self._step])
-            self._windows.start((self._epoch, window))
+        self._assert_not_closed()
+        if self._schedule.options.prefetch:
+            self._make_ahead()
+        elif self._schedule.exists(self._position):
+            self._maker.start(self._position)
 
     def close(self) -> None:
         """Frees the windows; the iterator cannot be used after it."""
         if not self._closed:
-            self._windows.close()
+            self._drop_ahead()
+            self._thread.shutdown()
+            self._maker.close()
         super().close()
 
-    def _exists(self, epoch: int) -> bool:
-        end = self._options.epochs[1]
-        return end is None or epoch < end
+    def _make_ahead(self) -> None:
+        """Has the thread make the batches that come next."""
+        following = self._ahead[-1][0] if self._ahead else None
+        while len(self._ahead) < self._schedule.options.prefetch:
+            following = self._schedule.after(following) if following else self._position
+            if not self._schedule.exists(following):
+                return
+            self._ahead.append((following, self._thread.submit(self._maker.make, following)))
 
-    def _make(self, epoch: int, step: int) -> MoleculeBatch:
-        plan, options = self._epoch_plan(epoch), self._options
-        buffer = self._windows.get((epoch, int(plan.window[step])))
+    def _drop_ahead(self) -> None:
+        for _, batch in self._ahead:
+            batch.cancel()
+        wait([batch for _, batch in self._ahead])
+        self._ahead.clear()
+
+
+class _Schedule:
+    """What comes when: batches and windows of each epoch."""
+
+    def __init__(self, plan: LoaderPlan, options: BatchOptions) -> None:
+        self.plan, self.options = plan, options
+        self.fingerprint = _fingerprint(plan)
+        # Asked by the thread that reads ahead, too.
+        self.epoch = lru_cache(_EPOCHS_KEPT)(plan.epoch)
+
+    def exists(self, position: Position) -> bool:
+        """Whether there is a batch at a position."""
+        end = self.options.epochs[1]
+        return self.plan.steps > 0 and (end is None or position[0] < end)
+
+    def after(self, position: Position) -> Position:
+        """Returns the position of the batch that follows."""
+        epoch, step = position
+        return (epoch, step + 1) if step + 1 < self.plan.steps else (epoch + 1, 0)
+
+    def window_of(self, position: Position) -> Key:
+        """Returns the window that a batch is gathered from."""
+        epoch, step = position
+        return epoch, int(self.epoch(epoch).window[step])
+
+    def window_after(self, key: Key) -> Key | None:
+        """Returns the window that follows."""
+        epoch, window = key
+        following = (epoch, window + 1) if window + 1 < self.plan.n_windows else (epoch + 1, 0)
+        return following if self.exists(following) else None
+
+    def rows_of(self, key: Key) -> Int64[np.ndarray, " n"]:
+        """Returns the rows that a window of this process needs, ascending."""
+        epoch, window = key
+        plan = self.epoch(epoch)
+        first, stop = np.searchsorted(plan.window, (window, window + 1))
+        members = plan.members[first:stop, self.options.shard].reshape(-1)
+        return np.sort(self.plan.sizes.rows[members[members >= 0]])
+
+
+class _BatchMaker:
+    """Makes batches from windows; asked in their order it reads each window once."""
+
+    def __init__(self, reader: StoreReader, schedule: _Schedule, kept: list[Window] | None) -> None:
+        self._schedule = schedule
+        widths = buffer_widths(reader, schedule.plan.shapes)
+        self._windows = WindowReader(reader, schedule.rows_of, schedule.window_after, widths, kept)
+
+    def start(self, position: Position) -> None:
+        """Begins to read the window of a position."""
+        self._windows.start(self._schedule.window_of(position))
+
+    def close(self) -> None:
+        """Frees the windows."""
+        self._windows.close()
+
+    def make(self, position: Position) -> MoleculeBatch:
+        """Makes the batch of a position."""
+        epoch, step = position
+        plan, options = self._schedule.epoch(epoch), self._schedule.options
+        sizes, shapes = self._schedule.plan.sizes, self._schedule.plan.shapes
+        buffer = self._windows.get(self._schedule.window_of(position))
         members = plan.members[step, options.shard]
-        rows = self._plan.sizes.rows[members[members >= 0]]
+        rows = sizes.rows[members[members >= 0]]
         slots = np.searchsorted(buffer.rows, rows.astype(buffer.rows.dtype))
-        shape = self._plan.shapes[plan.shape_index[step]]
+        shape = shapes[plan.shape_index[step]]
         if options.grid_points is None and not options.rotate:
             return gather(buffer, slots, shape, options.cutoff)
         # Every batch has chance of its own, so that it is the same after a resume.
-        rng = np.random.default_rng((self._plan.seed, epoch, step, options.shard))
+        rng = np.random.default_rng((self._schedule.plan.seed, epoch, step, options.shard))
         points = None
         if options.grid_points is not None:
             n_grid = buffer.n_grid[slots]
             points = choose_points(n_grid, options.grid_points, shape.grid_points, rng)
         batch = gather(buffer, slots, shape, options.cutoff, points)
         return rotate(batch, rng) if options.rotate else batch
-
-    def _rows_of(self, key: Key) -> Int64[np.ndarray, " n"]:
-        epoch, window = key
-        plan = self._epoch_plan(epoch)
-        first, stop = np.searchsorted(plan.window, (window, window + 1))
-        members = plan.members[first:stop, self._options.shard].reshape(-1)
-        return np.sort(self._plan.sizes.rows[members[members >= 0]])
-
-    def _after(self, key: Key) -> Key | None:
-        epoch, window = key
-        following = (epoch, window + 1) if window + 1 < self._plan.n_windows else (epoch + 1, 0)
-        return following if self._exists(following[0]) else None
 
 
 def buffer_widths(reader: StoreReader, shapes: Sequence[BatchShape]) -> tuple[int, int]:

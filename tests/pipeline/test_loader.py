@@ -1,6 +1,9 @@
 """The loader on real stores: values, order, resume, processes."""
 
 import json
+import subprocess
+import sys
+import threading
 
 import jax
 import numpy as np
@@ -374,8 +377,48 @@ def test_an_append_is_seen_by_the_next_loader_only(tmp_path):
     np.testing.assert_array_equal(split_store(path).labels[:70], split)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_program_may_end_in_the_middle_of_an_epoch(store, prefetch):
+    program = (
+        "from pipeline.loader import make_loader\n"
+        f"iterator = iter(make_loader({str(store)!r}, batch_size=2, prefetch={prefetch}))\n"
+        "next(iterator)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr == ""
+
+
 def test_a_batch_is_a_pytree_of_arrays(store):
     batch = next(iter(loader_of(store)))
     leaves = jax.tree.leaves(batch)
     assert len(leaves) == len(batch._fields)
     assert {leaf.dtype.name for leaf in leaves} == {"int32", "float32", "bool"}
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_reading_may_begin_before_the_first_batch(store, prefetch):
+    plain, started = (iter(loader_of(store, prefetch=prefetch)) for _ in range(2))
+    started.start_prefetch()
+    for expected, found in zip(plain, started, strict=True):
+        assert_same(expected, found)
+
+
+def test_iterators_of_a_loader_share_what_is_held_in_memory(store, monkeypatch):
+    loader = loader_of(store, preload=True, shuffle=False)
+    first = list(loader)
+    monkeypatch.setattr(source.StoreReader, "read", lambda *_: pytest.fail("read again"))
+    for expected, found in zip(first, loader, strict=True):
+        assert_same(expected, found)
+
+
+def test_a_closed_iterator_has_no_threads(store):
+    before = threading.active_count()
+    iterator = iter(loader_of(store, prefetch=2))
+    next(iterator)
+    assert threading.active_count() > before
+    iterator.close()
+    assert threading.active_count() == before
+    with pytest.raises(ValueError, match="closed"):
+        next(iterator)
