@@ -47,4 +47,5 @@ def run(out: Path, console: Console) -> None:
     console.rule("3 · analyse: results back into the store")
     analysis = analyze(experiment, split="test")
     print_analysis(analysis, console)
-    console.print(f"\nThe store, for xarray: {store} (results in {analysis.results})")
+    where = f"\nThe store, for xarray: {store} (results in {analysis.results})"
+    console.print(where, soft_wrap=True)

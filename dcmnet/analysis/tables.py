@@ -63,4 +63,4 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     console.print(f"Worst molecules: {', '.join(worst)}", highlight=False)
     console.print("\n[bold]Files[/]")
     for path in analysis.files:
-        console.print(f"  {path}", highlight=False)
+        console.print(f"  {path}", highlight=False, soft_wrap=True)

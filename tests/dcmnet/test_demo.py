@@ -1,0 +1,92 @@
+"""The demonstration, end to end, as a newcomer starts it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline import read_schema
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, request):
+    """Directory and output of a demonstration in a process of its own."""
+    out = tmp_path_factory.mktemp("demo")
+    cache = request.config.cache.mkdir("demo")  # what it compiled is there the next time
+    done = subprocess.run(
+        [sys.executable, "-m", "dcmnet.cli", "demo", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "COLUMNS": "80"},
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_it_tells_every_step_within_a_terminal(demo):
+    _, text = demo
+    for step in ("1 · ingest", "2 · train", "3 · analyse"):
+        assert step in text
+    assert all(len(line) <= 80 for line in text.splitlines() if "/" not in line)
+
+
+def test_the_store_holds_two_conventions_and_ions(demo):
+    store = demo[0] / "sample.zarr"
+    schema = read_schema(store)
+    assert len({source.convention for source in schema.sources}) >= 2
+    with xr.open_zarr(store) as molecules:
+        assert {-1, 0, 1} <= set(molecules["total_charge"].values.tolist())
+        points = molecules["esp"].notnull().sum("grid_point")
+        np.testing.assert_array_equal(points, molecules["n_grid"])
+
+
+def test_training_learns(demo):
+    lines = (demo[0] / "experiments" / "demo" / "metrics.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
+    assert [record["epoch"] for record in history] == list(range(1, len(history) + 1))
+    assert history[-1]["train"]["loss"] < 0.2 * history[0]["train"]["loss"]
+    best = min(record["valid"]["esp_rmse"] for record in history)
+    assert best < 0.6 * history[0]["valid"]["esp_rmse"]
+
+
+def test_its_table_sets_the_model_beside_the_monopoles(demo):
+    out, text = demo
+    summary = json.loads((out / "experiments/demo/analysis/best_analysis.json").read_text())
+    for name, label in (("esp_rmse", "ESP RMSE"), ("esp_rmse_monopoles", "of monopoles")):
+        (row,) = [
+            line
+            for line in text.split("3 · analyse")[1].splitlines()
+            if line.strip().startswith(label)
+        ]
+        numbers = summary["all"][name]
+        assert row.split()[-5:] == [
+            str(numbers["count"]),
+            *(f"{numbers[key]:.3f}" for key in ("mean", "median", "p95", "max")),
+        ]
+    with xr.open_datatree(out / "sample.zarr", engine="zarr") as tree:
+        rmse = tree["results/demo"]["esp_rmse"]
+        assert float(rmse.mean()) == pytest.approx(summary["all"]["esp_rmse"]["mean"], rel=1e-5)
+
+
+def test_the_files_it_names_are_there(demo):
+    out, text = demo
+    named = [line.strip() for line in text.split("Files")[1].splitlines() if str(out) in line]
+    files = [line for line in named if line.startswith(str(out))]
+    assert {line.rsplit("/", 1)[1] for line in files} >= {
+        "best_analysis.json",
+        "predictions.csv",
+        "training_history.csv",
+        "training_curves.png",
+        "esp_correlation.png",
+        "errors_beside_monopoles.png",
+    }
+    for path in files:
+        assert os.path.getsize(path) > 0
+        if path.endswith(".png"):
+            assert matplotlib.image.imread(path)[..., :3].std() > 0.05
