@@ -41,7 +41,8 @@ def run(out: Path, console: Console) -> None:
         preset="quick",
         console=console,
         out=str(experiment.parent),
-        print_every_n_epochs=25,
+        num_epochs=40,
+        print_every_n_epochs=10,
     )
 
     console.rule("3 · analyse: results back into the store")

@@ -29,6 +29,8 @@ from store_schema.problems import Problem, SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
 
+# What training asks for: its absence is worth a warning, whatever a source claims to bring.
+_EXPECTED: Final = ("total_charge", "monopoles", "esp")
 # Molecules that inference looks at, the first of each source.
 _SAMPLE: Final = 256
 # Atoms and points worked on at once, which bounds memory.
@@ -182,6 +184,7 @@ class _Run:
         """Translates, checks and writes a source, and records it."""
         first, quarantined_before = writer.n_molecules, writer.n_quarantined
         present: Counter[str] = Counter()
+        miscounted: Counter[str] = Counter()
         task = (
             None
             if bar is None
@@ -194,6 +197,7 @@ class _Run:
             values = {name: array[sound] for name, array in block.values.items()}
             writer.write(int(sound.sum()), values)
             present.update(block.present())
+            miscounted.update(block.miscounted())
             if not sound.all():
                 bad = [reason for reason in reasons if reason]
                 if self.on_invalid == "raise":
@@ -206,6 +210,11 @@ class _Run:
         quarantined = writer.n_quarantined - quarantined_before
         self.records.append(self._record(plan, first, stored, quarantined, present))
         self._warn(plan, stored, quarantined, present)
+        self.warnings += [
+            f"{plan.source.place}: {count} molecules {what}"
+            for what, count in miscounted.items()
+            if count
+        ]
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
         """Sums up what was done."""
@@ -254,7 +263,7 @@ class _Run:
         self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
         if quarantined:
             self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")
-        for name in (*plan.interpretation.readings, "total_charge"):
+        for name in dict.fromkeys((*plan.interpretation.readings, *_EXPECTED)):
             missing = stored + quarantined - present[name]
             if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
                 self.warnings.append(f"{place}: {missing} molecules have no {name}")
