@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float32, Int32
 # Variables of the store that a batch can carry; the first two are always there.
 STRUCTURE_FIELDS = ("atomic_numbers", "positions")
 GRID_FIELDS = ("esp", "vdw_surface")
-TARGET_FIELDS = ("total_charge", "monopoles", "dipole", "dipole_magnitude", "quadrupole")
-FIELDS = STRUCTURE_FIELDS + TARGET_FIELDS + GRID_FIELDS
+WHOLE_MOLECULE_FIELDS = ("total_charge", "dipole", "dipole_magnitude", "quadrupole")
+FIELDS = (*STRUCTURE_FIELDS, "monopoles", *WHOLE_MOLECULE_FIELDS, *GRID_FIELDS)
 
 
 class BatchShape(NamedTuple):

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 
+from pipeline.loader.batch import WHOLE_MOLECULE_FIELDS
 from store_schema.names import ATOM, GRID_POINT, VARIABLES, XYZ, XYZ2
 
 
@@ -23,14 +24,31 @@ class MoleculeBuffer:
         rows: Row of each molecule in the store.
         n_atoms: Atoms of each molecule.
         n_grid: Grid points of each molecule; 0 where no grid field was asked for.
-        fields: Arrays by variable, a molecule a row. Missing values are NaN; what lies
-            behind a molecule's atoms and points is never looked at.
+        fields: Arrays by variable, a molecule a row. Missing values are NaN, but zero in
+            quantities of the whole molecule; what lies behind a molecule's atoms and
+            points is never looked at.
+        present: Which molecules have each quantity of the whole molecule.
     """
 
     rows: Int32[np.ndarray, " n"]
     n_atoms: Int32[np.ndarray, " n"]
     n_grid: Int32[np.ndarray, " n"]
     fields: dict[str, np.ndarray]
+    present: dict[str, Bool[np.ndarray, " n"]]
+
+
+def settle_missing(fields: dict[str, np.ndarray], n: int) -> dict[str, Bool[np.ndarray, " n"]]:
+    """Tells which of n molecules have each quantity of the whole molecule, and zeroes the rest.
+
+    Once for all molecules, it need not be done for every batch.
+    """
+    present = {}
+    for name in WHOLE_MOLECULE_FIELDS:
+        if name in fields:
+            field = fields[name][:n]
+            present[name] = ~np.isnan(field.reshape(n, -1)).any(axis=1)
+            field[~present[name]] = 0
+    return present
 
 
 def field_shape(name: str, n: int, atoms: int, grid_points: int) -> tuple[int, ...]:

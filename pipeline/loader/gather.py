@@ -9,11 +9,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
 
-from pipeline.loader.batch import BatchShape, MoleculeBatch
+from pipeline.loader.batch import WHOLE_MOLECULE_FIELDS, BatchShape, MoleculeBatch
 from pipeline.loader.buffer import MoleculeBuffer, field_shape
 from pipeline.loader.pairs import find_pairs, pad_pairs
-
-_WHOLE_MOLECULE = ("total_charge", "dipole", "dipole_magnitude", "quadrupole")
 
 
 def gather(
@@ -44,7 +42,7 @@ def gather(
     atomic_numbers = buffer.fields["atomic_numbers"][slots, :A]
     np.copyto(atomic_numbers, 0, where=no_atom)
 
-    targets = {name: _target(buffer, name, slots, molecule_mask) for name in _WHOLE_MOLECULE}
+    targets = {name: _target(buffer, name, slots, molecule_mask) for name in WHOLE_MOLECULE_FIELDS}
     targets["monopoles"] = _monopoles(buffer, slots, atom_mask)
     esp, vdw_surface, grid_mask, has_esp = _grid(buffer, slots, molecule_mask, shape, points)
     dst, src, pair_mask = pad_pairs(*find_pairs(positions, atom_mask, cutoff), P, B * A - 1)
@@ -72,25 +70,24 @@ def _target(
     slots: Int64[np.ndarray, " B"],
     molecule_mask: Bool[np.ndarray, " B"],
 ) -> tuple[Float32[np.ndarray, "B ..."], Bool[np.ndarray, " B"]]:
-    """Takes a quantity of the whole molecule, and whether each molecule has it.
-
-    A minimum is NaN where any value is: one pass, and no array of flags.
-    """
+    """Takes a quantity of the whole molecule, and whether each molecule has it."""
     B = len(slots)
     field = buffer.fields.get(name)
     if field is None:
         return np.zeros(field_shape(name, B, 0, 0), np.float32), np.zeros(B, bool)
     taken = field[slots]
-    present = molecule_mask & ~np.isnan(taken.reshape(B, -1).min(axis=1))
-    if not present.all():
-        taken[~present] = 0
-    return taken, present
+    if not molecule_mask[-1]:
+        taken[~molecule_mask] = 0
+    return taken, buffer.present[name][slots] & molecule_mask
 
 
 def _monopoles(
     buffer: MoleculeBuffer, slots: Int64[np.ndarray, " B"], atom_mask: Bool[np.ndarray, "B A"]
 ) -> tuple[Float32[np.ndarray, "B A"], Bool[np.ndarray, " B"]]:
-    """Takes the monopoles; a molecule that lacks one of them has none."""
+    """Takes the monopoles; a molecule that lacks one of them has none.
+
+    A minimum is NaN where any value is: one pass, and no array of flags.
+    """
     field = buffer.fields.get("monopoles")
     if field is None:
         return np.zeros(atom_mask.shape, np.float32), np.zeros(len(slots), bool)

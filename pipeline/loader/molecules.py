@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.loader.batch import FIELDS, GRID_FIELDS, STRUCTURE_FIELDS, BatchShape, MoleculeBatch
-from pipeline.loader.buffer import MoleculeBuffer, empty_fields, field_shape
+from pipeline.loader.buffer import MoleculeBuffer, empty_fields, field_shape, settle_missing
 from pipeline.loader.gather import gather
 from pipeline.loader.pairs import count_pairs
 from store_schema.names import VARIABLES
@@ -95,6 +95,7 @@ def _pack(arrays: Sequence[Mapping[str, np.ndarray]], shape: BatchShape) -> Mole
         n_atoms=np.array([len(a["atomic_numbers"]) for a in arrays], np.int32),
         n_grid=np.array([_grid_length(a) for a in arrays], np.int32),
         fields=fields,
+        present=settle_missing(fields, len(arrays)),
     )
 
 

@@ -17,7 +17,7 @@ import tensorstore as ts
 from jaxtyping import Int64, Shaped
 
 from pipeline.loader.batch import GRID_FIELDS
-from pipeline.loader.buffer import MoleculeBuffer, empty_fields
+from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
@@ -113,6 +113,7 @@ class StoreReader:
             n_atoms=self.n_atoms[all_rows].astype(np.int32),
             n_grid=self.n_grid[all_rows].astype(np.int32),
             fields=memory,
+            present=settle_missing(memory, len(all_rows)),
         )
 
     def _open(self, name: str) -> ts.TensorStore:
