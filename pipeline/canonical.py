@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 
 from pipeline.adapters.protocol import Block, Source
 from pipeline.inference.interpretation import Interpretation, Reading
-from pipeline.inference.moments import quadrupole_tensor
+from pipeline.inference.lengths import center_of_mass
 from pipeline.inference.multipoles import FittedCharges, fit_charges
 from pipeline.inference.physics import numeric
+from pipeline.inference.quadrupoles import quadrupole_tensor
 from pipeline.structure import Atoms, Grid, read_atoms, read_grid
 from store_schema import VARIABLES
 
@@ -45,6 +46,21 @@ class CanonicalBlock:
     def n_molecules(self) -> int:
         """Molecules in the block."""
         return len(self.atoms.numbers)
+
+    def miscounted(self) -> dict[str, int]:
+        """Returns how many molecules have a number of points that padding contradicts."""
+        grid = self.grid
+        if grid.given is None or not grid.width:
+            return {}
+        told = (grid.given > 0) & (grid.given <= grid.width)
+        return {
+            "count padding as grid points, which was left out": int(
+                (told & (grid.given > grid.n_grid)).sum()
+            ),
+            "have points beyond their number of grid points, which were left out": int(
+                (told & (grid.given < grid.unpadded)).sum()
+            ),
+        }
 
     def present(self) -> dict[str, int]:
         """Returns how many molecules have a value of each variable."""
@@ -81,7 +97,7 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
     for stored, reading in readings.items():
         if stored not in values and stored not in _GRID:
             raw = numeric(columns[reading.key])
-            values[stored] = _SHAPED[reading.semantics](raw, atoms) * reading.factor
+            values[stored] = _shaped(raw, atoms, reading) * reading.factor
     for key, variable in interpretation.kept.items():
         text = variable.dtype == "str"
         values[variable.name] = columns[key].astype(str).astype(object) if text else columns[key]
@@ -89,6 +105,8 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         values["total_charge"] = np.full(n, interpretation.total_charge)
     elif interpretation.derives_charge:
         values["total_charge"] = _derived_charge(fit, values.get("monopoles"))
+    if "dipole" in readings and readings["dipole"].about_center:
+        values["dipole"] += values["total_charge"][:, None] * center_of_mass(atoms)
     given = readings.get("n_atoms")
     counts = None if given is None else numeric(columns[given.key]).reshape(-1)
     return CanonicalBlock(_typed(values), atoms, grid, fit, counts)
@@ -105,8 +123,8 @@ def _vector(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
     return raw.reshape(len(atoms.numbers), 3)
 
 
-def _tensor(raw: np.ndarray, _atoms: Atoms) -> np.ndarray:
-    return quadrupole_tensor(raw)
+def _tensor(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return raw.reshape(len(atoms.numbers), 3, 3)
 
 
 def _per_atom(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
@@ -123,13 +141,19 @@ _SHAPED: dict[str, Callable[[np.ndarray, Atoms], np.ndarray]] = {
     "dipole_magnitude": _scalar,
     "molecular_dipole_vector": _vector,
     "center_of_mass": _vector,
-    "quadrupole_components": _tensor,
     "quadrupole_tensor": _tensor,
     "polarizability": _tensor,
     "atomic_charges": _per_atom,
     "atomic_dipoles": _vector_per_atom,
     "forces": _vector_per_atom,
 }
+
+
+def _shaped(raw: np.ndarray, atoms: Atoms, reading: Reading) -> np.ndarray:
+    """Values of a reading in the shape of its variable."""
+    if reading.semantics == "quadrupole_components":
+        return quadrupole_tensor(raw, reading.order)
+    return _SHAPED[reading.semantics](raw, atoms)
 
 
 def _grid_values(grid: Grid) -> dict[str, np.ndarray]:
@@ -159,7 +183,11 @@ def usable_points(grid: Grid) -> Bool[np.ndarray, "molecule point"]:
 def _fit(atoms: Atoms, grid: Grid) -> FittedCharges:
     """Charges that explain the ESP; none where there is no ESP or a position is missing."""
     stride = _stride(grid)
-    grid = Grid(grid.points[:, ::stride], grid.esp[:, ::stride], -(-grid.n_grid // stride), None)
+    grid = grid._replace(
+        points=grid.points[:, ::stride],
+        esp=grid.esp[:, ::stride],
+        n_grid=-(-grid.n_grid // stride),
+    )
     usable = usable_points(grid)
     usable &= (np.isfinite(atoms.positions).all(axis=-1) | ~atoms.mask).all(axis=1)[:, None]
     if not usable.any():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
+from jaxtyping import Int
 from rich.progress import Progress
 
 from pipeline.adapters import Block, Source, discover, split_of
@@ -31,11 +32,13 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
-# Molecules that inference looks at, the first of each source.
+# Molecules that inference looks at: stretches all over the source, since neighbours often
+# are displaced geometries of one molecule, and files often begin with what is small.
 _SAMPLE: Final = 256
+_STRETCH: Final = 16
 # Atoms and points worked on at once, which bounds memory.
 _BLOCK_ROWS: Final = 2**20
-_BLOCK_MOLECULES: Final = (16, 1024)
+_BLOCK_MOLECULES: Final = (1, 1024)
 
 _SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
@@ -141,8 +144,18 @@ class _Plan:
 
 
 def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> _Plan:
-    sample = next(source.blocks(_SAMPLE))
+    layout = source.layout
+    most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+    sample = source.sample(_spread(layout.n_molecules, most))
     return _Plan(source, files, interpret(source, sample, declarations), split_of(source))
+
+
+def _spread(n: int, most: int) -> Int[np.ndarray, " row"]:
+    """Rows of stretches that lie evenly between the first molecule and the last."""
+    if n <= most:
+        return np.arange(n)
+    starts = np.linspace(0, n - _STRETCH, most // _STRETCH).astype(int)
+    return np.unique(starts[:, None] + np.arange(_STRETCH))
 
 
 @dataclass

@@ -46,12 +46,16 @@ class Grid(NamedTuple):
         esp: ESP; NaN where the file has none.
         n_grid: Real points of each molecule.
         given: What the file says their number is; None if it does not.
+        unpadded: Points of each molecule that are no padding, whatever the file says.
+        width: Points that a molecule has room for in the file.
     """
 
     points: Float[np.ndarray, "molecule point 3"]
     esp: Float[np.ndarray, "molecule point"]
     n_grid: Int[np.ndarray, " molecule"]
     given: Int[np.ndarray, " molecule"] | None
+    unpadded: Int[np.ndarray, " molecule"]
+    width: int
 
     @property
     def mask(self) -> Bool[np.ndarray, "molecule point"]:
@@ -99,12 +103,13 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
     esp = columns[keys["esp"]] if "esp" in keys else None
     given = _counts(columns[keys["n_grid"]]) if "n_grid" in keys else None
     if points is None and esp is None:
-        return Grid(np.zeros((n, 0, 3)), np.zeros((n, 0)), np.zeros(n, dtype=np.int64), given)
+        none = np.zeros(n, dtype=np.int64)
+        return Grid(np.zeros((n, 0, 3)), np.zeros((n, 0)), none, given, none, 0)
     rows = points if points is not None else esp
     assert rows is not None
-    n_grid = rows.shape[1] - _trailing_padding(rows.reshape(n, rows.shape[1], -1))
+    n_grid = unpadded = rows.shape[1] - _trailing_padding(rows.reshape(n, rows.shape[1], -1))
     if esp is not None:
-        n_grid = np.minimum(n_grid, esp.shape[1] - _trailing_nan(esp))
+        n_grid = unpadded = np.minimum(n_grid, esp.shape[1] - _trailing_nan(esp))
     if given is not None:
         n_grid = np.where(given > 0, np.minimum(n_grid, given), n_grid)
     width = int(n_grid.max(initial=0))
@@ -117,7 +122,7 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
     if esp is not None:
         potential[:] = esp[:, :width]
         potential[padding] = np.nan
-    return Grid(placed, potential, n_grid, given)
+    return Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
 
 
 def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:

@@ -16,6 +16,8 @@ from pipeline.inference.multipoles import unexplained_by_quadrupoles
 # Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
 _DISTINCT: Final = 0.5
 _OUTSIDE: Final = 0.5
+# Bohr read as angstrom make bonds 1.89 times as long.
+_STRETCHED: Final = 1.6
 _WHOLE_CHARGE: Final = 1e-3
 # Partitions integrate numerically; their sums are a few hundredths off at worst.
 _MONOPOLE_SUM: Final = 0.1
@@ -24,6 +26,10 @@ _MONOPOLE_SUM: Final = 0.1
 _SUSPICIOUS: Final = 0.3
 _UNEXPLAINED: Final = 0.3
 _CHARGE_OF_ESP: Final = 0.5
+# Dipoles of fitted charges are within a tenth of e·Å of the true ones, or a tenth of those.
+_DIPOLE: Final = (0.3, 0.2)
+# Charges that no atom has, in e.
+_LARGEST_CHARGE: Final = 5.0
 _POINTS: Final = 400
 
 
@@ -46,7 +52,7 @@ def faults(block: CanonicalBlock) -> list[str]:
         For each molecule every reason against it, joined by ``"; "``; empty if it is sound.
     """
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
-    for check in (_atoms, _counts, _grid, _charges, _monopoles, _potential):
+    for check in (_atoms, _counts, _grid, _charges, _monopoles, _potential, _dipoles):
         for finding in check(block):
             for row in np.flatnonzero(finding.failed):
                 reasons[row].append(finding.reason(int(row)))
@@ -64,10 +70,19 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
     )
     lost = atoms.mask & ~np.isfinite(atoms.positions).all(axis=-1)
     yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} atoms have no position")
-    closest = nearest_bonds(atoms).min(axis=1, initial=np.inf)
+    bonds = nearest_bonds(atoms)
+    closest = bonds.min(axis=1, initial=np.inf)
     yield Finding(
         closest < _DISTINCT,
         lambda row: f"two atoms are {closest[row]:.2f} covalent radii apart",
+    )
+    bonds[~(atoms.mask & np.isfinite(bonds))] = np.nan
+    usual = np.nanmedian(np.where(np.isnan(bonds).all(axis=1)[:, None], 1.0, bonds), axis=1)
+    yield Finding(
+        usual > _STRETCHED,
+        lambda row: (
+            f"its atoms are {usual[row]:.2f} covalent radii apart: it may be in another unit"
+        ),
     )
 
 
@@ -80,11 +95,15 @@ def _counts(block: CanonicalBlock) -> Iterator[Finding]:
             (given != n_atoms) & np.isfinite(given),
             lambda row: f"it says {given[row]:g} atoms and has {n_atoms[row]}",
         )
-    said, n_grid = block.grid.given, block.grid.n_grid
-    if said is not None and block.grid.points.shape[1]:
+    said, n_grid, width = block.grid.given, block.grid.n_grid, block.grid.width
+    if said is not None and width:
         yield Finding(
             (said < 0) | ((n_grid == 0) & (said > 0)),
             lambda row: f"it says {said[row]} grid points and has {n_grid[row]}",
+        )
+        yield Finding(
+            said > width,
+            lambda row: f"it says {said[row]} grid points, its file has room for {width}",
         )
 
 
@@ -176,6 +195,36 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
         yield Finding(
             wrong,
             lambda row: f"its ESP is that of a charge of {fitted[row]:.2f}, not {charge[row]:g}",
+        )
+
+
+def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
+    """Dipoles are what the charges that explain the ESP have, and those are of a sensible size."""
+    charges = block.fit.charges
+    told = np.isfinite(block.fit.residual) & (block.fit.unexplained < _UNEXPLAINED)
+    size = np.sqrt((charges**2).sum(axis=1) / np.maximum(block.atoms.mask.sum(axis=1), 1))
+    yield Finding(
+        told & (size > _LARGEST_CHARGE),
+        lambda row: f"charges of {size[row]:.0f} e explain its ESP: it may be in another unit",
+    )
+    expected = np.einsum("ma,max->mx", charges, np.nan_to_num(block.atoms.positions))
+    found = {
+        "dipole": (block.values.get("dipole"), expected),
+        "dipole_magnitude": (
+            block.values.get("dipole_magnitude"),
+            np.linalg.norm(expected, axis=1),
+        ),
+    }
+    for name, (given, other) in found.items():
+        if given is None:
+            continue
+        apart = np.abs(given - other) if given.ndim == 1 else np.linalg.norm(given - other, axis=1)
+        scale = np.abs(other) if given.ndim == 1 else np.linalg.norm(other, axis=1)
+        yield Finding(
+            told & (apart > _DIPOLE[0] + _DIPOLE[1] * scale),
+            lambda row, name=name, apart=apart: (  # type: ignore[misc]
+                f"its {name.replace('_', ' ')} is {apart[row]:.2f} e·Å from what its ESP gives"
+            ),
         )
 
 

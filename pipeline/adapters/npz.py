@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from pipeline.adapters.protocol import Column
 from store_schema.problems import SourceError
@@ -22,6 +23,8 @@ from store_schema.problems import SourceError
 _MAX_DEFLATE_RATIO: Final = 1100
 _MAX_HEADER: Final = 10_000
 _COPY_BYTES: Final = 2**22
+# .ZIP File Format Specification 4.3.7; the last two are the lengths of name and extra field.
+_LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _READABLE_KINDS: Final = "biufUS"
 # What zipfile, zlib and numpy's header parser raise at bytes that mean nothing.
 _DAMAGE: Final = (
@@ -46,6 +49,13 @@ class _Member(NamedTuple):
     column: Column
     fortran_order: bool
     offset: int  # of the data behind the .npy header
+    place: int | None  # of the .npy header in the file, where it is stored as it is
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether rows lie one after the other as plain numbers or text."""
+        plain = self.column.dtype.itemsize > 0 and not self.column.dtype.hasobject
+        return plain and not self.fortran_order and self.info.file_size > self.offset
 
 
 class NpzFile:
@@ -112,12 +122,15 @@ class NpzFile:
         """
         member = self._members[key]
         width = math.prod(member.column.shape) // n
-        if member.fortran_order or member.column.dtype.hasobject:
+        if not member.by_rows:
             flat = self.read(key).reshape(n, width)
             start = 0
             for size in sizes:
                 yield flat[start : start + size]
                 start += size
+            return
+        if member.place is not None:
+            yield from self._mapped(key, member, n, width, sizes)
             return
         with zipfile.ZipFile(self.path) as archive, archive.open(member.info) as stream:
             with self._damage_reported(key):
@@ -126,6 +139,63 @@ class NpzFile:
                 with self._damage_reported(key):
                     rows = _array(stream.read, member, (size, width))
                 yield rows
+
+    def _mapped(
+        self, key: str, member: _Member, n: int, width: int, sizes: Iterator[int]
+    ) -> Iterator[np.ndarray]:
+        """Maps the rows of a stored array one window after the other, and checks their sum."""
+        assert member.place is not None
+        start = 0
+        with self.path.open("rb") as file, self._damage_reported(key):
+            file.seek(member.place)
+            checksum = zlib.crc32(file.read(member.offset))
+        for size in sizes:
+            with self._damage_reported(key):
+                rows = self._window(member, start, size, width)
+                checksum = zlib.crc32(rows.data, checksum) if size else checksum
+                start += size
+                if start == n and checksum != member.info.CRC:
+                    raise zipfile.BadZipFile(f"Bad CRC-32 for {member.info.filename}")
+            yield rows
+
+    def _window(self, member: _Member, start: int, size: int, width: int) -> np.ndarray:
+        """Maps some rows of a stored array, for as long as the array lives."""
+        assert member.place is not None
+        dtype = member.column.dtype
+        if not size:
+            return np.empty((0, width), dtype)
+        offset = member.place + member.offset + start * width * dtype.itemsize
+        return np.memmap(self.path, dtype, mode="r", offset=offset, shape=(size, width))
+
+    def pick(self, key: str, n: int, rows: Int[np.ndarray, " row"]) -> np.ndarray:
+        """Reads some rows of an array, (rows, values a row); checksums are left to ``rows``.
+
+        Args:
+            key: Key of the array.
+            n: Rows it holds; its size is a multiple of this.
+            rows: Which ones, ascending.
+
+        Raises:
+            SourceError: The file is damaged.
+        """
+        member = self._members[key]
+        width = math.prod(member.column.shape) // n
+        if not member.by_rows:
+            return self.read(key).reshape(n, width)[rows]
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        runs = [(int(run[0]), len(run)) for run in np.split(rows, starts[1:])]
+        with self._damage_reported(key):
+            if member.place is not None:
+                parts = [self._window(member, start, size, width) for start, size in runs]
+                return np.concatenate(parts)
+            bytes_a_row = width * member.column.dtype.itemsize
+            with zipfile.ZipFile(self.path) as archive, archive.open(member.info) as stream:
+                parts, position = [], -member.offset
+                for start, size in runs:
+                    _skip(stream.read, start * bytes_a_row - position)
+                    parts.append(_array(stream.read, member, (size, width)))
+                    position = (start + size) * bytes_a_row
+        return np.concatenate(parts)
 
     def spilled(self, key: str, n: int) -> np.ndarray:
         """Unpacks an array into an unnamed temporary file, for reading in any order.
@@ -167,6 +237,13 @@ class NpzFile:
                 raise ValueError(f"{info.filename} is in .npy format {version}")
             shape, fortran_order, dtype = header
             offset = stream.tell()
+        place = None
+        if info.compress_type == zipfile.ZIP_STORED and archive.fp is not None:
+            archive.fp.seek(info.header_offset)
+            *_, name, extra = _LOCAL_HEADER.unpack(archive.fp.read(_LOCAL_HEADER.size))
+            place = info.header_offset + _LOCAL_HEADER.size + name + extra
+            if info.file_size != info.compress_size or place + info.file_size > size:
+                raise ValueError(f"{info.filename} claims to reach beyond the end of the file")
         if dtype.hasobject:
             if not self._allow_pickle:
                 raise self._refused(info.filename)
@@ -184,7 +261,7 @@ class NpzFile:
             info.compress_size > size
         ):
             raise ValueError(f"{info.filename} claims {info.file_size} bytes in a file of {size}")
-        return _Member(info, Column(tuple(shape), dtype), fortran_order, offset)
+        return _Member(info, Column(tuple(shape), dtype), fortran_order, offset, place)
 
     def _refused(self, name: str) -> SourceError:
         return SourceError.of(
@@ -224,6 +301,15 @@ def _array(read: Callable[[int], bytes], member: _Member, shape: tuple[int, ...]
     return np.frombuffer(data, dtype=dtype).reshape(
         shape, order="F" if member.fortran_order else "C"
     )
+
+
+def _skip(read: Callable[[int], bytes], n_bytes: int) -> None:
+    """Passes over the next bytes that ``read`` gives."""
+    while n_bytes > 0:
+        part = read(min(n_bytes, _COPY_BYTES))
+        if not part:
+            raise EOFError(f"ends {n_bytes} bytes too early")
+        n_bytes -= len(part)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.protocol import Block, Column
@@ -30,9 +31,13 @@ class PaddedSource:
         self.layout = propose(file.columns, self.place)
         self.metadata: Mapping[str, str] = metadata_of(file, self.layout)
 
-    def blocks(self, n_molecules: int) -> Iterator[Block]:
-        """Reads all molecules in order; see ``Source.blocks``."""
-        yield from stream(self.file, self.layout, n_molecules)
+    def blocks(self, n_molecules: int, only: Container[str] | None = None) -> Iterator[Block]:
+        """Reads all molecules in order, or only some keys of them; see ``Source.blocks``."""
+        yield from stream(self.file, self.layout, n_molecules, only)
+
+    def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
+        """Reads some molecules; see ``Source.sample``."""
+        return picked(self.file, self.layout, rows)
 
     def identity(self, row: int) -> str:
         """Returns the file's name and the row."""
@@ -44,8 +49,26 @@ def metadata_of(file: NpzFile, layout: Layout) -> dict[str, str]:
     return {key: str(file.read(key)) for key in layout.ignored if not file.columns[key].shape}
 
 
-def stream(file: NpzFile, layout: Layout, n_molecules: int) -> Iterator[Block]:
-    """Reads the keys of a file in step, ``n_molecules`` at a time.
+def picked(file: NpzFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Block:
+    """Reads some rows of every key of a file.
+
+    Raises:
+        SourceError: The file is damaged.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for key, shape in {**{k: f[0].shape for k, f in layout.fits.items()}, **layout.kept}.items():
+        if key in layout.fits and layout.fits[key][0].shared:
+            array = file.read(key).reshape(shape)
+            columns[key] = np.broadcast_to(array, (len(rows), *shape))
+        else:
+            columns[key] = file.pick(key, layout.n_molecules, rows).reshape(len(rows), *shape)
+    return Block(int(rows[0]), columns)
+
+
+def stream(
+    file: NpzFile, layout: Layout, n_molecules: int, only: Container[str] | None = None
+) -> Iterator[Block]:
+    """Reads the keys of a file in step, ``n_molecules`` at a time; ``only`` some, if given.
 
     Raises:
         SourceError: The file is damaged.
@@ -56,11 +79,14 @@ def stream(file: NpzFile, layout: Layout, n_molecules: int) -> Iterator[Block]:
     shared: dict[str, np.ndarray] = {}
     streams: dict[str, Iterator[np.ndarray]] = {}
     shapes: dict[str, tuple[int, ...]] = dict(layout.kept)
+    wanted = [key for key in (*layout.fits, *layout.kept) if only is None or key in only]
     for key, fits in layout.fits.items():
         shapes[key] = fits[0].shape
+        if key not in wanted:
+            continue
         if fits[0].shared:
             shared[key] = file.read(key).reshape(fits[0].shape)
-    for key in (*layout.fits, *layout.kept):
+    for key in wanted:
         if key not in shared:
             streams[key] = file.rows(key, n, iter(sizes))
     for start, size in zip(starts, sizes, strict=True):

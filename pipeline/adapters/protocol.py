@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 
 if TYPE_CHECKING:
     from pipeline.inference.shapes import Layout
@@ -66,6 +67,14 @@ class Source(Protocol):
 
         Raises:
             SourceError: A file is damaged, or files of the same molecules disagree.
+        """
+        ...
+
+    def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
+        """Reads some molecules, by their rows in ascending order.
+
+        Raises:
+            SourceError: A file is damaged.
         """
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.protocol import Block, Column
@@ -36,14 +37,17 @@ class SingleMoleculeSource:
     def blocks(self, n_molecules: int) -> Iterator[Block]:
         """Reads all molecules in order; see ``Source.blocks``."""
         for start in range(0, len(self._files), n_molecules):
-            rows = range(start, min(start + n_molecules, len(self._files)))
-            columns = {
-                key: _padded([self._read(row, key, fits[0]) for row in rows], fits[0].shape)
-                for key, fits in self.layout.fits.items()
-            }
-            for key in self.layout.kept:
-                columns[key] = np.stack([self._files[row].read(key) for row in rows])
-            yield Block(start, columns)
+            yield self.sample(np.arange(start, min(start + n_molecules, len(self._files))))
+
+    def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
+        """Reads some molecules; see ``Source.sample``."""
+        columns = {
+            key: _padded([self._read(row, key, fits[0]) for row in rows.tolist()], fits[0].shape)
+            for key, fits in self.layout.fits.items()
+        }
+        for key in self.layout.kept:
+            columns[key] = np.stack([self._files[row].read(key) for row in rows])
+        return Block(int(rows[0]), columns)
 
     def identity(self, row: int) -> str:
         """Returns the file's name without its ending."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -57,6 +58,17 @@ class SplitByRoleSource:
                     if self._owner[key] is part:
                         columns[key] = array
             yield Block(block.start, columns)
+
+    def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
+        """Reads some molecules; see ``Source.sample``."""
+        columns: dict[str, np.ndarray] = {}
+        for part, order in zip(self._parts, self._orders, strict=True):
+            theirs = rows if order is None else order[rows]
+            ascending, back = np.unique(theirs, return_inverse=True)
+            for key, array in part.sample(ascending).columns.items():
+                if self._owner.get(key) is part:
+                    columns[key] = array[back]
+        return Block(int(rows[0]), columns)
 
     def identity(self, row: int) -> str:
         """Returns the first file's name and the row."""
@@ -164,11 +176,12 @@ def _fingerprints(part: PaddedSource, *, by_id: bool) -> list[str]:
         return [str(name) for name in part.file.read(key).reshape(n)]
     names: list[str] = []
     numbers, positions = (part.layout.key_of(name) for name in ("atomic_numbers", "positions"))
-    for block in part.blocks(1024):
+    for block in part.blocks(1024, only=(str(numbers), str(positions))):
         for z, r in zip(block.columns[str(numbers)], block.columns[str(positions)], strict=True):
             real = z > 0
             rounded = np.round(r[real].astype(np.float64), 3) + 0.0
-            names.append(z[real].astype(np.int64).tobytes().hex() + rounded.tobytes().hex())
+            said = z[real].astype(np.int64).tobytes() + rounded.tobytes()
+            names.append(hashlib.blake2b(said, digest_size=16).hexdigest())
     return names
 
 

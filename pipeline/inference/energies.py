@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.inference.hypothesis import Hypothesis, log_deviation, unsettled
+from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
 from pipeline.inference.lengths import van_der_waals_radii
 from pipeline.structure import Atoms
 from store_schema.units import FACTORS, to_canonical
@@ -39,15 +39,20 @@ def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list
     units = [Hypothesis("energy", unit, 0.0, "") for unit in FACTORS["energy"]]
     if not known.any():
         return unsettled(units, "there is no energy")
-    ratio = float(np.median(energies[known] / free[known]))
-    size = float(np.median(np.abs(energies[known]) / atoms.mask[known].sum(axis=1)))
+    ratios = energies[known] / free[known]
+    bindings = energies[known] / atoms.mask[known].sum(axis=1)
+    ratio, size = float(np.median(ratios)), abs(float(np.median(bindings)))
+    # Neither is much the same for all molecules where energies count from another zero.
+    uneven = [float(np.std(each) / max(abs(np.median(each)), 1e-30)) for each in (ratios, bindings)]
     return [
         Hypothesis(
             "energy",
             unit,
             min(
-                log_deviation(ratio * factor, 1.0, 0.05),
-                4.0 + log_deviation(size * factor, _BINDING_PER_ATOM, 0.5),
+                log_deviation(ratio * factor, 1.0, 0.05) + deviation(uneven[0], 0.0, 0.05),
+                4.0
+                + log_deviation(size * factor, _BINDING_PER_ATOM, 0.4)
+                + deviation(uneven[1], 0.0, 0.25),
             ),
             f"they are {ratio * factor:.3g} times the energies of the free atoms and "
             f"{size * factor:.3g} hartree an atom",
@@ -79,7 +84,9 @@ def force_units(
     if work is not None:
         evidence.append((work, 0.1, "times the energy between displaced geometries"))
     candidates = [
-        Hypothesis("forces", unit, 0.0, "", sign) for unit in FACTORS["force"] for sign in (1, -1)
+        Hypothesis("forces", unit, 0.0, "", sign)
+        for unit in FACTORS["force"]
+        for sign in (1.0, -1.0)
     ]
     if not evidence:
         return unsettled(candidates, "no displaced geometries or stretched bonds to measure it by")
@@ -91,9 +98,9 @@ def force_units(
                 log_deviation(value * candidate.factor, 1.0, spread)
                 for value, spread, _ in evidence
             ),
-            ("the gradient: " if candidate.sign < 0 else "")
+            ("the gradient: " if candidate.scale < 0 else "")
             + " and ".join(f"{value * candidate.factor:.2f} {text}" for value, _, text in evidence),
-            candidate.sign,
+            candidate.scale,
         )
         for candidate in candidates
     ]

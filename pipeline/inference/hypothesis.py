@@ -31,19 +31,24 @@ class Hypothesis:
         misfit: Half the squared deviation from what physics expects, in sigmas: a negative
             log-likelihood.
         evidence: What was measured, a sentence.
-        sign: -1 where the values are the negative of the quantity, as a gradient is of forces.
+        scale: Further factor: -1 where the values are the negative of the quantity, as a
+            gradient is of forces; 2/3 for a quadrupole in Buckingham's convention.
+        order: Columns of the values in the order of the store; empty where they are in it.
+        about_center: A dipole about the centre of mass.
     """
 
     semantics: str
     unit: str
     misfit: float
     evidence: str
-    sign: int = 1
+    scale: float = 1.0
+    order: tuple[int, ...] = ()
+    about_center: bool = False
 
     @property
     def factor(self) -> float:
         """Factor to the canonical unit."""
-        return self.sign * to_canonical(self.unit, SEMANTICS[self.semantics].quantity)
+        return self.scale * to_canonical(self.unit, SEMANTICS[self.semantics].quantity)
 
 
 @dataclass(frozen=True)

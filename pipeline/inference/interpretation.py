@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,15 @@ class Reading:
         key: Key in the source.
         semantics: What it means.
         factor: What its values are multiplied by.
+        order: Columns of its values in the order of the store; empty where they are in it.
+        about_center: A dipole about the centre of mass.
     """
 
     key: str
     semantics: str
     factor: float = 1.0
+    order: tuple[int, ...] = ()
+    about_center: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,12 @@ class Interpreter:
             for meaning in meanings:
                 self.keys.setdefault(meaning, []).append(key)
 
-    def next_key(self, semantics: str) -> str | None:
-        """Returns the next unsettled key that means this and nothing else."""
+    def next_key(self, semantics: str, after: Container[str] = ()) -> str | None:
+        """Returns the next unsettled key, not among some, that means this and nothing else."""
         for key in self.keys.get(semantics, []):
             declared = self.declarations.semantics.get(key)
             allowed = {declared} if declared else self.meanings(key)
-            if key not in self.records and allowed == {semantics}:
+            if key not in self.records and key not in after and allowed == {semantics}:
                 return key
         return None
 
@@ -104,7 +108,9 @@ class Interpreter:
         if stored in self.readings:
             self._repeat(key, best, stored)
             return conclusion
-        self.readings[stored] = Reading(key, best.semantics, best.factor)
+        self.readings[stored] = Reading(
+            key, best.semantics, best.factor, best.order, best.about_center
+        )
         self.records[key] = self._record(key, best.semantics, stored).model_copy(
             update={
                 "unit": best.unit,
@@ -115,6 +121,12 @@ class Interpreter:
             }
         )
         return conclusion
+
+    def leave(self, key: str, semantics: str, evidence: str) -> None:
+        """Records a key that is not stored, and why."""
+        record = self._record(key, semantics, "")
+        self.records[key] = record.model_copy(update={"evidence": (evidence,)})
+        self.warnings.append(f"{key} is not stored: {evidence}")
 
     def take_plain(self, semantics: str) -> None:
         """Takes the keys whose meaning needs no evidence; the first is stored."""

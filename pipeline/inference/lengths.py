@@ -82,20 +82,10 @@ def surface_distance(
 
 def grid_units(atoms: Atoms, grid: Grid) -> list[Hypothesis]:
     """Weighs the units of a grid, around atoms in Å, by its distance and by the ESP on it."""
-    rows = np.flatnonzero(grid.n_grid > 0)[:_FITTED_MOLECULES]
     units = [Hypothesis("vdw_surface", unit, 0.0, "") for unit in FACTORS["length"]]
-    if not rows.size:
+    if not (grid.n_grid > 0).any():
         return unsettled(units, "no molecule has a grid")
-    some = Atoms(atoms.numbers[rows], atoms.positions[rows], atoms.mask[rows], None)
-    points, esp, mask = grid.points[rows], grid.esp[rows], grid.mask[rows]
-    measured = {}
-    for unit, factor in FACTORS["length"].items():
-        distance = float(np.nanmedian(surface_distance(some, points * factor)))
-        placed = np.nan_to_num(some.positions)
-        usable = mask & np.isfinite(esp) & np.isfinite(points).all(axis=-1)
-        fit = fit_charges(placed, some.mask, np.nan_to_num(points * factor), usable, esp)
-        known = fit.residual[np.isfinite(fit.residual)]
-        measured[unit] = distance, float(np.median(known)) if known.size else 1.0
+    measured = _measured(atoms, grid)
     least = min(residual for _, residual in measured.values())
     return [
         Hypothesis(
@@ -110,12 +100,41 @@ def grid_units(atoms: Atoms, grid: Grid) -> list[Hypothesis]:
     ]
 
 
-def center_units(atoms: Atoms, centers: Float[np.ndarray, "molecule 3"]) -> list[Hypothesis]:
-    """Weighs the units of centres of mass against that of the atoms, in Å."""
+def unexplained_on(atoms: Atoms, grid: Grid) -> float:
+    """Returns what charges on the atoms leave of the ESP on a grid, in the unit that fits best."""
+    if not (grid.n_grid > 0).any():
+        return 1.0
+    return min(residual for _, residual in _measured(atoms, grid).values())
+
+
+def _measured(atoms: Atoms, grid: Grid) -> dict[str, tuple[float, float]]:
+    """Distance from the atoms, and what charges leave of the ESP, by the unit of the grid."""
+    rows = np.flatnonzero(grid.n_grid > 0)
+    rows = rows[:: -(-len(rows) // _FITTED_MOLECULES)]
+    some = Atoms(atoms.numbers[rows], atoms.positions[rows], atoms.mask[rows], None)
+    points, esp, mask = grid.points[rows], grid.esp[rows], grid.mask[rows]
+    measured = {}
+    for unit, factor in FACTORS["length"].items():
+        distance = float(np.nanmedian(surface_distance(some, points * factor)))
+        placed = np.nan_to_num(some.positions)
+        usable = mask & np.isfinite(esp) & np.isfinite(points).all(axis=-1)
+        fit = fit_charges(placed, some.mask, np.nan_to_num(points * factor), usable, esp)
+        known = fit.residual[np.isfinite(fit.residual)]
+        measured[unit] = distance, float(np.median(known)) if known.size else 1.0
+    return measured
+
+
+def center_of_mass(atoms: Atoms) -> Float[np.ndarray, "molecule 3"]:
+    """Returns the centre of mass of the atoms, in their unit."""
     masses = radius_of(atomic_masses, atoms.numbers)
     masses = np.where(np.isfinite(masses), masses, 0.0)
     total = np.maximum(masses.sum(axis=1), 1e-9)
-    expected = np.einsum("ma,max->mx", masses, np.nan_to_num(atoms.positions)) / total[:, None]
+    return np.einsum("ma,max->mx", masses, np.nan_to_num(atoms.positions)) / total[:, None]
+
+
+def center_units(atoms: Atoms, centers: Float[np.ndarray, "molecule 3"]) -> list[Hypothesis]:
+    """Weighs the units of centres of mass against that of the atoms, in Å."""
+    expected = center_of_mass(atoms)
     known = np.isfinite(centers).all(axis=1)
     scale = float(np.sqrt(np.mean(expected[known] ** 2))) if known.any() else 0.0
     hypotheses = []

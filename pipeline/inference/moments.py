@@ -1,46 +1,29 @@
-"""ESP, charges, dipoles and quadrupoles: what they must be to agree with each other."""
+"""ESP, charges and dipoles: what they must be to agree with each other."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
-from pipeline.inference.multipoles import fit_charges, fit_multipoles, moments, traceless
+from pipeline.inference.hypothesis import NO_FIT, Hypothesis, deviation, log_deviation, unsettled
+from pipeline.inference.multipoles import fit_charges
+from pipeline.inference.reference import ESP_SPREAD, Reference, cosine, slope
 from pipeline.structure import Atoms, Grid
-from store_schema.semantics import QUADRUPOLE_COMPONENTS, SEMANTICS
 from store_schema.units import FACTORS
 
 _FITTED_MOLECULES = 48
 # Charges on atoms are some tenths of e, within a factor of a few.
 _TYPICAL_CHARGE, _CHARGE_SPREAD = 0.3, 0.8
 _AGAINST_CHARGES = 0.3
-# Relative error of a moment from fitted multipoles, and from monopoles alone.
-_ESP_SPREAD, _MONOPOLE_SPREAD = 0.05, 0.2
 _ALIGNMENT_SPREAD = 0.08
-
-
-class Reference(NamedTuple):
-    """Moments that the ESP (or, without it, monopoles) gives some molecules.
-
-    Attributes:
-        rows: Rows of these molecules in the sample.
-        charges: Sum of the fitted charges in e.
-        dipole: About the origin, in e·Å.
-        quadrupole: Traceless, in e·Å².
-        spread: Relative error to expect.
-        origin: What they come from, for messages.
-    """
-
-    rows: np.ndarray
-    charges: Float[np.ndarray, " molecule"]
-    dipole: Float[np.ndarray, "molecule 3"]
-    quadrupole: Float[np.ndarray, "molecule 3 3"]
-    spread: float
-    origin: str
+# In e·Å; less does not tell one point that dipoles are about from another.
+_MOVED, _ESP_DIPOLE = 0.1, 0.03
+# Dipoles about the centre of mass are rarer.
+_SELDOM = 1.0
+_ALL_ZERO = "it is zero or missing in every molecule that was looked at"
 
 
 def esp_units(
@@ -59,7 +42,8 @@ def esp_units(
     """
     units = [Hypothesis("esp", unit, 0.0, "") for unit in FACTORS["potential"]]
     usable = np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
-    rows = np.flatnonzero(usable.any(axis=1))[:_FITTED_MOLECULES]
+    rows = np.flatnonzero(usable.any(axis=1))
+    rows = rows[:: max(1, -(-len(rows) // _FITTED_MOLECULES))]
     if not rows.size:
         return unsettled(units, "there is no grid to explain it on")
     fit = fit_charges(
@@ -73,11 +57,11 @@ def esp_units(
     size = float(np.sqrt(np.mean(fitted[mask] ** 2)))
     tests = [(size, _TYPICAL_CHARGE, _CHARGE_SPREAD)]
     if monopoles is not None:
-        slope = _slope(np.nan_to_num(monopoles[rows])[mask], fitted[mask])
-        tests += [(slope, 1.0, _AGAINST_CHARGES)] if slope > 0 else []
+        ratio = slope(np.nan_to_num(monopoles[rows])[mask], fitted[mask])
+        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     if charges is not None:
-        slope = _slope(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
-        tests += [(slope, 1.0, _AGAINST_CHARGES)] if slope > 0 else []
+        ratio = slope(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
+        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     return [
         Hypothesis(
             "esp",
@@ -90,78 +74,74 @@ def esp_units(
     ]
 
 
-def reference_moments(
-    atoms: Atoms, grid: Grid, monopoles: Float[np.ndarray, "molecule atom"] | None
-) -> Reference | None:
-    """Derives moments from the ESP, or else from monopoles; None without both."""
-    usable = np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
-    rows = np.flatnonzero(usable.sum(axis=1) > 4 * atoms.mask.sum(axis=1))
-    found, kept = [], []
-    for row in rows[:: max(1, len(rows) // _FITTED_MOLECULES)]:
-        real, points = atoms.mask[row], usable[row]
-        positions = atoms.positions[row][real]
-        if not np.isfinite(positions).all():
-            continue
-        charges, dipoles, residual = fit_multipoles(
-            positions, grid.points[row][points], grid.esp[row][points]
-        )
-        if residual < 0.5:
-            kept.append(row)
-            found.append((charges.sum(), *moments(positions, charges, dipoles)))
-    spread, origin = _ESP_SPREAD, "the ESP"
-    if not found and monopoles is not None:
-        spread, origin = _MONOPOLE_SPREAD, "the monopoles"
-        for row in range(len(monopoles)):
-            charges = monopoles[row][atoms.mask[row]]
-            positions = atoms.positions[row][atoms.mask[row]]
-            if np.isfinite(charges).all() and np.any(charges) and np.isfinite(positions).all():
-                kept.append(row)
-                found.append((charges.sum(), *moments(positions, charges)))
-    if not found:
-        return None
-    sums, dipoles, quadrupoles = (np.array(column) for column in zip(*found, strict=True))
-    return Reference(np.array(kept), sums, dipoles, quadrupoles, spread, origin)
-
-
-def moment_hypotheses(
+def dipole_hypotheses(
     semantics: str, values: np.ndarray, reference: Reference | None
 ) -> list[Hypothesis]:
-    """Weighs the units of molecular dipoles, their magnitudes, or quadrupoles.
+    """Weighs the units of molecular dipoles or their magnitudes.
+
+    Dipoles of ions depend on the point they are about: the origin, or the centre of mass.
 
     Args:
         semantics: What the values are taken to be.
         values: As in the file, molecules of the sample first.
         reference: What they should be.
     """
-    quantity = SEMANTICS[semantics].quantity
-    units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS[quantity]]
+    units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["dipole"]]
     if reference is None:
-        return unsettled(units, "there is no ESP and no monopoles to hold it against")
+        return unsettled(units, "there is nothing to hold it against")
     values = values[reference.rows].astype(np.float64)
-    given: np.ndarray
-    expected: np.ndarray
     if semantics == "dipole_magnitude":
-        given, expected = values.reshape(-1), np.linalg.norm(reference.dipole, axis=1)
-    elif semantics == "molecular_dipole_vector":
-        given, expected = values.reshape(-1, 3), reference.dipole
-    else:
-        given, expected = traceless(quadrupole_tensor(values)), reference.quadrupole
+        sizes = np.linalg.norm(reference.dipole, axis=1)
+        found = _against(semantics, values.reshape(-1), sizes, reference)
+        return found or unsettled(units, _ALL_ZERO)
+    given = values.reshape(-1, 3)
+    found = _against(semantics, given, reference.dipole, reference)
+    moved = reference.charges[:, None] * reference.centers
+    if np.sqrt(np.mean(moved**2)) > _MOVED:
+        found = [
+            replace(
+                h,
+                misfit=h.misfit + _apart(given * h.factor, expected, reference) + seldom,
+                about_center=about_center,
+                evidence=("about the centre of mass " if about_center else "") + h.evidence,
+            )
+            for about_center, expected, seldom in (
+                (False, reference.dipole, 0.0),
+                (True, reference.dipole - moved, _SELDOM),
+            )
+            for h in _against(semantics, given, expected, reference)
+        ]
+    return found or unsettled(units, _ALL_ZERO)
+
+
+def _apart(given: np.ndarray, expected: np.ndarray, reference: Reference) -> float:
+    """Misfit of dipoles to those of the ESP, in e·Å; 0 where there is but a rough reference."""
+    if reference.spread > ESP_SPREAD:
+        return 0.0
+    off = float(np.sqrt(np.nanmean((given - expected) ** 2)))
+    return min(deviation(off, 0.0, _ESP_DIPOLE), NO_FIT)
+
+
+def _against(
+    semantics: str, given: np.ndarray, expected: np.ndarray, reference: Reference
+) -> list[Hypothesis]:
+    """Weighs the units of dipoles that should be ``expected``, in e·Å; none if all are zero."""
     known = np.isfinite(given.reshape(len(given), -1)).all(axis=1)
     given, expected = given[known].ravel(), expected[known].ravel()
-    slope, alignment = _slope(given, expected), _cosine(given, expected)
-    if not math.isfinite(slope):
-        return unsettled(units, "it is zero or missing in every molecule that was looked at")
-    spread = reference.spread * (1.0 if quantity == "dipole" else 1.5)
+    ratio, alignment = slope(given, expected), cosine(given, expected)
+    if not math.isfinite(ratio):
+        return []
+    spread = reference.spread
     return [
         Hypothesis(
             semantics,
             unit,
-            log_deviation(factor / slope, 1.0, spread)
-            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * spread / _ESP_SPREAD),
-            f"it is {factor / slope:.2f} times what {reference.origin} gives "
+            log_deviation(factor / ratio, 1.0, spread)
+            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * spread / ESP_SPREAD),
+            f"it is {factor / ratio:.2f} times what {reference.origin} gives "
             f"(correlation {alignment:.2f})",
         )
-        for unit, factor in FACTORS[quantity].items()
+        for unit, factor in FACTORS["dipole"].items()
     ]
 
 
@@ -220,38 +200,16 @@ def atomic_dipole_hypotheses(
     placed = np.nan_to_num(atoms.positions[rows])
     left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
     given = np.nansum(atoms.per_atom(values)[rows], axis=1)
-    slope, alignment = _slope(given.ravel(), left.ravel()), _cosine(given.ravel(), left.ravel())
-    if not slope > 0:
+    ratio, alignment = slope(given.ravel(), left.ravel()), cosine(given.ravel(), left.ravel())
+    if not ratio > 0:
         return unsettled(units, "their sum does not point where the ESP says")
     return [
         Hypothesis(
             "atomic_dipoles",
             unit,
-            log_deviation(factor / slope, 1.0, 0.15) + deviation(alignment, 1.0, 0.2),
-            f"with the monopoles they leave {factor / slope:.2f} times the molecular dipole "
+            log_deviation(factor / ratio, 1.0, 0.15) + deviation(alignment, 1.0, 0.2),
+            f"with the monopoles they leave {factor / ratio:.2f} times the molecular dipole "
             f"(correlation {alignment:.2f})",
         )
         for unit, factor in FACTORS["dipole"].items()
     ]
-
-
-def quadrupole_tensor(values: np.ndarray) -> Float[np.ndarray, "molecule 3 3"]:
-    """Returns the tensors of quadrupoles that come as 6 or 9 components."""
-    flat = values.reshape(len(values), -1).astype(np.float64)
-    if flat.shape[1] == 9:
-        return flat.reshape(-1, 3, 3)
-    tensor = np.empty((len(flat), 3, 3))
-    for column, (i, j) in enumerate(QUADRUPOLE_COMPONENTS):
-        tensor[:, i, j] = tensor[:, j, i] = flat[:, column]
-    return tensor
-
-
-def _slope(given: np.ndarray, expected: np.ndarray) -> float:
-    """Factor that takes ``given`` to ``expected``; NaN where there is nothing."""
-    square = float((given * given).sum())
-    return float((given * expected).sum()) / square if square > 0 else math.nan
-
-
-def _cosine(given: np.ndarray, expected: np.ndarray) -> float:
-    norm = float(np.linalg.norm(given) * np.linalg.norm(expected))
-    return float((given * expected).sum()) / norm if norm > 0 else 0.0

@@ -15,15 +15,18 @@ from jaxtyping import Float
 
 from pipeline.adapters.protocol import Block, Source
 from pipeline.declarations import Declarations
-from pipeline.inference import energies, lengths, moments
+from pipeline.inference import energies, lengths, moments, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis
 from pipeline.inference.interpretation import Interpretation, Interpreter
+from pipeline.inference.reference import Reference, reference_moments, rough_reference
 from pipeline.structure import Atoms, Grid, read_atoms, read_grid
 from store_schema import VARIABLES, KeyRecord, Variable
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
 
 _QUADRUPOLES = ("quadrupole_components", "quadrupole_tensor")
-_MOMENTS = ("dipole_magnitude", "molecular_dipole_vector", *_QUADRUPOLES)
+_DIPOLES = ("dipole_magnitude", "molecular_dipole_vector")
+# Rounding of a grid that was written twice changes what charges leave of the ESP by less.
+_WORSE = 2.0
 _NOT_NAMES = {QUARANTINE_GROUP, RESULTS_GROUP, *VARIABLES}
 
 
@@ -32,7 +35,7 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
 
     Args:
         source: The source.
-        sample: Its first molecules.
+        sample: Some of its molecules.
         declarations: What the user declared.
 
     Raises:
@@ -47,15 +50,12 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
     atoms = _positions(work)
     _discard_width(work, atoms)
     grid = _grid(work, atoms)
-    charges = None
-    if (key := work.next_key("total_charge")) is not None:
-        charges = sample.columns[key].astype(np.float64).reshape(-1)
     while (key := work.next_key("atomic_charges")) is not None:
         work.take(key, moments.charge_hypotheses(sample.columns[key], atoms, None))
     scaled = work.scaled("monopoles")
     monopoles = None if scaled is None else atoms.per_atom(scaled)
-    grid = _potential(work, atoms, grid, monopoles, charges)
-    reference = moments.reference_moments(atoms, grid, monopoles)
+    grid = _potential(work, atoms, grid, monopoles, _net_charges(work))
+    reference = reference_moments(atoms, grid, monopoles)
     _moments(work, atoms, reference, monopoles)
     _energies(work, atoms)
     derives = "total_charge" not in work.readings and declarations.total_charge is None
@@ -79,7 +79,10 @@ def _positions(work: Interpreter) -> Atoms:
     assert key is not None  # the layout has one
     atoms = read_atoms(numbers, work.columns[key])
     candidates = lengths.position_units(atoms)
-    if not any(hypothesis.misfit for hypothesis in candidates):
+    if not np.nan_to_num(atoms.positions).any():
+        evidence = "all atoms lie at the origin, so that their unit makes no difference"
+        candidates = [replace(h, evidence=evidence) for h in candidates if h.factor == 1]
+    elif not any(hypothesis.misfit for hypothesis in candidates):
         # Lone atoms have no bonds; a grid in the same unit still lies around them.
         candidates = [
             replace(hypothesis, semantics="positions")
@@ -109,20 +112,37 @@ def _discard_width(work: Interpreter, atoms: Atoms) -> None:
         work.warnings.append(f"{reading.key} is the padded width; atoms were counted instead")
 
 
-def _raw_grid(work: Interpreter) -> Grid:
+def _raw_grid(work: Interpreter, surface: str | None = None) -> Grid:
     keys = {name: work.readings[name].key for name in ("n_grid",) if name in work.readings}
     for name in ("vdw_surface", "esp"):
         if (key := work.next_key(name)) is not None:
             keys[name] = key
+    if surface is not None:
+        keys["vdw_surface"] = surface
     return read_grid(work.columns, keys, work.n)
 
 
 def _grid(work: Interpreter, atoms: Atoms) -> Grid:
     """Settles the unit of the grid and returns it in Å."""
     grid = _raw_grid(work)
-    while (key := work.next_key("vdw_surface")) is not None:
-        raw = _raw_grid(work)
-        conclusion = work.take(key, lengths.grid_units(atoms, raw))
+    weighed: dict[str, tuple[Grid, list[Hypothesis]]] = {}
+    while (key := work.next_key("vdw_surface", after=weighed)) is not None:
+        raw = _raw_grid(work, key)
+        weighed[key] = raw, lengths.grid_units(atoms, raw)
+    left = dict.fromkeys(weighed, 0.0)
+    if len(weighed) > 1:
+        left = {key: lengths.unexplained_on(atoms, raw) for key, (raw, _) in weighed.items()}
+    for key in sorted(weighed, key=lambda key: left[key]):
+        raw, candidates = weighed[key]
+        first = work.readings.get("vdw_surface")
+        if first is not None and left[key] > _WORSE * left[first.key]:
+            evidence = (
+                f"charges on the atoms leave {100 * left[key]:.0f} % of the ESP on it, and "
+                f"{100 * left[first.key]:.0f} % on {first.key}"
+            )
+            work.leave(key, "vdw_surface", evidence)
+            continue
+        conclusion = work.take(key, candidates)
         if work.readings["vdw_surface"].key == key:
             grid = raw._replace(points=raw.points * conclusion.hypothesis.factor)
     return grid
@@ -149,10 +169,12 @@ def _potential(
 def _moments(
     work: Interpreter,
     atoms: Atoms,
-    reference: moments.Reference | None,
+    reference: Reference | None,
     monopoles: Float[np.ndarray, "molecule atom"] | None,
 ) -> None:
     """Settles charges, dipoles and quadrupoles, also where a shape fits two of them."""
+    # Only dipoles are held against electronegativities, which know nothing of charges.
+    rough = reference or rough_reference(atoms, _net_charges(work))
     for key in work.source.layout.fits:
         if key in work.records:
             continue
@@ -160,8 +182,10 @@ def _moments(
         candidates: list[Hypothesis] = []
         for semantics in sorted({declared} if declared else work.meanings(key)):
             values = work.columns[key]
-            if semantics in _MOMENTS:
-                candidates += moments.moment_hypotheses(semantics, values, reference)
+            if semantics in _DIPOLES:
+                candidates += moments.dipole_hypotheses(semantics, values, rough)
+            elif semantics in _QUADRUPOLES:
+                candidates += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
             elif semantics == "total_charge":
                 candidates += moments.total_charge_hypotheses(values, reference)
             elif semantics == "atomic_charges":
@@ -170,6 +194,15 @@ def _moments(
                 candidates += moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles)
         if candidates:
             work.take(key, candidates)
+
+
+def _net_charges(work: Interpreter) -> Float[np.ndarray, " molecule"] | None:
+    """Net charges as a key has them that can mean nothing else, or as declared."""
+    key = work.next_key("total_charge")
+    if key is not None:
+        return work.columns[key].astype(np.float64).reshape(-1)
+    declared = work.declarations.total_charge
+    return None if declared is None else np.full(work.n, declared)
 
 
 def _energies(work: Interpreter, atoms: Atoms) -> None:

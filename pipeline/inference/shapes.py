@@ -190,7 +190,7 @@ def _cost(
     if rest or not atoms:
         return math.inf, None
     grid = 0
-    for semantics, components in (("esp", 1), ("vdw_surface", 3)):
+    for semantics, components in (("vdw_surface", 3), ("esp", 1)):
         key = _named(columns, semantics)
         if key is not None and math.prod(columns[key].shape) % (components * n) == 0:
             grid = math.prod(columns[key].shape) // (components * n)

@@ -1,0 +1,111 @@
+"""Quadrupoles: units, orders of components and conventions, held against the ESP."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
+from pipeline.inference.multipoles import traceless
+from pipeline.inference.reference import ESP_SPREAD, Reference, cosine, slope
+from store_schema.semantics import QUADRUPOLE_COMPONENTS
+from store_schema.units import FACTORS
+
+# Relative errors of fitted quadrupoles, larger where there are but monopoles.
+_SPREAD, _ALIGNMENT_SPREAD = 0.025, 0.06
+# Traces and asymmetries below this part of a tensor are rounding.
+_ROUNDING: Final = 0.02
+# The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
+_ORDERS: Final = {"": (), "in the order xx yy zz xy xz yz ": (0, 3, 4, 1, 5, 2)}
+# A. D. Buckingham, Q. Rev. Chem. Soc. 13 (1959) 183: 3/2 of the traceless tensor. Seldom
+# written without a word, so that plain ones are preferred where nothing tells.
+_BUCKINGHAM, _SELDOM = 2 / 3, 4.0
+
+
+def quadrupole_hypotheses(
+    semantics: str, values: np.ndarray, reference: Reference | None
+) -> list[Hypothesis]:
+    """Weighs units, orders and conventions of quadrupoles.
+
+    Args:
+        semantics: ``quadrupole_components`` or ``quadrupole_tensor``.
+        values: As in the file, molecules of the sample first.
+        reference: What they should be.
+    """
+    units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["quadrupole"]]
+    if reference is None:
+        return unsettled(units, "there is no ESP and no monopoles to hold it against")
+    values = values.reshape(len(values), -1)[reference.rows].astype(np.float64)
+    known = np.isfinite(values).all(axis=1)
+    values, expected = values[known], reference.quadrupole[known]
+    if not values.any() or not np.isfinite(expected).all():
+        return unsettled(units, "there is none to hold against another")
+    hypotheses = []
+    for text, order in _ORDERS.items():
+        if not order or semantics == "quadrupole_components":
+            tensors = quadrupole_tensor(values, order)
+            hypotheses += [
+                replace(h, order=order, evidence=text + h.evidence)
+                for h in _weighed(semantics, tensors, expected, reference)
+            ]
+    return hypotheses or unsettled(units, "it is zero in every molecule that was looked at")
+
+
+def _weighed(
+    semantics: str,
+    tensors: Float[np.ndarray, "molecule 3 3"],
+    expected: Float[np.ndarray, "molecule 3 3"],
+    reference: Reference,
+) -> list[Hypothesis]:
+    """Weighs units and conventions of tensors whose components are in order."""
+    size = np.linalg.norm(tensors)
+    skew = float(np.linalg.norm(tensors - tensors.transpose(0, 2, 1)) / size)
+    trace = float(np.linalg.norm(np.trace(tensors, axis1=1, axis2=2)) / size)
+    given = traceless(tensors)
+    ratio, alignment = slope(given.ravel(), expected.ravel()), cosine(given, expected)
+    wider = reference.spread / ESP_SPREAD
+    misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wider) + deviation(skew, 0.0, _ROUNDING)
+    conventions = {"": 1.0}
+    if trace < _ROUNDING:
+        conventions["as Buckingham's 3/2 of the traceless tensor "] = _BUCKINGHAM
+    if not math.isfinite(ratio):
+        return []
+    return [
+        Hypothesis(
+            semantics,
+            unit,
+            misfit
+            + log_deviation(scale * factor / ratio, 1.0, _SPREAD * wider)
+            + (_SELDOM if convention else 0.0),
+            f"{convention}it is {scale * factor / ratio:.2f} times what "
+            f"{reference.origin} gives (correlation {alignment:.2f})",
+            scale=scale,
+        )
+        for convention, scale in conventions.items()
+        for unit, factor in FACTORS["quadrupole"].items()
+    ]
+
+
+def quadrupole_tensor(
+    values: np.ndarray, order: tuple[int, ...] = ()
+) -> Float[np.ndarray, "molecule 3 3"]:
+    """Returns the tensors of quadrupoles that come as 6 or 9 components.
+
+    Args:
+        values: Components of each molecule.
+        order: Columns of the six components in the order of ``QUADRUPOLE_COMPONENTS``; empty
+            where they are in it.
+    """
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    if flat.shape[1] == 9:
+        return flat.reshape(-1, 3, 3)
+    if order:
+        flat = flat[:, order]
+    tensor = np.empty((len(flat), 3, 3))
+    for column, (i, j) in enumerate(QUADRUPOLE_COMPONENTS):
+        tensor[:, i, j] = tensor[:, j, i] = flat[:, column]
+    return tensor
