@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from store_schema.problems import ConfigError, DcmError
+from dcmnet.refusal import refuse_politely
+from store_schema.problems import ConfigError
 
 app = typer.Typer(
     name="dcmnet",
@@ -195,27 +195,6 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             )
         pairs[key.strip()] = value.strip()
     return pairs
-
-
-def refuse_politely(run: Callable[[], None]) -> None:
-    """Runs a command; a refusal is an ``Error:`` line on standard error and exit code 1.
-
-    With ``--debug`` among the arguments, which is taken out of them, errors show their
-    traceback instead.
-    """
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
-    try:
-        run()
-    except (DcmError, OSError) as error:
-        if debug:
-            raise
-        problems = error.problems if isinstance(error, DcmError) else (error,)
-        first, *others = (" ".join(str(problem).split()) for problem in problems)
-        lines = [f"Error: {first}", *(f"       {other}" for other in others)]
-        typer.echo("\n".join(lines), err=True)
-        sys.exit(1)
 
 
 def main() -> None:

@@ -140,6 +140,11 @@ class DataConfig(_Config):
     num_train: int | None = Field(default=None, ge=1)
     num_valid: int | None = Field(default=None, ge=1)
 
+    @property
+    def split_fractions(self) -> tuple[float, float]:
+        """Shares of train and valid."""
+        return self.train_fraction, self.valid_fraction
+
     @model_validator(mode="after")
     def _fractions_fit(self) -> Self:
         if self.train_fraction + self.valid_fraction > 1.0 + 1e-9:

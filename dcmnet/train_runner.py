@@ -21,6 +21,7 @@ from rich.progress import Progress as RichProgress
 from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.experiment import Experiment, parameters_from
 from dcmnet.model import DCMNet, Parameters, create_model
+from dcmnet.refusal import refuse_politely
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
@@ -142,7 +143,7 @@ def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
         batch_size=training.batch_size,
         seed=training.seed,
         cutoff=config.model.cutoff,
-        split_fractions=(data.train_fraction, data.valid_fraction),
+        split_fractions=data.split_fractions,
     )
     train = common(
         split="train",
@@ -331,6 +332,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    from dcmnet.cli import refuse_politely
-
     refuse_politely(_main)

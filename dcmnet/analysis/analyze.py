@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict
 
 from dcmnet.analysis.figures import save_figures
-from dcmnet.analysis.predict import predict_batches
+from dcmnet.analysis.predict import Values, predict_batches
 from dcmnet.analysis.summary import molecule_table, summarize
+from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment, load_model
 from pipeline import make_loader, open_store, read_schema
+from pipeline.loader import BatchDataset
 from pipeline.splits import split_store
 from pipeline.zarr_store import ResultsWriter
 from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, Variable
@@ -75,23 +80,7 @@ def analyze(
     path = str(store or config.data.store)
     model = load_model(experiment, checkpoint)
     group = name or (config.name if checkpoint == "best" else f"{config.name}-{checkpoint}")
-    fractions = (config.data.train_fraction, config.data.valid_fraction)
-    loader = make_loader(
-        path,
-        batch_size=config.training.batch_size,
-        split=split,
-        cutoff=config.model.cutoff,
-        shuffle=False,
-        split_fractions=fractions,
-    )
-    if not loader.n_molecules:
-        raise TrainingError.of(
-            f"{path}, split {split!r}",
-            expected="at least one molecule",
-            received="none",
-            consequence="there is nothing to analyse",
-            remedy="Name another split, or analyse --split all",
-        )
+    loader = _open_split(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,
         checkpoint=checkpoint,
@@ -102,22 +91,7 @@ def analyze(
         config=config.model_dump(mode="json"),
         versions={package: importlib.metadata.version(package) for package in _VERSIONED},
     )
-    writer = ResultsWriter(
-        path,
-        group,
-        [*RESULT_VARIABLES.values(), _SPLIT],
-        {DCM: schema.n_dcm},
-        schema.model_dump(mode="json"),
-        overwrite=overwrite,
-        coordinates=("split",),
-    )
-    stored = read_schema(path)
-    sizes = {ATOM: stored.max_atoms, GRID_POINT: stored.max_grid}
-    labels = split_store(path, fractions).labels.astype(object)
-    with writer:
-        for rows, values in predict_batches(model, loader, sizes):
-            writer.write(rows, {**values, "split": labels[rows]})
-        writer.commit()
+    _write_results(path, group, schema, predict_batches(model, loader, _widths(path)), overwrite)
     table = molecule_table(open_store(path), group)
     return Analysis(
         results=f"results/{group}",
@@ -126,6 +100,55 @@ def analyze(
         summary=summarize(table),
         files=_write_files(source, group, schema, table, path),
     )
+
+
+def _open_split(store: str, config: ExperimentConfig, split: str) -> BatchDataset:
+    loader = make_loader(
+        store,
+        batch_size=config.training.batch_size,
+        split=split,
+        cutoff=config.model.cutoff,
+        shuffle=False,
+        split_fractions=config.data.split_fractions,
+    )
+    if loader.n_molecules:
+        return loader
+    raise TrainingError.of(
+        f"{store}, split {split!r}",
+        expected="at least one molecule",
+        received="none",
+        consequence="there is nothing to analyse",
+        remedy="Name another split, or analyse --split all",
+    )
+
+
+def _widths(store: str) -> dict[str, int]:
+    schema = read_schema(store)
+    return {ATOM: schema.max_atoms, GRID_POINT: schema.max_grid}
+
+
+def _write_results(
+    store: str,
+    group: str,
+    schema: ResultsSchema,
+    predicted: Iterable[tuple[Int[np.ndarray, " n"], Values]],
+    overwrite: bool,
+) -> None:
+    fractions = ExperimentConfig.model_validate(schema.config).data.split_fractions
+    labels = split_store(store, fractions).labels.astype(object)
+    writer = ResultsWriter(
+        store,
+        group,
+        [*RESULT_VARIABLES.values(), _SPLIT],
+        {DCM: schema.n_dcm},
+        schema.model_dump(mode="json"),
+        overwrite=overwrite,
+        coordinates=("split",),
+    )
+    with writer:
+        for rows, values in predicted:
+            writer.write(rows, {**values, "split": labels[rows]})
+        writer.commit()
 
 
 def _write_files(

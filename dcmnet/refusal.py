@@ -1,0 +1,31 @@
+"""How a command refuses: a line, an exit code, and no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from store_schema.problems import DcmError
+
+
+def refuse_politely(run: Callable[[], None]) -> None:
+    """Runs a command; a refusal is an ``Error:`` line on standard error and exit code 1.
+
+    With ``--debug`` among the arguments, which is taken out of them, errors show their
+    traceback instead.
+    """
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        run()
+    except (DcmError, OSError) as error:
+        if debug:
+            raise
+        problems = error.problems if isinstance(error, DcmError) else (error,)
+        first, *others = (" ".join(str(problem).split()) for problem in problems)
+        lines = [f"Error: {first}", *(f"       {other}" for other in others)]
+        typer.echo("\n".join(lines), err=True)
+        sys.exit(1)
