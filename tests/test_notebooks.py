@@ -42,7 +42,7 @@ def test_cells_are_short_and_told_about(notebook):
 
 
 def test_a_notebook_runs_and_shows_figures(notebook, tmp_path, monkeypatch, request):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("notebooks")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("programs")))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     client = nbclient.NotebookClient(

@@ -17,7 +17,7 @@ from pipeline import read_schema
 def demo(tmp_path_factory, request):
     """Directory and output of a demonstration in a process of its own."""
     out = tmp_path_factory.mktemp("demo")
-    cache = request.config.cache.mkdir("demo")  # what it compiled is there the next time
+    cache = request.config.cache.mkdir("programs")  # what it compiled is there the next time
     done = subprocess.run(
         [sys.executable, "-m", "dcmnet.cli", "demo", "--out", str(out)],
         capture_output=True,
