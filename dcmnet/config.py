@@ -204,7 +204,7 @@ class ExperimentConfig(_Config):
 
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "quick": {
-        "training.num_epochs": 60,
+        "training.num_epochs": 50,
         "training.learning_rate": 1e-2,
         "training.warmup_epochs": 3,
         "training.save_every_n_epochs": 50,

@@ -35,7 +35,7 @@ class StoreInspection(BaseModel):
 
     Attributes:
         store: Its path.
-        schema: Its schema, with the meaning, unit and evidence of every source key.
+        store_schema: Its schema, with the meaning, unit and evidence of every source key.
         sizes: Distribution of atoms and of grid points a molecule.
         elements: Atoms of each element.
         total_charges: Molecules of each total charge; ``unknown`` where it is missing.
@@ -106,7 +106,7 @@ def _count(molecules: xr.Dataset) -> tuple[Counter[int], Counter[str], Counter[s
             present[str(name)] += int(_has_value(block[name]).sum())
         if "total_charge" in block:
             values = block["total_charge"].values
-            charges.update("unknown" if np.isnan(q) else f"{q:+g}" for q in values.tolist())
+            charges.update("unknown" if np.isnan(q) else f"{q:+g}" if q else "0" for q in values.tolist())
     return elements, charges, present
 
 
