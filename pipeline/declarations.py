@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from store_schema.problems import ConfigError, Problem
 from store_schema.semantics import SEMANTICS
 from store_schema.units import parse_unit
 
 _UNIT = "unit."
+
+
+class Sibling(NamedTuple):
+    """What a key was settled as in another file of the same keys.
+
+    Attributes:
+        place: The file.
+        semantics: Meaning.
+        factor: To the canonical unit.
+        order: Of the columns; see ``pipeline.inference.hypothesis.Hypothesis``.
+        about_center: See there.
+    """
+
+    place: str
+    semantics: str
+    factor: float
+    order: tuple[int, ...]
+    about_center: bool
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,7 @@ class Declarations:
         total_charge: Net charge in e of molecules whose source has none.
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
+        siblings: What keys mean in a file of the same keys beside this one.
     """
 
     text: Mapping[str, str]
@@ -31,6 +51,7 @@ class Declarations:
     total_charge: float | None = None
     level_of_theory: str = ""
     force: bool = False
+    siblings: Mapping[str, Sibling] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, declare: Mapping[str, str] | None, *, force: bool = False) -> Declarations:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Int
 from rich.progress import Progress
 
-from pipeline.adapters import Block, Source, discover, split_of
+from pipeline.adapters import Block, discover
 from pipeline.canonical import CanonicalBlock, canonical
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
-from pipeline.inference.physics import interpret
+from pipeline.source_plan import Plan, understood
 from pipeline.validation import faults
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_store import StoreWriter, read_schema
@@ -32,14 +31,6 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
-# Molecules that inference looks at: stretches all over the source, since neighbours often
-# are displaced geometries of one molecule, and files often begin with what is small.
-_SAMPLE: Final = 256
-_STRETCH: Final = 16
-# Atoms and points worked on at once, which bounds memory.
-_BLOCK_ROWS: Final = 2**20
-_BLOCK_MOLECULES: Final = (1, 1024)
-
 _SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
 
@@ -114,7 +105,7 @@ def ingest(
     )
     if before is not None and not new:
         return IngestReport(0, 0, repeated, before)
-    plans = [_plan(source, described, declarations) for source, described in new]
+    plans = understood(new, declarations)
     run = _Run(declarations, on_invalid, workers, plans)
     variables, sizes = run.variables()
     with StoreWriter(store, variables, sizes, append=append, compression=compression) as writer:
@@ -126,38 +117,6 @@ def ingest(
     return run.report(schema, repeated)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A source, understood."""
-
-    source: Source
-    files: tuple[SourceFile, ...]
-    interpretation: Interpretation
-    split: str
-
-    @property
-    def block_molecules(self) -> int:
-        """Molecules to work on at once."""
-        layout = self.source.layout
-        least, most = _BLOCK_MOLECULES
-        return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
-
-
-def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> _Plan:
-    layout = source.layout
-    most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
-    sample = source.sample(_spread(layout.n_molecules, most))
-    return _Plan(source, files, interpret(source, sample, declarations), split_of(source))
-
-
-def _spread(n: int, most: int) -> Int[np.ndarray, " row"]:
-    """Rows of stretches that lie evenly between the first molecule and the last."""
-    if n <= most:
-        return np.arange(n)
-    starts = np.linspace(0, n - _STRETCH, most // _STRETCH).astype(int)
-    return np.unique(starts[:, None] + np.arange(_STRETCH))
-
-
 @dataclass
 class _Run:
     """One ingest: what was understood, written, counted and warned of."""
@@ -165,7 +124,7 @@ class _Run:
     declarations: Declarations
     on_invalid: OnInvalid
     workers: int
-    plans: list[_Plan]
+    plans: list[Plan]
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -193,7 +152,7 @@ class _Run:
             kept[_SPLIT.name] = _SPLIT
         return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
 
-    def write(self, plan: _Plan, writer: StoreWriter, bar: Progress | None) -> None:
+    def write(self, plan: Plan, writer: StoreWriter, bar: Progress | None) -> None:
         """Translates, checks and writes a source, and records it."""
         first, quarantined_before = writer.n_molecules, writer.n_quarantined
         present: Counter[str] = Counter()
@@ -239,7 +198,7 @@ class _Run:
             reasons=dict(self.reasons),
         )
 
-    def _checked(self, plan: _Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
+    def _checked(self, plan: Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
         def work(block: Block) -> tuple[CanonicalBlock, list[str]]:
             translated = canonical(block, plan.interpretation, plan.source)
             return translated, faults(translated)
@@ -247,7 +206,7 @@ class _Run:
         yield from _in_order(work, plan.source.blocks(plan.block_molecules), self.workers)
 
     def _record(
-        self, plan: _Plan, first: int, stored: int, quarantined: int, present: Counter[str]
+        self, plan: Plan, first: int, stored: int, quarantined: int, present: Counter[str]
     ) -> SourceRecord:
         keys = {
             key: record.model_copy(update={"n_present": present[record.stored_as]})
@@ -269,7 +228,7 @@ class _Run:
             metadata=metadata,
         )
 
-    def _warn(self, plan: _Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
+    def _warn(self, plan: Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
         place = plan.source.place
         if plan.split and not self.keeps_split:
             self.warnings.append(f"{place}: its split is not kept, as other sources have none")
@@ -346,7 +305,7 @@ def _describe(path: Path) -> SourceFile:
     return SourceFile(name=path.name, size=path.stat().st_size, sha256=digest)
 
 
-def _invalid(plan: _Plan, block: CanonicalBlock, reasons: list[str]) -> SourceError:
+def _invalid(plan: Plan, block: CanonicalBlock, reasons: list[str]) -> SourceError:
     return SourceError(
         Problem(
             place=f"{plan.source.place}, {identity}",

@@ -21,6 +21,7 @@ _BINDING_PER_ATOM: Final = 0.17
 # 4.2 mdyn/Å), by the other atom.
 _STRETCH: Final = {6: 1.25, 7: 1.72, 8: 2.2, 16: 0.95}
 _STRETCH_SPREAD: Final = 0.15
+_WORK_SPREAD: Final = 0.1
 _MIN_BONDS: Final = 8
 _MIN_CORRELATION: Final = 0.6
 # Geometries this close, in Å, differ in energy by the mean force along the way.
@@ -79,10 +80,10 @@ def force_units(
     evidence: list[tuple[float, float, str]] = []
     stretch = _stretching(atoms, forces)
     if stretch is not None:
-        evidence.append((stretch, _STRETCH_SPREAD, "times the usual stretching of bonds to H"))
+        evidence.append((*stretch, "times the usual stretching of bonds to H"))
     work = None if energies is None else _work(atoms, forces, energies)
     if work is not None:
-        evidence.append((work, 0.1, "times the energy between displaced geometries"))
+        evidence.append((*work, "times the energy between displaced geometries"))
     candidates = [
         Hypothesis("forces", unit, 0.0, "", sign)
         for unit in FACTORS["force"]
@@ -129,8 +130,19 @@ def polarizability_units(
     ]
 
 
-def _stretching(atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]) -> float | None:
-    """Slope of the force on H against the bond length, over the usual force constant."""
+def _relative_error(correlation: float, n: int) -> float:
+    """Relative standard error of the slope of a line through ``n`` points."""
+    return math.sqrt(max(1 - correlation**2, 0.0) / (n - 2)) / abs(correlation)
+
+
+def _stretching(
+    atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]
+) -> tuple[float, float] | None:
+    """Slope of the force on H against the bond length, over the usual force constant.
+
+    Returns:
+        The ratio, and its relative error; None where there is too little to tell.
+    """
     bonds: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for numbers, positions, pull in zip(atoms.numbers, atoms.positions, forces, strict=True):
         for h in np.flatnonzero(numbers == 1):
@@ -140,7 +152,7 @@ def _stretching(atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]) -> f
             along = pull[h] @ (positions[h] - positions[other]) / lengths[other]
             if int(numbers[other]) in _STRETCH and math.isfinite(along):
                 bonds[int(numbers[other])].append((float(lengths[other]), float(along)))
-    found, weights = [], []
+    found, errors = [], []
     for element, pairs in bonds.items():
         length, along = np.array(pairs).T
         if len(pairs) < _MIN_BONDS or not length.std() or not along.std():
@@ -148,16 +160,24 @@ def _stretching(atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]) -> f
         correlation = float(np.corrcoef(length, along)[0, 1])
         if abs(correlation) > _MIN_CORRELATION:
             found.append(-float(np.polyfit(length, along, 1)[0]) / _STRETCH[element])
-            weights.append(len(pairs))
-    return float(np.average(found, weights=weights)) if found else None
+            errors.append(_relative_error(correlation, len(pairs)))
+    if not found:
+        return None
+    weights = 1 / np.maximum(errors, 0.01) ** 2
+    error = math.hypot(_STRETCH_SPREAD, 1 / math.sqrt(float(weights.sum())))
+    return float(np.average(found, weights=weights)), error
 
 
 def _work(
     atoms: Atoms,
     forces: Float[np.ndarray, "molecule atom 3"],
     energies: Float[np.ndarray, " molecule"],
-) -> float | None:
-    """Work of the forces between near geometries of a molecule, over the energy they differ by."""
+) -> tuple[float, float] | None:
+    """Work of the forces between near geometries of a molecule, over the energy they differ by.
+
+    Returns:
+        The ratio, and its relative error; None where there is too little to tell.
+    """
     same: dict[bytes, list[int]] = defaultdict(list)
     for row, numbers in enumerate(atoms.numbers):
         same[numbers.tobytes()].append(row)
@@ -172,7 +192,8 @@ def _work(
     correlation = float(np.corrcoef(work, gained)[0, 1])
     if not abs(correlation) > _MIN_CORRELATION:
         return None
-    return float(np.dot(work, gained) / np.dot(gained, gained))
+    error = math.hypot(_WORK_SPREAD, _relative_error(correlation, len(work)))
+    return float(np.dot(work, gained) / np.dot(gained, gained)), error
 
 
 def _neighbours(rows: Sequence[int], atoms: Atoms) -> list[tuple[int, int]]:

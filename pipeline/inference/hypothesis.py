@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.declarations import Declarations
+from pipeline.declarations import Declarations, Sibling
 from store_schema.problems import AmbiguityError, ConfigError
 from store_schema.provenance import Origin
 from store_schema.semantics import SEMANTICS
@@ -96,6 +96,10 @@ def settle(
         ConfigError: A declaration fits no reading, or physics contradicts it.
     """
     probabilities = _probabilities(hypotheses)
+    if key in declarations.siblings and key not in declarations.semantics:
+        found = _as_sibling(declarations.siblings[key], hypotheses, probabilities)
+        if found is not None:
+            return found
     meaning = declarations.semantics.get(key)
     left = [
         (hypothesis, probability)
@@ -127,6 +131,27 @@ def settle(
         declared if meaning else "physics" if several_meanings else "alias",
         declared if unit_declared else "physics" if several_units else "default",
     )
+
+
+def _as_sibling(
+    sibling: Sibling, hypotheses: Sequence[Hypothesis], probabilities: Sequence[float]
+) -> Conclusion | None:
+    """Takes the reading of a file beside this one; None if nothing or too much speaks against."""
+    # Around neutral molecules the point makes no difference, and is not weighed.
+    about_center = any(hypothesis.about_center for hypothesis in hypotheses)
+    for hypothesis, probability in zip(hypotheses, probabilities, strict=True):
+        same = (
+            hypothesis.semantics == sibling.semantics
+            and math.isclose(hypothesis.factor, sibling.factor)
+            and hypothesis.order == sibling.order
+            and (hypothesis.about_center == sibling.about_center or not about_center)
+        )
+        if same and probability > _CONTRADICTED and hypothesis.misfit < NO_FIT:
+            evidence = f"as in {sibling.place}; here {hypothesis.evidence}"
+            taken = replace(hypothesis, evidence=evidence, about_center=sibling.about_center)
+            origin: Origin = "physics" if probability > _CONFIDENT else "derived"
+            return Conclusion(taken, max(probability, _CONFIDENT), origin, origin)
+    return None
 
 
 def unsettled(hypotheses: Sequence[Hypothesis], reason: str) -> list[Hypothesis]:

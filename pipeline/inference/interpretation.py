@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.adapters.protocol import Block, Source
-from pipeline.declarations import Declarations
+from pipeline.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Conclusion, Hypothesis, settle
 from store_schema import SEMANTICS, KeyRecord, Variable
 from store_schema.problems import AmbiguityError
@@ -52,6 +52,15 @@ class Interpretation:
     warnings: tuple[str, ...]
     total_charge: float | None
     derives_charge: bool
+
+    def as_siblings(self, place: str) -> dict[str, Sibling]:
+        """Returns what keys mean here, for files of the same keys; ``place`` names this one."""
+        return {
+            reading.key: Sibling(
+                place, reading.semantics, reading.factor, reading.order, reading.about_center
+            )
+            for reading in self.readings.values()
+        }
 
 
 # Values beyond this are padding, which repeats of a key may fill differently.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ase.data import atomic_masses, covalent_radii, vdw_radii
 from jaxtyping import Float, Int
@@ -13,9 +15,10 @@ from store_schema.units import FACTORS
 
 _BOND_SPREAD = 0.08
 # Surfaces in use lie at 1 to 3 van der Waals radii.
-_SURFACE, _SURFACE_SPREAD = 1.7, 0.3
-# A wrong unit of the grid multiplies what fitted charges leave of the ESP.
-_RESIDUAL_SPREAD = 0.25
+_SURFACE, _SURFACE_SPREAD = 1.7, 0.25
+# A wrong unit of the grid multiplies what fitted charges leave of the ESP; how much they
+# leave of a single molecule's in the right one says little.
+_RESIDUAL_SPREAD, _RESIDUAL_SPREAD_OF_ONE = 0.25, 0.6
 _FITTED_MOLECULES = 24
 
 
@@ -86,13 +89,15 @@ def grid_units(atoms: Atoms, grid: Grid) -> list[Hypothesis]:
     if not (grid.n_grid > 0).any():
         return unsettled(units, "no molecule has a grid")
     measured = _measured(atoms, grid)
+    n = min(int((grid.n_grid > 0).sum()), _FITTED_MOLECULES)
+    spread = _RESIDUAL_SPREAD + _RESIDUAL_SPREAD_OF_ONE / math.sqrt(n)
     least = min(residual for _, residual in measured.values())
     return [
         Hypothesis(
             "vdw_surface",
             unit,
             log_deviation(distance, _SURFACE, _SURFACE_SPREAD)
-            + log_deviation(max(residual, 1e-6), max(least, 1e-6), _RESIDUAL_SPREAD),
+            + log_deviation(max(residual, 1e-6), max(least, 1e-6), spread),
             f"the grid lies {distance:.2f} van der Waals radii from the atoms and charges on "
             f"them leave {100 * residual:.0f} % of the ESP",
         )
@@ -144,7 +149,7 @@ def center_units(atoms: Atoms, centers: Float[np.ndarray, "molecule 3"]) -> list
             Hypothesis(
                 "center_of_mass",
                 unit,
-                deviation(off, 0.0, 0.02 + 0.02 * scale) if known.any() else 0.0,
+                deviation(off, 0.0, 0.002 + 0.02 * scale) if known.any() else 0.0,
                 f"it is {off:.3f} Å from the centre of mass of the positions",
             )
         )

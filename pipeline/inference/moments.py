@@ -10,19 +10,22 @@ from jaxtyping import Float
 
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, deviation, log_deviation, unsettled
 from pipeline.inference.multipoles import fit_charges
-from pipeline.inference.reference import ESP_SPREAD, Reference, cosine, slope
+from pipeline.inference.reference import ESP_SPREAD, Reference, line
 from pipeline.structure import Atoms, Grid
 from store_schema.units import FACTORS
 
 _FITTED_MOLECULES = 48
 # Charges on atoms are some tenths of e, within a factor of a few.
 _TYPICAL_CHARGE, _CHARGE_SPREAD = 0.3, 0.8
+# Where charges leave more of the ESP, as around N2, their size says nothing of its unit.
+_TOLD = 0.5
 _AGAINST_CHARGES = 0.3
 _ALIGNMENT_SPREAD = 0.08
 # In e·Å; less does not tell one point that dipoles are about from another.
-_MOVED, _ESP_DIPOLE = 0.1, 0.03
-# Dipoles about the centre of mass are rarer.
-_SELDOM = 1.0
+_MOVED, _ESP_DIPOLE = 0.03, 0.01
+_NEARLY_WHOLE = 0.1
+# Dipoles about the centre of mass are rarer, which matters where there is no ESP to tell.
+_SELDOM, _SELDOM_ROUGHLY = 1.0, 3.0
 _ALL_ZERO = "it is zero or missing in every molecule that was looked at"
 
 
@@ -53,14 +56,18 @@ def esp_units(
         usable[rows],
         np.nan_to_num(grid.esp[rows]),
     )
-    fitted, mask = fit.charges, atoms.mask[rows]
-    size = float(np.sqrt(np.mean(fitted[mask] ** 2)))
+    told = fit.residual < _TOLD
+    if not told.any():
+        return unsettled(units, "charges on the atoms do not explain it in any molecule")
+    rows, fitted, mask = rows[told], fit.charges[told], atoms.mask[rows[told]]
+    sizes = np.sqrt((fitted**2).sum(axis=1) / np.maximum(mask.sum(axis=1), 1))
+    size = float(np.median(sizes))
     tests = [(size, _TYPICAL_CHARGE, _CHARGE_SPREAD)]
     if monopoles is not None:
-        ratio = slope(np.nan_to_num(monopoles[rows])[mask], fitted[mask])
+        ratio, _ = line(np.nan_to_num(monopoles[rows]), fitted)
         tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     if charges is not None:
-        ratio = slope(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
+        ratio, _ = line(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
         tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     return [
         Hypothesis(
@@ -96,29 +103,37 @@ def dipole_hypotheses(
         return found or unsettled(units, _ALL_ZERO)
     given = values.reshape(-1, 3)
     found = _against(semantics, given, reference.dipole, reference)
-    moved = reference.charges[:, None] * reference.centers
-    if np.sqrt(np.mean(moved**2)) > _MOVED:
+    moved = _whole(reference.charges)[:, None] * reference.centers
+    wider = reference.spread / ESP_SPREAD
+    seldom = _SELDOM if wider == 1 else _SELDOM_ROUGHLY
+    if np.sqrt(np.mean(moved**2)) > _MOVED * wider:
         found = [
             replace(
                 h,
-                misfit=h.misfit + _apart(given * h.factor, expected, reference) + seldom,
+                misfit=h.misfit + _apart(given * h.factor, expected, reference) + prior,
                 about_center=about_center,
                 evidence=("about the centre of mass " if about_center else "") + h.evidence,
             )
-            for about_center, expected, seldom in (
+            for about_center, expected, prior in (
                 (False, reference.dipole, 0.0),
-                (True, reference.dipole - moved, _SELDOM),
+                (True, reference.dipole - moved, seldom),
             )
             for h in _against(semantics, given, expected, reference)
         ]
     return found or unsettled(units, _ALL_ZERO)
 
 
+def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molecule"]:
+    """Net charges, 0 where they are not near a whole number."""
+    return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
+
+
 def _apart(given: np.ndarray, expected: np.ndarray, reference: Reference) -> float:
     """Misfit of dipoles to those of the ESP, in e·Å; 0 where there is but a rough reference."""
     if reference.spread > ESP_SPREAD:
         return 0.0
-    off = float(np.sqrt(np.nanmean((given - expected) ** 2)))
+    ions = np.abs(_whole(reference.charges)) > 0
+    off = float(np.nanmedian(np.linalg.norm((given - expected)[ions], axis=1)))
     return min(deviation(off, 0.0, _ESP_DIPOLE), NO_FIT)
 
 
@@ -127,9 +142,8 @@ def _against(
 ) -> list[Hypothesis]:
     """Weighs the units of dipoles that should be ``expected``, in e·Å; none if all are zero."""
     known = np.isfinite(given.reshape(len(given), -1)).all(axis=1)
-    given, expected = given[known].ravel(), expected[known].ravel()
-    ratio, alignment = slope(given, expected), cosine(given, expected)
-    if not math.isfinite(ratio):
+    ratio, alignment = line(given[known], expected[known])
+    if not math.isfinite(ratio) or not ratio:
         return []
     spread = reference.spread
     return [
@@ -137,7 +151,7 @@ def _against(
             semantics,
             unit,
             log_deviation(factor / ratio, 1.0, spread)
-            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * spread / ESP_SPREAD),
+            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0)),
             f"it is {factor / ratio:.2f} times what {reference.origin} gives "
             f"(correlation {alignment:.2f})",
         )
@@ -200,7 +214,7 @@ def atomic_dipole_hypotheses(
     placed = np.nan_to_num(atoms.positions[rows])
     left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
     given = np.nansum(atoms.per_atom(values)[rows], axis=1)
-    ratio, alignment = slope(given.ravel(), left.ravel()), cosine(given.ravel(), left.ravel())
+    ratio, alignment = line(given, left)
     if not ratio > 0:
         return unsettled(units, "their sum does not point where the ESP says")
     return [

@@ -25,6 +25,8 @@ from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
 
 _QUADRUPOLES = ("quadrupole_components", "quadrupole_tensor")
 _DIPOLES = ("dipole_magnitude", "molecular_dipole_vector")
+# Moments below this are rounding in any unit.
+_NOTHING = 2e-4
 # Rounding of a grid that was written twice changes what charges leave of the ESP by less.
 _WORSE = 2.0
 _NOT_NAMES = {QUARANTINE_GROUP, RESULTS_GROUP, *VARIABLES}
@@ -192,6 +194,12 @@ def _moments(
                 candidates += moments.charge_hypotheses(values, atoms, reference)
             elif semantics == "atomic_dipoles":
                 candidates += moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles)
+        whole = work.n == work.source.layout.n_molecules
+        if whole and candidates and not (np.abs(work.columns[key]) > _NOTHING).any():
+            evidence = "it is zero in every molecule, so that its unit makes no difference"
+            candidates = [replace(h, misfit=0.0, evidence=evidence) for h in candidates[:1]]
+        if declared:  # as the store has them
+            candidates = [h for h in candidates if not h.about_center]
         if candidates:
             work.take(key, candidates)
 

@@ -11,12 +11,12 @@ from jaxtyping import Float
 
 from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
 from pipeline.inference.multipoles import traceless
-from pipeline.inference.reference import ESP_SPREAD, Reference, cosine, slope
+from pipeline.inference.reference import ESP_SPREAD, Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS
 
-# Relative errors of fitted quadrupoles, larger where there are but monopoles.
-_SPREAD, _ALIGNMENT_SPREAD = 0.025, 0.06
+# Relative errors of fitted quadrupoles, and of those of monopoles beside their dipoles'.
+_SPREAD, _ALIGNMENT_SPREAD, _MONOPOLES = 0.025, 0.06, 1.5
 # Traces and asymmetries below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
 # The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
@@ -66,8 +66,9 @@ def _weighed(
     skew = float(np.linalg.norm(tensors - tensors.transpose(0, 2, 1)) / size)
     trace = float(np.linalg.norm(np.trace(tensors, axis1=1, axis2=2)) / size)
     given = traceless(tensors)
-    ratio, alignment = slope(given.ravel(), expected.ravel()), cosine(given, expected)
+    ratio, alignment = line(given, expected)
     wider = reference.spread / ESP_SPREAD
+    spread = _SPREAD if wider == 1 else _MONOPOLES * reference.spread
     misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wider) + deviation(skew, 0.0, _ROUNDING)
     conventions = {"": 1.0}
     if trace < _ROUNDING:
@@ -79,7 +80,7 @@ def _weighed(
             semantics,
             unit,
             misfit
-            + log_deviation(scale * factor / ratio, 1.0, _SPREAD * wider)
+            + log_deviation(scale * factor / ratio, 1.0, spread)
             + (_SELDOM if convention else 0.0),
             f"{convention}it is {scale * factor / ratio:.2f} times what "
             f"{reference.origin} gives (correlation {alignment:.2f})",

@@ -24,7 +24,18 @@ QUADRUPOLE = {
     "debye*angstrom": 1 / 0.20819434,
 }
 ENERGY = {"hartree": 1.0, "eV": 27.211386245988, "kcal/mol": 627.509474}
+FORCE = {
+    "hartree/angstrom": 1.0,
+    "hartree/bohr": BOHR,
+    "eV/angstrom": 27.211386245988,
+    "kcal/mol/angstrom": 627.509474,
+}
 PADDING = (0.0, 10000.0, 1e6, np.nan)
+# Atomization takes about this much an atom, in hartree.
+BINDING = 0.16
+MASS = {1: 1.008, 6: 12.011, 7: 14.007, 8: 15.999, 9: 18.998, 16: 32.06, 17: 35.45}
+GAUSSIAN_ORDER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+SETS = ("train", "valid", "test")
 
 
 @dataclass
@@ -51,6 +62,12 @@ class Writer:
 
     def __init__(self, dataset: xr.Dataset, rng: np.random.Generator) -> None:
         self.data, self.rng = dataset, rng
+        numbers, energy = dataset.atomic_numbers.to_numpy(), dataset.energy.to_numpy()
+        there = np.isfinite(energy)
+        # Energies of free atoms that make molecules bound by about what they are.
+        counts = np.stack([(numbers == z).sum(axis=1) for z in MASS], axis=1)
+        bound = energy[there] + BINDING * counts[there].sum(axis=1)
+        self.above_free = energy - counts @ np.linalg.lstsq(counts[there], bound, rcond=None)[0]
 
     def choose(self, kind: str, options) -> object:
         options = list(options)
@@ -60,10 +77,20 @@ class Writer:
 
     def write(self, folder: Path) -> Written:
         self.out = Written("", self.pick())
-        if self.choose("files", ["padded", "padded", "padded", "roles", "single"]) == "single":
+        files = ["padded", "padded", "padded", "roles", "sets", "single"]
+        if self.with_forces or not self.with_esp:
+            files.remove("single")
+        if self.choose("files", files) == "single":
             return self.single(folder)
         columns = self.padded()
+        if self.out.kind["files"] == "sets":
+            return self.sets(folder, columns)
         if self.out.kind["files"] == "padded":
+            self.save(folder / "any.npz", columns)
+            self.out.source = str(folder / "any.npz")
+            return self.out
+        if not self.grid:  # nothing to put into a second file
+            self.out.kind["files"] = "padded"
             self.save(folder / "any.npz", columns)
             self.out.source = str(folder / "any.npz")
             return self.out
@@ -81,16 +108,44 @@ class Writer:
         self.out.source = str(folder)
         return self.out
 
+    def sets(self, folder: Path, columns: dict[str, np.ndarray]) -> Written:
+        """One file each for training, validation and test."""
+        n = len(self.out.rows)
+        cuts = np.array_split(np.arange(n), len(SETS))
+        for name, rows in zip(SETS, cuts, strict=True):
+            part = {}
+            for key, values in columns.items():
+                whole = values.ndim == 0 or (key == "N" and self.out.kind["N"] == "odd")
+                rest = values.reshape(n, -1)[rows] if not whole else values
+                shape = (len(rows) * (len(values) // n), *values.shape[1:]) if not whole else ()
+                part[key] = values if whole else rest.reshape(shape)
+            self.save(folder / f"data_{name}.npz", part)
+        self.out.source = str(folder)
+        return self.out
+
     def pick(self) -> np.ndarray:
         """Draws molecules; sometimes all of a number of atoms that makes shapes ambiguous."""
         size = self.data.n_atoms.to_numpy()
         pool = np.arange(len(size))
         self.out = Written("", pool)
-        if self.choose("atoms", ["any", "any", "six or nine"]) == "six or nine":
-            pool = np.flatnonzero(size == self.rng.choice([6, 9]))
-        pool = pool[np.isfinite(self.data.monopoles.to_numpy()[pool]).any(axis=1)]
+        numbers = {"two": [2], "three": [3], "six": [6], "nine": [9]}
+        chosen = self.choose("atoms", ["any", "any", "any", *numbers])
+        if chosen != "any":
+            pool = np.flatnonzero(np.isin(size, numbers[chosen]))
+        self.many_atoms = chosen in ("any", "nine")
+        # Of two or three atoms there are too few bonds to hydrogen to tell a unit of forces.
+        few = chosen in ("two", "three")
+        records = self.choose("records", ["charges", "charges", "forces"][: 2 if few else 3])
+        self.with_forces = records == "forces"
+        wanted = self.data.forces if self.with_forces else self.data.monopoles
+        there = np.isfinite(wanted.to_numpy()[pool]).reshape(len(pool), -1).any(axis=1)
+        pool = pool[there] if there.any() else pool
+        self.with_forces &= bool(there.any())
         kind = dict(self.out.kind)
-        n = min(len(pool), int(self.rng.integers(3, 24)))
+        self.with_esp = self.choose("ESP", ["yes"] * 5 + ["no"]) == "yes"
+        kind |= self.out.kind
+        least = 24 if self.with_forces or not self.with_esp else 4
+        n = min(len(pool), int(self.rng.integers(least, 4 * least)))
         rows = self.rng.choice(pool, n, replace=False)
         self.kept_kind = kind
         return rows
@@ -109,9 +164,10 @@ class Writer:
         grid_pad = float(self.choose("grid padding", PADDING))
         columns = self.atoms(n, width, n_atoms, atom_pad)
         self.structure = set(columns)
-        grid = self.points(n, points, n_grid, grid_pad)
+        grid = self.points(n, points, n_grid, grid_pad) if self.with_esp else {}
         self.grid = set(grid)
         columns |= grid
+        columns |= self.energies(n, width, n_atoms)
         columns |= self.moments(n, width, n_atoms)
         return columns
 
@@ -119,12 +175,15 @@ class Writer:
         unit = self.choose("unit of R", LENGTH)
         truth = self.truth("positions", n_atoms)
         positions = fit(truth * LENGTH[unit], width, pad).astype(np.float32)
-        shape = self.choose("shape of R", ["(n,A,3)", "(n,A,3)", "(n·A,3)", "flat"])
+        shapes = ["(n,A,3)", "(n,A,3)", "(n·A,3)", "flat"]
+        shape = self.choose("shape of R", shapes)
         positions = {"(n·A,3)": positions.reshape(-1, 3), "flat": positions.reshape(-1)}.get(
             shape, positions
         )
         numbers = np.zeros((n, width))
         numbers[:, : n_atoms.max()] = self.get("atomic_numbers")[:, : n_atoms.max()]
+        self.masses = np.vectorize(lambda z: MASS.get(int(z), 0.0))(numbers)
+        self.placed = np.nan_to_num(truth)
         numbers = numbers.astype(self.choose("dtype of Z", ["i4", "u1", "f4", "f8"]))
         columns = {
             self.choose("R", ["R", "positions", "coords", "xyz"]): positions,
@@ -157,6 +216,14 @@ class Writer:
         }
         if self.choose("second grid", ["no", "no", "yes"]) == "yes" and "vdw_grid" not in columns:
             columns["vdw_grid"] = grid.astype(np.float32)
+        elif (
+            self.many_atoms
+            and "vdw_grid" not in columns
+            and self.choose("other grid", ["no"] * 5 + ["yes"]) == "yes"
+        ):
+            # Of another calculation, say: as wide, but not where the ESP is.
+            turned = np.where(np.isnan(grid) | (grid == pad), pad, grid @ turn(self.rng))
+            columns = {"vdw_grid": turned.astype(np.float32), **columns}
         count = self.choose("n_grid", ["none", "(n,)", "(n,1)", "width"])
         if count != "none":
             columns["n_grid"] = {
@@ -176,7 +243,14 @@ class Writer:
             columns["D"] = size if kind == "(n,)" else size[:, None]
             self.out.truth["dipole_magnitude"] = np.linalg.norm(vector, axis=1)
         elif kind != "none":
-            given = vector * factor
+            given = vector
+            weight = self.masses[:, : self.placed.shape[1], None]
+            center = (weight * self.placed).sum(axis=1) / weight.sum(axis=1)
+            moved = self.get("total_charge")[:, None] * center
+            if self.with_esp and np.sqrt(np.mean(moved**2)) > 0.05:
+                about = self.choose("point of D", ["origin", "origin", "centre of mass"])
+                given = vector - moved if about != "origin" else vector
+            given = given * factor
             columns["Dxyz" if kind == "Dxyz" else "D"] = given.ravel() if kind == "flat" else given
             self.out.truth["dipole"] = vector
         columns |= self.charges(n, width, n_atoms)
@@ -185,31 +259,71 @@ class Writer:
     def charges(self, n, width, n_atoms) -> dict[str, np.ndarray]:
         columns: dict[str, np.ndarray] = {}
         tensor = self.get("quadrupole")
-        kinds = ["none", "charge", "charge (n,1)", "charges"]
-        if np.isfinite(tensor).all():
-            kinds += ["six", "nine", "(n,3,3)", "flat", "six", "nine"]
+        kinds = ["none", "charge", "charge (n,1)"]
+        if not self.with_forces:
+            kinds += ["charges"]
+        if np.isfinite(tensor).all() and self.with_esp:
+            kinds += ["six", "nine", "(n,3,3)", "flat", "six", "Gaussian's six"]
         kind = self.choose("Q", kinds)
         unit = self.choose("unit of Q", QUADRUPOLE)
-        tensor = tensor * QUADRUPOLE[unit]
         monopoles = self.truth("monopoles", n_atoms, keep=False)
+        said = {"charge", "charge (n,1)"}
         if kind.startswith("charge") and kind != "charges":
             columns["Q"] = self.get("total_charge").reshape((n, 1) if "1" in kind else n)
         elif kind == "charges":
             columns["Q"] = fit(monopoles, width, 0.0)
             self.out.truth["monopoles"] = monopoles
         elif kind != "none":
-            self.out.truth["quadrupole"] = self.get("quadrupole")
+            tensor = self.get("quadrupole")
+            convention = self.choose("Q is", ["plain", "plain", "traceless", "Buckingham's"])
+            if convention != "plain":
+                tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
+            self.out.truth["quadrupole"] = tensor
+            tensor = tensor * QUADRUPOLE[unit] * (1.5 if convention == "Buckingham's" else 1.0)
             columns["Q"] = {
                 "six": np.stack([tensor[:, i, j] for i, j in QUADRUPOLE_COMPONENTS], axis=1),
+                "Gaussian's six": np.stack([tensor[:, i, j] for i, j in GAUSSIAN_ORDER], axis=1),
                 "nine": tensor.reshape(n, 9),
                 "(n,3,3)": tensor,
                 "flat": tensor.ravel(),
             }[kind]
-        if kind != "charges" and self.choose("mono", ["none", "(n,A)", "(n,A,1)"]) != "none":
+        mono = "none"
+        if kind != "charges" and not self.with_forces:
+            mono = self.choose("mono", ["none", "(n,A)", "(n,A,1)"])
+        if mono != "none":
             given = fit(monopoles, width, 0.0)
             columns["mono"] = given[..., None] if self.out.kind["mono"] == "(n,A,1)" else given
             self.out.truth["monopoles"] = monopoles
-        self.out.truth["total_charge"] = self.get("total_charge")
+        if self.with_esp or kind in said or "monopoles" in self.out.truth:
+            self.out.truth["total_charge"] = self.get("total_charge")
+        return columns
+
+    def energies(self, n, width, n_atoms) -> dict[str, np.ndarray]:
+        columns: dict[str, np.ndarray] = {}
+        energy = self.get("energy")
+        if np.isfinite(energy).all():
+            kind = self.choose("E", ["none", "total", "total", "above free atoms"])
+            if kind != "none":
+                if kind != "total":
+                    energy = self.above_free[self.out.rows]
+                self.out.truth["energy"] = energy
+                given = energy * ENERGY[self.choose("unit of E", ENERGY)]
+                shape = self.choose("shape of E", ["(n,)", "(n,1)", "text"])
+                columns[self.choose("name of E", ["E", "energy", "energies"])] = {
+                    "(n,)": given,
+                    "(n,1)": given[:, None],
+                    "text": np.array([repr(float(value)) for value in given]),
+                }[shape]
+        if self.with_forces and self.choose("F", ["none", "forces", "gradient"]) != "none":
+            forces = self.truth("forces", n_atoms)
+            sign = -1 if self.out.kind["F"] == "gradient" else 1
+            given = sign * forces * FORCE[self.choose("unit of F", FORCE)]
+            columns[self.choose("name of F", ["F", "forces"])] = fit(given, width, 0.0)
+        if self.choose("com", ["none", "none", "yes"]) == "yes":
+            weight = self.masses[:, : self.placed.shape[1], None]
+            center = (weight * self.placed).sum(axis=1) / weight.sum(axis=1)
+            self.out.truth["center_of_mass"] = center
+            columns["com"] = center * LENGTH[self.out.kind["unit of R"]]
         return columns
 
     def single(self, folder: Path) -> Written:
@@ -253,6 +367,12 @@ class Writer:
         )(path, **columns)
 
 
+def turn(rng: np.random.Generator) -> np.ndarray:
+    """A random rotation by a large angle."""
+    turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return turned
+
+
 def permuted(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Puts molecules into another order, also where their axis was merged with others."""
     return values.reshape(len(order), -1)[order].reshape(values.shape)
@@ -272,12 +392,22 @@ def matched(truth: np.ndarray, stored: np.ndarray) -> np.ndarray:
     return apart.argmin(axis=1)
 
 
-TOLERANCE = {"positions": 2e-4, "vdw_surface": 3e-4, "esp": 2e-6, "quadrupole": 5e-3}
+TOLERANCE = {
+    "energy": 1e-6,
+    "forces": 1e-5,
+    "center_of_mass": 1e-2,
+    "positions": 2e-4,
+    "vdw_surface": 3e-4,
+    "esp": 2e-6,
+    "quadrupole": 5e-3,
+}
 
 
 def mistakes(written: Written, stored: xr.Dataset) -> list[str]:
     """Variables of a store that are not what was written."""
     wrong = []
+    if not len(stored.positions):
+        return ["no molecule was stored"]
     rows = matched(written.truth["positions"], stored.positions.to_numpy())
     for name, truth in written.truth.items():
         if name not in stored:

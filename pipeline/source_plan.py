@@ -1,0 +1,123 @@
+"""Sources before anything is written: a look at their molecules, and what their keys mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int
+
+from pipeline.adapters import Source, split_of
+from pipeline.declarations import Declarations
+from pipeline.inference.interpretation import Interpretation
+from pipeline.inference.physics import interpret
+from store_schema import SourceFile
+from store_schema.problems import AmbiguityError
+
+# Molecules that inference looks at: stretches all over the source, since neighbours often
+# are displaced geometries of one molecule, and files often begin with what is small.
+_SAMPLE: Final = 256
+_STRETCH: Final = 16
+# Atoms and points worked on at once, which bounds memory.
+_BLOCK_ROWS: Final = 2**20
+_BLOCK_MOLECULES: Final = (1, 1024)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A source, understood.
+
+    Attributes:
+        source: The source.
+        files: Description of its files.
+        interpretation: What its keys mean.
+        split: Set that its file names end in; empty if they do not.
+    """
+
+    source: Source
+    files: tuple[SourceFile, ...]
+    interpretation: Interpretation
+    split: str
+
+    @property
+    def block_molecules(self) -> int:
+        """Molecules to work on at once."""
+        layout = self.source.layout
+        least, most = _BLOCK_MOLECULES
+        return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+
+
+def understood(
+    sources: Sequence[tuple[Source, tuple[SourceFile, ...]]], declarations: Declarations
+) -> list[Plan]:
+    """Settles what every source means; a question takes the answer of a file beside it.
+
+    Only of a file of the same keys in the same folder, such as another set, and only what
+    its own molecules do not contradict.
+
+    Args:
+        sources: Sources and the description of their files.
+        declarations: What the user declared.
+
+    Raises:
+        AmbiguityError: A question is left.
+        ConfigError: A declaration contradicts shape or physics.
+    """
+    plans: dict[int, Plan] = {}
+    questions: dict[int, AmbiguityError] = {}
+    for index, (source, files) in enumerate(sources):
+        try:
+            plans[index] = _plan(source, files, declarations)
+        except AmbiguityError as error:
+            questions[index] = error
+    settled = [*plans.values()]
+    for index, question in questions.items():
+        source, files = sources[index]
+        for plan in settled:
+            if _belong_together(source, plan.source):
+                siblings = plan.interpretation.as_siblings(Path(plan.source.place).name)
+                with suppress(AmbiguityError):
+                    told = replace(declarations, siblings=siblings)
+                    plans[index] = _plan(source, files, told)
+                    break
+        else:
+            raise question
+    return [_alike(plans[index], settled, declarations) for index in range(len(sources))]
+
+
+def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
+    """Takes dipoles to be about the same point as in a file beside, where it showed."""
+    for other in others:
+        if _belong_together(plan.source, other.source):
+            told = other.interpretation.as_siblings(Path(other.source.place).name)
+            told = {key: sibling for key, sibling in told.items() if sibling.about_center}
+            if told:
+                siblings = replace(declarations, siblings=told)
+                return _plan(plan.source, plan.files, siblings)
+    return plan
+
+
+def _belong_together(source: Source, other: Source) -> bool:
+    return (
+        source.columns.keys() == other.columns.keys()
+        and source.files[0].parent == other.files[0].parent
+    )
+
+
+def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> Plan:
+    layout = source.layout
+    most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+    sample = source.sample(_spread(layout.n_molecules, most))
+    return Plan(source, files, interpret(source, sample, declarations), split_of(source))
+
+
+def _spread(n: int, most: int) -> Int[np.ndarray, " row"]:
+    """Rows of stretches that lie evenly between the first molecule and the last."""
+    if n <= most:
+        return np.arange(n)
+    starts = np.linspace(0, n - _STRETCH, most // _STRETCH).astype(int)
+    return np.unique(starts[:, None] + np.arange(_STRETCH))
