@@ -92,6 +92,24 @@ def inspect(
 
 
 @app.command()
+def validate(
+    store: Store,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Check a store again, its schema and every molecule; exit code 1 if anything is wrong."""
+    from pipeline.inspection_page import print_validation
+    from pipeline.validate_store import validate_store
+
+    validation = validate_store(store)
+    if as_json:
+        typer.echo(validation.model_dump_json(indent=2))
+    else:
+        print_validation(validation, Console())
+    if validation.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     store: Store,
     name: Annotated[str, typer.Option(help="Name of the experiment.")],

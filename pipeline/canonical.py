@@ -85,7 +85,7 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         grid = grid._replace(points=grid.points * readings["vdw_surface"].factor)
     if "esp" in readings:
         grid = grid._replace(esp=grid.esp * readings["esp"].factor)
-    fit = _fit(atoms, grid)
+    fit = charges_that_explain(atoms, grid)
     values: dict[str, np.ndarray] = {
         "molecule_id": _identities(block, readings.get("molecule_id"), source),
         "n_atoms": atoms.mask.sum(axis=1),
@@ -180,8 +180,8 @@ def usable_points(grid: Grid) -> Bool[np.ndarray, "molecule point"]:
     return np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
 
 
-def _fit(atoms: Atoms, grid: Grid) -> FittedCharges:
-    """Charges that explain the ESP; none where there is no ESP or a position is missing."""
+def charges_that_explain(atoms: Atoms, grid: Grid) -> FittedCharges:
+    """Returns charges that explain the ESP; none without one, or where a position is missing."""
     stride = _stride(grid)
     grid = grid._replace(
         points=grid.points[:, ::stride],

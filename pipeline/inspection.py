@@ -17,6 +17,8 @@ from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
 
 # Molecules read at once; bounds memory whatever the size of the store.
 _BLOCK = 8192
+# Bars of a histogram.
+_RANGES = 10
 
 
 class Distribution(BaseModel):
@@ -30,6 +32,22 @@ class Distribution(BaseModel):
     maximum: float
 
 
+class Histogram(BaseModel):
+    """How many molecules have which size, in ranges of equal width.
+
+    Attributes:
+        lowest: Least size of each range.
+        highest: Largest size of each range.
+        counts: Molecules in each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lowest: tuple[int, ...]
+    highest: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
 class StoreInspection(BaseModel):
     """What is in a store.
 
@@ -37,6 +55,7 @@ class StoreInspection(BaseModel):
         store: Its path.
         store_schema: Its schema, with the meaning, unit and evidence of every source key.
         sizes: Distribution of atoms and of grid points a molecule.
+        histograms: The same in ranges.
         elements: Atoms of each element.
         total_charges: Molecules of each total charge; ``unknown`` where it is missing.
         present: Molecules that have each variable.
@@ -51,6 +70,7 @@ class StoreInspection(BaseModel):
     store: str
     store_schema: StoreSchema
     sizes: dict[str, Distribution]
+    histograms: dict[str, Histogram]
     elements: dict[str, int]
     total_charges: dict[str, int]
     present: dict[str, int]
@@ -76,6 +96,11 @@ def inspect_store(store: str | Path) -> StoreInspection:
         store_schema=schema,
         sizes={
             name: _distribution(molecules[name].values)
+            for name in ("n_atoms", "n_grid")
+            if schema.n_molecules
+        },
+        histograms={
+            name: _histogram(molecules[name].values)
             for name in ("n_atoms", "n_grid")
             if schema.n_molecules
         },
@@ -106,7 +131,9 @@ def _count(molecules: xr.Dataset) -> tuple[Counter[int], Counter[str], Counter[s
             present[str(name)] += int(_has_value(block[name]).sum())
         if "total_charge" in block:
             values = block["total_charge"].values
-            charges.update("unknown" if np.isnan(q) else f"{q:+g}" if q else "0" for q in values.tolist())
+            charges.update(
+                "unknown" if np.isnan(q) else f"{q:+g}" if q else "0" for q in values.tolist()
+            )
     return elements, charges, present
 
 
@@ -125,6 +152,18 @@ def _distribution(values: np.ndarray) -> Distribution:
         median=float(np.median(values)),
         mean=float(values.mean()),
         maximum=float(values.max()),
+    )
+
+
+def _histogram(sizes: np.ndarray) -> Histogram:
+    least, most = int(sizes.min()), int(sizes.max())
+    width = -(-(most - least + 1) // _RANGES)
+    lowest = range(least, most + 1, width)
+    counts = np.bincount((sizes - least) // width, minlength=len(lowest))
+    return Histogram(
+        lowest=tuple(lowest),
+        highest=tuple(min(low + width - 1, most) for low in lowest),
+        counts=tuple(map(int, counts)),
     )
 
 

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.ingest import IngestReport
-from pipeline.inspection import StoreInspection
+from pipeline.inspection import Histogram, StoreInspection
+from pipeline.validate_store import StoreValidation
 from store_schema import SourceRecord
 from store_schema.provenance import KeyRecord
 
 _BAR_WIDTH = 32
+_LABELS = {"n_atoms": "atoms a molecule", "n_grid": "grid points a molecule"}
 
 
 def print_report(report: IngestReport, store: str | Path, console: Console) -> None:
@@ -43,6 +45,8 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
         highlight=False,
     )
     console.print(_sizes(inspection))
+    for name, histogram in inspection.histograms.items():
+        console.print(_histogram(_LABELS[name], histogram))
     console.print(_bars("elements", inspection.elements))
     console.print(_bars("total charge", inspection.total_charges))
     console.print(_presence(inspection))
@@ -56,12 +60,37 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
         console.print(_bars("quarantined", inspection.quarantine))
 
 
+def print_validation(validation: StoreValidation, console: Console) -> None:
+    """Prints whether a store is sound, and every problem it has."""
+    console.print(
+        f"[bold]{validation.store}[/] · {validation.n_molecules:,} molecules read",
+        highlight=False,
+    )
+    for problem in validation.problems:
+        console.print(f"[red]✗[/] {problem}", highlight=False)
+    if validation.problems:
+        console.print(
+            f"[red]{len(validation.problems)} problems[/], "
+            f"{validation.n_faulty:,} molecules are not sound",
+            highlight=False,
+        )
+    else:
+        console.print("[green]✓[/] schema, arrays and values agree; every molecule is sound")
+
+
+def _histogram(title: str, histogram: Histogram) -> Table:
+    labels = [
+        f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        for low, high in zip(histogram.lowest, histogram.highest, strict=True)
+    ]
+    return _bars(title, dict(zip(labels, histogram.counts, strict=True)))
+
+
 def _sizes(inspection: StoreInspection) -> Table:
     table = _table("", "min", "median", "mean", "max")
-    labels = {"n_atoms": "atoms a molecule", "n_grid": "grid points a molecule"}
     for name, d in inspection.sizes.items():
         numbers = (d.minimum, d.median, d.mean, d.maximum)
-        table.add_row(labels[name], *(f"{value:,.6g}" for value in numbers))
+        table.add_row(_LABELS[name], *(f"{value:,.6g}" for value in numbers))
     return table
 
 
@@ -69,7 +98,7 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
     table = _table(title, "count", "")
     most = max(counts.values(), default=1)
     for name, count in counts.items():
-        bar = "█" * max(1, round(_BAR_WIDTH * count / most))
+        bar = "█" * max(bool(count), round(_BAR_WIDTH * count / max(most, 1)))
         table.add_row(name, f"{count:,}", f"[blue]{bar}[/]")
     table.columns[2].justify = "left"
     return table

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from store_schema.migration import migrated
 from store_schema.names import SCHEMA_ATTRIBUTE
 from store_schema.problems import Problem, StoreError
 from store_schema.provenance import SourceRecord
@@ -77,7 +78,8 @@ class StoreSchema(BaseModel):
                 remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
             )
         version = found.get("version")
-        if version != SCHEMA_VERSION:
+        found = migrated(found, SCHEMA_VERSION)
+        if found.get("version") != SCHEMA_VERSION:
             raise StoreError.of(
                 place,
                 expected=f"schema version {SCHEMA_VERSION}",

@@ -132,6 +132,8 @@ def line(given: np.ndarray, expected: np.ndarray) -> Line:
 
     The weighted median of the molecules' own factors tells which tenth agrees least.
     """
+    if not given.size:
+        return Line(math.nan, 0.0)
     given, expected = given.reshape(len(given), -1), expected.reshape(len(given), -1)
     own = (given * given).sum(axis=1)
     there = own > 0
