@@ -99,8 +99,8 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
         keys: Key of ``vdw_surface``, ``esp`` and ``n_grid``, where the file has them.
         n: Molecules in the block.
     """
-    points = columns[keys["vdw_surface"]] if "vdw_surface" in keys else None
-    esp = columns[keys["esp"]] if "esp" in keys else None
+    points = _floating(columns[keys["vdw_surface"]]) if "vdw_surface" in keys else None
+    esp = _floating(columns[keys["esp"]]) if "esp" in keys else None
     given = _counts(columns[keys["n_grid"]]) if "n_grid" in keys else None
     if points is None and esp is None:
         none = np.zeros(n, dtype=np.int64)
@@ -123,6 +123,10 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
         potential[:] = esp[:, :width]
         potential[padding] = np.nan
     return Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
+
+
+def _floating(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:

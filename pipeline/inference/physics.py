@@ -195,7 +195,7 @@ def _moments(
             elif semantics == "atomic_dipoles":
                 candidates += moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles)
         whole = work.n == work.source.layout.n_molecules
-        if whole and candidates and not (np.abs(work.columns[key]) > _NOTHING).any():
+        if whole and candidates and (np.abs(numeric(work.columns[key])) <= _NOTHING).all():
             evidence = "it is zero in every molecule, so that its unit makes no difference"
             candidates = [replace(h, misfit=0.0, evidence=evidence) for h in candidates[:1]]
         if declared:  # as the store has them

@@ -135,8 +135,9 @@ def line(given: np.ndarray, expected: np.ndarray) -> Line:
     if not given.size:
         return Line(math.nan, 0.0)
     given, expected = given.reshape(len(given), -1), expected.reshape(len(given), -1)
-    own = (given * given).sum(axis=1)
-    there = own > 0
+    with np.errstate(over="ignore"):
+        own = (given * given).sum(axis=1)
+    there = (own > 0) & np.isfinite(own)
     if not there.any():
         return Line(math.nan, 0.0)
     given, expected, own = given[there], expected[there], own[there]

@@ -15,6 +15,10 @@ from store_schema.semantics import Shape, meanings
 _SQUEEZED, _FLAT, _SHARED, _NO_FIT = 0.25, 1.0, 0.5, 10.0
 
 
+# What may be written as text; all else is numbers.
+_TEXT = ("molecule_id", "energy")
+
+
 @dataclass(frozen=True)
 class Fit:
     """One reading of a key that its shape allows.
@@ -116,7 +120,7 @@ def _layout(columns: Mapping[str, Column], n: int, atoms: int, grid: int) -> Lay
     positions = _named(columns, "positions")
     single = n == 1 and positions is not None and columns[positions].shape == (atoms, 3)
     for key, column in columns.items():
-        options = _fits(key, column.shape, n, atoms, grid)
+        options = _fits(key, column, n, atoms, grid)
         if options:
             fits[key] = options
         elif single and column.dtype.kind in "biuf":
@@ -132,11 +136,14 @@ def _layout(columns: Mapping[str, Column], n: int, atoms: int, grid: int) -> Lay
     return Layout(n, atoms, grid, single, fits, kept, ignored)
 
 
-def _fits(key: str, shape: tuple[int, ...], n: int, atoms: int, grid: int) -> tuple[Fit, ...]:
+def _fits(key: str, column: Column, n: int, atoms: int, grid: int) -> tuple[Fit, ...]:
     """Readings of a key, one for each meaning, the cheapest first."""
+    shape = column.shape
     found: dict[str, tuple[float, Fit]] = {}
     sizes = {"A": atoms, "G": grid}
     for meaning in meanings(key):
+        if column.dtype.kind in "US" and meaning.name not in _TEXT:
+            continue
         for symbols in meaning.shapes:
             target = tuple(sizes[s] if isinstance(s, str) else s for s in symbols)
             plain = tuple(s for s in symbols if s != 1)
@@ -223,6 +230,9 @@ def _symbolic_cost(
 def _named(columns: Mapping[str, Column], semantics: str) -> str | None:
     """The first key whose alias can mean only this."""
     for key in columns:
-        if tuple(m.name for m in meanings(key)) == (semantics,) and columns[key].shape:
+        column = columns[key]
+        if column.dtype.kind in "US" and semantics not in _TEXT:
+            continue
+        if tuple(m.name for m in meanings(key)) == (semantics,) and column.shape:
             return key
     return None

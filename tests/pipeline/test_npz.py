@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import ingest
 from pipeline.adapters.npz import NpzFile
 from pipeline.sample import sample_sources
+from pipeline.validate_store import validate_store
 from store_schema.problems import DcmError, SourceError
 
 SINGLE = sample_sources()[3] / "000_esp_pyscf.npz"
@@ -112,29 +115,122 @@ def test_a_flipped_byte_is_found_by_the_checksum(tmp_path):
     assert not list(tmp_path.glob("*.zarr"))
 
 
-WHOLE = SINGLE.read_bytes()
+PADDED = sample_sources()[0]
 
 
-@settings(max_examples=300)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=0, max_size=6
-    ),
-    st.one_of(st.none(), st.integers(0, len(WHOLE))),
-)
-def test_a_mutated_file_is_right_or_one_error(tmp_path_factory, flips, length):
-    folder = tmp_path_factory.mktemp("mutated")
-    raw = bytearray(WHOLE)
-    for place, value in flips:
-        raw[place] = value
-    (folder / "a.npz").write_bytes(raw[:length])
+def small_padded() -> bytes:
+    with np.load(PADDED) as raw, io.BytesIO() as file:
+        np.savez_compressed(file, **{key: raw[key][:5] for key in raw.files})
+        return file.getvalue()
+
+
+WHOLE = (SINGLE.read_bytes(), small_padded())
+
+
+def right_or_one_error(folder: Path) -> None:
+    """What must come of any file: a sound store, or one refusal that leaves nothing."""
     try:
         report = ingest([folder / "a.npz"], folder / "a.zarr")
     except DcmError:
         assert [path.name for path in folder.iterdir()] == ["a.npz"]
     else:
-        assert report.n_molecules + report.n_quarantined == 1
-        assert (folder / "a.zarr" / "zarr.json").exists()
+        assert report.n_molecules + report.n_quarantined > 0
+        assert validate_store(folder / "a.zarr").problems == ()
+
+
+FLIPS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)
+
+
+def flipped_bytes(tmp_path_factory, which, flips, end):
+    folder = tmp_path_factory.mktemp("mutated")
+    raw = bytearray(WHOLE[which])
+    for place, value in flips:
+        raw[int(place * len(raw))] = value
+    (folder / "a.npz").write_bytes(raw if end is None else raw[: int(end * len(raw))])
+    right_or_one_error(folder)
+    shutil.rmtree(folder)
+
+
+ODD_VALUES = (np.nan, np.inf, -np.inf, 0, -1, 1e300, 1e6, 255)
+ODD_TYPES = ("f2", "f4", "i1", "u8", "?", "U3", "S2", "c8", "M8[s]")
+
+
+@st.composite
+def changes(draw):
+    """A change of one array: its values, type, length, number of axes, or name."""
+    key = draw(st.sampled_from(["Z", "R", "esp", "esp_grid", "dipole", "quadrupole"]))
+    kind = draw(st.sampled_from(["value", "type", "cut", "repeat", "axes", "missing", "twin"]))
+    return key, kind, draw(st.integers(0, 2**16)), draw(st.sampled_from(ODD_VALUES))
+
+
+def changed(columns, change):
+    key, kind, number, value = change
+    array = columns.get(key)
+    if array is None or array.dtype.kind not in "biuf":
+        return columns
+    if kind == "value" and array.size:
+        array = array.astype(np.float64)
+        array.flat[number % array.size] = value
+    elif kind == "type":
+        plain = np.nan_to_num(array.astype(np.float64))
+        array = plain.astype(ODD_TYPES[number % len(ODD_TYPES)])
+    elif kind == "cut" and array.ndim:
+        array = array[: number % (len(array) + 1)]
+    elif kind == "repeat" and array.ndim:
+        array = np.concatenate([array] * (1 + number % 3))
+    elif kind == "axes":
+        array = (array[None], array[..., None], array.ravel(), array.T)[number % 4]
+    elif kind == "missing":
+        return {k: v for k, v in columns.items() if k != key}
+    elif kind == "twin":
+        return {**columns, key.swapcase(): array}
+    return {**columns, key: array}
+
+
+def changed_arrays(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("changed")
+    with np.load(SINGLE) as raw:
+        columns = {key: raw[key] for key in raw.files}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for change in drawn:
+            columns = changed(columns, change)
+    np.savez(folder / "a.npz", **columns)
+    right_or_one_error(folder)
+    shutil.rmtree(folder)
+
+
+MUTATED = given(
+    st.integers(0, 1), FLIPS, st.one_of(st.none(), st.none(), st.floats(0, 1, exclude_max=True))
+)
+CHANGED = given(st.lists(changes(), min_size=1, max_size=3))
+QUIET = [HealthCheck.too_slow]
+
+
+@settings(max_examples=150, suppress_health_check=QUIET)
+@MUTATED
+def test_a_mutated_file_is_right_or_one_error(tmp_path_factory, which, flips, end):
+    flipped_bytes(tmp_path_factory, which, flips, end)
+
+
+@settings(max_examples=150, suppress_health_check=QUIET)
+@CHANGED
+def test_changed_arrays_are_right_or_one_error(tmp_path_factory, drawn):
+    changed_arrays(tmp_path_factory, drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=QUIET)
+@MUTATED
+def test_a_thousand_mutated_files(tmp_path_factory, which, flips, end):
+    flipped_bytes(tmp_path_factory, which, flips, end)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=QUIET)
+@CHANGED
+def test_a_thousand_changed_files(tmp_path_factory, drawn):
+    changed_arrays(tmp_path_factory, drawn)
 
 
 def test_a_missing_or_empty_source_is_one_error(tmp_path):
