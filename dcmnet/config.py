@@ -212,10 +212,13 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     },
     "quality": {
         "model.features": 32,
-        "training.num_epochs": 300,
-        "training.learning_rate": 2e-3,
+        "training.num_epochs": 500,
+        "training.learning_rate": 1e-2,
         "training.warmup_epochs": 5,
         "training.ema_decay": 0.995,
+        "training.save_every_n_epochs": 50,
+        "training.print_every_n_epochs": 10,
+        "training.time_limit_minutes": 19,
     },
 }
 
