@@ -260,13 +260,20 @@ def parse(kind: type[_ConfigT], fields: object) -> _ConfigT:
                 problems.append(
                     Problem(
                         place=f"configuration field {name}",
-                        expected=entry["msg"].removeprefix("Value error, "),
+                        expected=_expectation(entry["msg"]),
                         received=repr(entry["input"])[:80],
                         consequence="nothing was started",
                         remedy="Correct the value",
                     )
                 )
         raise ConfigError(problems) from error
+
+
+def _expectation(message: str) -> str:
+    """Returns what pydantic's message asks for, as the end of "expected ..."."""
+    for opening in ("Value error, ", "Input should be ", "String should "):
+        message = message.removeprefix(opening)
+    return message.replace("match pattern", "text that matches")
 
 
 def _paths() -> dict[str, tuple[str, ...]]:

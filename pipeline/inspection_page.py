@@ -24,8 +24,8 @@ def print_report(report: IngestReport, store: str | Path, console: Console) -> N
     for source in report.schema.sources:
         _print_source(source, console, evidence=False)
     console.print(
-        f"[green]{report.n_molecules:,} molecules[/] in {store}, "
-        f"{report.n_quarantined:,} in quarantine",
+        f"[green]{report.n_molecules:,} molecules added[/], "
+        f"{report.n_quarantined:,} set aside; {store} holds {report.schema.n_molecules:,}",
         highlight=False,
     )
     for reason, count in report.reasons.items():

@@ -120,7 +120,9 @@ def _measured(atoms: Atoms, grid: Grid) -> dict[str, tuple[float, float]]:
     points, esp, mask = grid.points[rows], grid.esp[rows], grid.mask[rows]
     measured = {}
     for unit, factor in FACTORS["length"].items():
-        distance = float(np.nanmedian(surface_distance(some, points * factor)))
+        distances = surface_distance(some, points * factor)
+        known_distances = distances[np.isfinite(distances)]
+        distance = float(np.median(known_distances)) if known_distances.size else np.inf
         placed = np.nan_to_num(some.positions)
         usable = mask & np.isfinite(esp) & np.isfinite(points).all(axis=-1)
         fit = fit_charges(placed, some.mask, np.nan_to_num(points * factor), usable, esp)
