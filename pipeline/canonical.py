@@ -238,5 +238,5 @@ def _typed(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, array in values.items():
         dtype = VARIABLES[name].dtype if name in VARIABLES else "str"
         with np.errstate(over="ignore"):
-            typed[name] = array if dtype == "str" else array.astype(dtype)
+            typed[name] = array if dtype == "str" else array.astype(dtype, copy=False)
     return typed

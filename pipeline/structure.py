@@ -114,19 +114,20 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
         n_grid = np.where(given > 0, np.minimum(n_grid, given), n_grid)
     width = int(n_grid.max(initial=0))
     padding = np.arange(width) >= n_grid[:, None]
-    placed = np.full((n, width, 3), np.nan)
-    potential = np.full((n, width), np.nan)
+    placed = np.full((n, width, 3), np.nan, dtype=np.float32 if points is None else points.dtype)
+    potential = np.full((n, width), np.nan, dtype=np.float32 if esp is None else esp.dtype)
     if points is not None:
         placed[:] = points[:, :width]
         placed[padding] = np.nan
     if esp is not None:
-        potential[:] = esp[:, :width]
+        potential[:] = esp.reshape(n, -1)[:, :width]
         potential[padding] = np.nan
     return Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
 
 
 def _floating(values: np.ndarray) -> np.ndarray:
-    return values if values.dtype.kind == "f" else values.astype(np.float64)
+    """The values, in no more than the precision they have, and no less than the store's."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
 def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:

@@ -16,7 +16,9 @@ from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS
 
 # Relative errors of fitted quadrupoles, and of those of monopoles beside their dipoles'.
-_SPREAD, _ALIGNMENT_SPREAD, _MONOPOLES = 0.025, 0.06, 1.5
+_SPREAD, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.06, 1.5
+# Dipoles on the atoms do not explain the ESP of F2, nor give its quadrupole.
+_EXPLAINED: Final = 0.1
 # Traces and asymmetries below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
 # The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
@@ -41,7 +43,11 @@ def quadrupole_hypotheses(
         return unsettled(units, "there is no ESP and no monopoles to hold it against")
     values = values.reshape(len(values), -1)[reference.rows].astype(np.float64)
     known = np.isfinite(values).all(axis=1)
+    if (known & (reference.residual < _EXPLAINED)).any():
+        known &= reference.residual < _EXPLAINED
     values, expected = values[known], reference.quadrupole[known]
+    left = reference.residual[known]
+    reference = reference._replace(residual=left)
     if not values.any() or not np.isfinite(expected).all():
         return unsettled(units, "there is none to hold against another")
     hypotheses = []
@@ -68,7 +74,9 @@ def _weighed(
     given = traceless(tensors)
     ratio, alignment = line(given, expected)
     wider = reference.spread / ESP_SPREAD
-    spread = _SPREAD if wider == 1 else _MONOPOLES * reference.spread
+    spread = _MONOPOLES * reference.spread
+    if wider == 1:
+        spread = math.hypot(_SPREAD, float(np.median(reference.residual)))
     misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wider) + deviation(skew, 0.0, _ROUNDING)
     conventions = {"": 1.0}
     if trace < _ROUNDING:

@@ -33,6 +33,7 @@ class Reference(NamedTuple):
         centers: Centres of mass in Å.
         dipole: About the origin, in e·Å.
         quadrupole: Traceless, in e·Å².
+        residual: What fitted multipoles leave of the ESP; NaN without an ESP.
         spread: Relative error to expect.
         origin: What they come from, for messages.
     """
@@ -42,6 +43,7 @@ class Reference(NamedTuple):
     centers: Float[np.ndarray, "molecule 3"]
     dipole: Float[np.ndarray, "molecule 3"]
     quadrupole: Float[np.ndarray, "molecule 3 3"]
+    residual: Float[np.ndarray, " molecule"]
     spread: float
     origin: str
 
@@ -63,7 +65,7 @@ def reference_moments(
         )
         if residual < 0.5:
             kept.append(row)
-            found.append((charges.sum(), *moments(positions, charges, dipoles)))
+            found.append((charges.sum(), *moments(positions, charges, dipoles), residual))
     spread, origin = ESP_SPREAD, "the ESP"
     if not found and monopoles is not None:
         spread, origin = _MONOPOLE_SPREAD, "the monopoles"
@@ -72,12 +74,13 @@ def reference_moments(
             positions = atoms.positions[row][atoms.mask[row]]
             if np.isfinite(charges).all() and np.any(charges) and np.isfinite(positions).all():
                 kept.append(row)
-                found.append((charges.sum(), *moments(positions, charges)))
+                found.append((charges.sum(), *moments(positions, charges), math.nan))
     if not found:
         return None
-    sums, dipoles, quadrupoles = (np.array(column) for column in zip(*found, strict=True))
+    columns = (np.array(column) for column in zip(*found, strict=True))
+    sums, dipoles, quadrupoles, residuals = columns
     centers = center_of_mass(atoms)[kept]
-    return Reference(np.array(kept), sums, centers, dipoles, quadrupoles, spread, origin)
+    return Reference(np.array(kept), sums, centers, dipoles, quadrupoles, residuals, spread, origin)
 
 
 def rough_reference(
@@ -110,6 +113,7 @@ def rough_reference(
         center_of_mass(atoms)[rows],
         np.array(dipoles),
         np.full((len(rows), 3, 3), np.nan),
+        np.full(len(rows), np.nan),
         _ROUGH_SPREAD + _ROUGH_SPREAD_OF_ONE / math.sqrt(distinct),
         "the electronegativity of the atoms",
     )

@@ -135,9 +135,10 @@ class Writer:
         self.many_atoms = chosen in ("any", "nine")
         # Of two or three atoms there are too few bonds to hydrogen to tell a unit of forces.
         few = chosen in ("two", "three")
-        records = self.choose("records", ["charges", "charges", "forces"][: 2 if few else 3])
+        records = self.choose("records", ["charges", "quadrupoles", "forces"][: 2 if few else 3])
         self.with_forces = records == "forces"
-        wanted = self.data.forces if self.with_forces else self.data.monopoles
+        column = {"charges": "monopoles", "quadrupoles": "quadrupole", "forces": "forces"}
+        wanted = self.data[column[records]]
         there = np.isfinite(wanted.to_numpy()[pool]).reshape(len(pool), -1).any(axis=1)
         pool = pool[there] if there.any() else pool
         self.with_forces &= bool(there.any())
@@ -236,8 +237,8 @@ class Writer:
     def moments(self, n, width, n_atoms) -> dict[str, np.ndarray]:
         columns: dict[str, np.ndarray] = {}
         vector = self.get("dipole")
-        factor = DIPOLE[self.choose("unit of D", DIPOLE)]
         kind = self.choose("D", ["none", "(n,)", "(n,1)", "(n,3)", "flat", "Dxyz"])
+        factor = DIPOLE[self.choose("unit of D", DIPOLE)] if kind != "none" else 1.0
         size = np.linalg.norm(vector, axis=1) * factor
         if kind in ("(n,)", "(n,1)"):
             columns["D"] = size if kind == "(n,)" else size[:, None]
@@ -260,13 +261,13 @@ class Writer:
         columns: dict[str, np.ndarray] = {}
         tensor = self.get("quadrupole")
         kinds = ["none", "charge", "charge (n,1)"]
-        if not self.with_forces:
+        monopoles = self.truth("monopoles", n_atoms, keep=False)
+        have_charges = bool(np.isfinite(monopoles).any(axis=1).all())
+        if have_charges:
             kinds += ["charges"]
         if np.isfinite(tensor).all() and self.with_esp:
             kinds += ["six", "nine", "(n,3,3)", "flat", "six", "Gaussian's six"]
         kind = self.choose("Q", kinds)
-        unit = self.choose("unit of Q", QUADRUPOLE)
-        monopoles = self.truth("monopoles", n_atoms, keep=False)
         said = {"charge", "charge (n,1)"}
         if kind.startswith("charge") and kind != "charges":
             columns["Q"] = self.get("total_charge").reshape((n, 1) if "1" in kind else n)
@@ -279,6 +280,7 @@ class Writer:
             if convention != "plain":
                 tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
             self.out.truth["quadrupole"] = tensor
+            unit = self.choose("unit of Q", QUADRUPOLE)
             tensor = tensor * QUADRUPOLE[unit] * (1.5 if convention == "Buckingham's" else 1.0)
             columns["Q"] = {
                 "six": np.stack([tensor[:, i, j] for i, j in QUADRUPOLE_COMPONENTS], axis=1),
@@ -288,7 +290,7 @@ class Writer:
                 "flat": tensor.ravel(),
             }[kind]
         mono = "none"
-        if kind != "charges" and not self.with_forces:
+        if kind != "charges" and have_charges:
             mono = self.choose("mono", ["none", "(n,A)", "(n,A,1)"])
         if mono != "none":
             given = fit(monopoles, width, 0.0)
