@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 from rich.progress import Progress
+from threadpoolctl import threadpool_limits
 
 from pipeline.adapters import Block, discover
 from pipeline.canonical import CanonicalBlock, canonical
@@ -105,10 +106,15 @@ def ingest(
     )
     if before is not None and not new:
         return IngestReport(0, 0, repeated, before)
-    plans = understood(new, declarations)
+    # Many small systems of equations: threads of BLAS would only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        plans = understood(new, declarations)
     run = _Run(declarations, on_invalid, workers, plans)
     variables, sizes = run.variables()
-    with StoreWriter(store, variables, sizes, append=append, compression=compression) as writer:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        StoreWriter(store, variables, sizes, append=append, compression=compression) as writer,
+    ):
         with Progress() if progress else nullcontext() as bar:
             for plan in run.plans:
                 run.write(plan, writer, bar)

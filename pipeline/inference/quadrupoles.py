@@ -76,7 +76,7 @@ def _weighed(
     wider = reference.spread / ESP_SPREAD
     spread = _MONOPOLES * reference.spread
     if wider == 1:
-        spread = math.hypot(_SPREAD, float(np.median(reference.residual)))
+        spread = math.hypot(_SPREAD, 0.5 * float(np.median(reference.residual)))
     misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wider) + deviation(skew, 0.0, _ROUNDING)
     conventions = {"": 1.0}
     if trace < _ROUNDING:
