@@ -44,7 +44,7 @@ def run_command(words, monkeypatch):
 def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     verbs = [command.split()[1] for command in COMMANDS]
-    assert verbs == ["ingest", "inspect", "train", "analyze"]
+    assert verbs == ["ingest", "inspect", "validate", "train", "analyze"]
     for command, verb in zip(COMMANDS, verbs, strict=True):
         run_command([*command.split(), *(short if verb == "train" else [])], monkeypatch)
     (look,) = [block for block in PYTHON if "open_zarr" in block]
@@ -58,8 +58,9 @@ def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     assert rmse.attrs["units"] == "kcal/mol/e"
     assert np.isfinite(rmse).any()
     run_command(["dcmnet", "resume", "experiments/first"], monkeypatch)
+    run_command(["dcmnet", "bench", "molecules.zarr", "--seconds", "0.1"], monkeypatch)
     for name in re.findall(r"`(dcmnet [a-z]+ [^`]+)`", README):
-        assert name.split()[1] in {"resume", *verbs}
+        assert name.split()[1] in {"resume", "bench", *verbs}
 
 
 def test_its_python_runs(here):
