@@ -68,7 +68,9 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
         np.any(unknown, axis=1),
         lambda row: f"atomic number {int(atoms.numbers[row].max())} is no element",
     )
-    lost = atoms.mask & ~np.isfinite(atoms.positions).all(axis=-1)
+    # As they are stored: what float64 can hold, float32 may not.
+    placed = block.values["positions"]
+    lost = atoms.mask & ~np.isfinite(placed).all(axis=-1)
     yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} atoms have no position")
     bonds = nearest_bonds(atoms)
     closest = bonds.min(axis=1, initial=np.inf)
