@@ -10,6 +10,9 @@ from jaxtyping import Bool, Float, Int
 
 # No molecule is this large in any unit of length; files pad with 1e4 and 1e6.
 _SENTINEL: Final = 999.0
+# What an atomic number becomes that is not a whole number; no check takes it for an element.
+NO_ELEMENT: Final = 10**6
+_WHOLE: Final = 1e-3
 
 
 class Atoms(NamedTuple):
@@ -81,7 +84,9 @@ def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
         numbers, mask, positions = numbers[rows, order], mask[rows, order], positions[rows, order]
     width = int(mask.sum(axis=1).max(initial=0))
     mask = mask[:, :width]
-    rounded = np.where(mask, np.rint(np.minimum(numbers[:, :width], 1e6)), 0).astype(np.int64)
+    bounded = np.minimum(numbers[:, :width], NO_ELEMENT)
+    whole = np.abs(bounded - np.rint(bounded)) < _WHOLE
+    rounded = np.where(mask, np.where(whole, np.rint(bounded), NO_ELEMENT), 0).astype(np.int64)
     placed = np.array(positions[:, :width], dtype=np.float64)
     placed[~mask] = np.nan
     return Atoms(rounded, placed, mask, order)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from pipeline.canonical import CanonicalBlock, usable_points
 from pipeline.inference.lengths import nearest_bonds, van_der_waals_radii
 from pipeline.inference.multipoles import unexplained_by_quadrupoles
+from pipeline.structure import NO_ELEMENT
 
 # Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
 _DISTINCT: Final = 0.5
@@ -66,7 +67,11 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
     unknown = atoms.numbers >= len(covalent_radii)
     yield Finding(
         np.any(unknown, axis=1),
-        lambda row: f"atomic number {int(atoms.numbers[row].max())} is no element",
+        lambda row: (
+            "an atomic number is not whole"
+            if atoms.numbers[row].max() == NO_ELEMENT
+            else f"atomic number {int(atoms.numbers[row].max())} is no element"
+        ),
     )
     # As they are stored: what float64 can hold, float32 may not.
     placed = block.values["positions"]

@@ -36,24 +36,30 @@ def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> li
         allow_pickle: Admit object arrays.
 
     Returns:
-        The sources, in the order given; within a folder in the order of names.
+        The sources, in the order given; within a folder in the order of names. Files that
+        hold columns of the same molecules become one source, whether they are named one by
+        one or as a folder; a file that is named twice is read once.
 
     Raises:
         SourceError: Nothing is there, or a file is not what it should be.
     """
-    found: list[Source] = []
+    joined: list[Source] = []
+    single: dict[Path, NpzFile] = {}
+    order: dict[Path, int] = {}
     for source in sources:
         text = str(source)
         if "+" in text and not Path(text).exists() and not glob.glob(text):
-            parts = [
-                PaddedSource(NpzFile(path, allow_pickle))
-                for name in text.split("+")
-                for path in _files(name.strip())
-            ]
-            found.append(SplitByRoleSource(_with_structure_first(parts)))
+            paths = [path for name in text.split("+") for path in _files(name.strip())]
+            parts = [PaddedSource(NpzFile(path, allow_pickle)) for path in paths]
+            joined.append(SplitByRoleSource(_with_structure_first(parts)))
         else:
-            found.extend(_group([NpzFile(path, allow_pickle) for path in _files(text)]))
-    return found
+            paths = _files(text)
+            for path in paths:
+                single.setdefault(path.resolve(), NpzFile(path, allow_pickle))
+        for path in paths:
+            order.setdefault(path.resolve(), len(order))
+    found = [*joined, *_group(list(single.values()))]
+    return sorted(found, key=lambda source: min(order[file.resolve()] for file in source.files))
 
 
 def split_of(source: Source) -> str:
@@ -111,7 +117,7 @@ def _group(files: Sequence[NpzFile]) -> list[Source]:
             group[0] if len(group) == 1 else SplitByRoleSource(_with_structure_first(group))
         )
     sources.extend(SingleMoleculeSource(group) for group in singles.values())
-    return sorted(sources, key=lambda source: str(source.files[0]))
+    return sources
 
 
 def _layout(file: NpzFile) -> Layout:

@@ -317,3 +317,28 @@ def test_an_error_late_in_the_ingest_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         ingest([SINGLES], tmp_path / "a.zarr")
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_the_same_molecules_are_joined_however_they_are_named(tmp_path):
+    """Trap: every molecule twice, half of them without an ESP."""
+    roles = sample_sources()[2]
+    whole = ingest([roles], tmp_path / "folder.zarr")
+    files = sorted(roles.glob("*.npz"))
+    for order in (files, files[::-1], [*files, files[0]]):
+        singly = ingest(order, tmp_path / f"{len(order)}{order[0].stem}.zarr")
+        assert singly.n_molecules == whole.n_molecules
+        assert [source.convention for source in singly.schema.sources] == ["split_by_role"]
+    other = sample_sources()[1]
+    mixed = ingest([files[0], other, files[1]], tmp_path / "mixed.zarr")
+    assert [source.convention for source in mixed.schema.sources] == ["split_by_role", "padded"]
+
+
+def test_an_atomic_number_between_two_elements_is_set_aside(tmp_path):
+    with np.load(sample_sources()[1]) as file:
+        arrays = dict(file)
+    arrays["atomic_numbers"] = arrays["atomic_numbers"].astype(float)
+    arrays["atomic_numbers"][3, 0] += 0.5
+    np.savez(tmp_path / "between.npz", **arrays)
+    report = ingest([tmp_path / "between.npz"], tmp_path / "store.zarr")
+    assert report.n_quarantined == 1
+    assert any("not whole" in reason for reason in report.reasons)
