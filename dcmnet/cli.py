@@ -132,22 +132,24 @@ def train(
     """Train a network on a store."""
     from dcmnet.config import load_config
     from dcmnet.train_runner import make_config, run_training
+    from dcmnet.training.log import print_outcome
 
     fields = _pairs(settings or [], "--set")
     fields |= {"init_from": init_from} if init_from else {}
     fields |= {"out": out} if out else {}
     chosen = make_config(load_config(config) if config else None, preset, fields)
     _, best, directory = run_training(name, store, config=chosen)
-    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+    print_outcome(best, directory, Console())
 
 
 @app.command()
 def resume(experiment: ExperimentPath) -> None:
     """Go on with an experiment exactly where it stopped."""
     from dcmnet.train_runner import resume as run
+    from dcmnet.training.log import print_outcome
 
     _, best, directory = run(experiment)
-    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+    print_outcome(best, directory, Console())
 
 
 @app.command()

@@ -17,7 +17,7 @@ Schedule = Literal["constant", "cosine", "exponential", "step"]
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def updated(self, **fields: object) -> Self:
         """Returns a copy with fields replaced and everything validated again.
@@ -261,7 +261,11 @@ def parse(kind: type[_ConfigT], fields: object) -> _ConfigT:
                     Problem(
                         place=f"configuration field {name}",
                         expected=_expectation(entry["msg"]),
-                        received=repr(entry["input"])[:80],
+                        received=(
+                            "values that do not go together"
+                            if isinstance(entry["input"], dict)
+                            else repr(entry["input"])[:80]
+                        ),
                         consequence="nothing was started",
                         remedy="Correct the value",
                     )

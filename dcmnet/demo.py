@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from dcmnet.analysis.analyze import analyze
 from dcmnet.analysis.tables import print_analysis
@@ -49,4 +50,4 @@ def run(out: Path, console: Console) -> None:
     analysis = analyze(experiment, split="test")
     print_analysis(analysis, console)
     where = f"\nThe store, for xarray: {store} (results in {analysis.results})"
-    console.print(where, soft_wrap=True)
+    console.print(escape(where), soft_wrap=True)

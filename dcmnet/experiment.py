@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from dcmnet.config import ExperimentConfig, load_config
+from dcmnet.config import ExperimentConfig, ModelConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.initialization import parameter_shapes
 from dcmnet.training.log import EpochRecord, MetricsFile
 from pipeline.loader import make_batch
-from store_schema.problems import CheckpointError
+from store_schema.problems import CheckpointError, Problem, SourceError
 
 
 class Experiment:
@@ -98,7 +98,12 @@ class TrainedModel:
 
         Returns:
             Charges in e and their positions in angstrom.
+
+        Raises:
+            SourceError: There is no atom, an atom has no place, an atomic number is not
+                one that the network can embed, or the total charge is not finite.
         """
+        _check_molecule(np.asarray(atomic_numbers), total_charge, self.network.max_atomic_number)
         molecule = {
             "atomic_numbers": atomic_numbers,
             "positions": positions,
@@ -107,6 +112,29 @@ class TrainedModel:
         batch = make_batch([molecule], cutoff=self.network.cutoff)
         charges, charge_positions = self._charges(self.params, batch)
         return np.asarray(charges[0]), np.asarray(charge_positions[0])
+
+
+def _check_molecule(numbers: np.ndarray, total_charge: float, largest: int) -> None:
+    embedded = (numbers >= 1) & (numbers <= largest) & (numbers == np.rint(numbers))
+    strange = ", ".join(f"{number:g}" for number in numbers[~embedded].ravel()[:5])
+    wrong = [
+        ("atomic_numbers", "at least one atom", "none", numbers.size == 0),
+        ("atomic_numbers", f"whole numbers from 1 to {largest}", strange, bool(strange)),
+        ("total_charge", "a finite charge", f"{total_charge}", not np.isfinite(total_charge)),
+    ]
+    problems = [
+        Problem(
+            place=f"predict, {place}",
+            expected=expected,
+            received=received,
+            consequence="no charges can be predicted",
+            remedy="Correct it, or use a network that was trained on such molecules",
+        )
+        for place, expected, received, is_wrong in wrong
+        if is_wrong
+    ]
+    if problems:
+        raise SourceError(problems)
 
 
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
@@ -145,7 +173,8 @@ def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
     Raises:
         CheckpointError: A parameter has another shape; all of them are named.
     """
-    given = load_model(source).params
+    model = load_model(source)
+    given = model.params
     differences = _differences(given, parameter_shapes(network))
     if differences:
         raise CheckpointError.of(
@@ -153,9 +182,18 @@ def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
             expected="parameters of the configured network",
             received=f"another network ({'; '.join(differences[:4])})",
             consequence="training cannot start from it",
-            remedy="Set model.features, model.n_dcm, model.max_atomic_number … to that network's",
+            remedy=f"Make it the same network: {_settings(model.network, network)}",
         )
     return jax.tree.map(jax.numpy.asarray, given)
+
+
+def _settings(wanted: DCMNet, network: DCMNet) -> str:
+    """Returns the options that turn one network into the other."""
+    return " ".join(
+        f"--set model.{name}={getattr(wanted, name)}"
+        for name in ModelConfig.model_fields
+        if getattr(wanted, name) != getattr(network, name)
+    )
 
 
 def _differences(given: Parameters, expected: Parameters) -> list[str]:

@@ -14,7 +14,7 @@ def refuse_politely(run: Callable[[], None]) -> None:
     """Runs a command; a refusal is an ``Error:`` line on standard error and exit code 1.
 
     With ``--debug`` among the arguments, which is taken out of them, errors show their
-    traceback instead.
+    traceback instead. A fault of the program is told from a refusal.
     """
     debug = "--debug" in sys.argv
     if debug:
@@ -28,4 +28,10 @@ def refuse_politely(run: Callable[[], None]) -> None:
         first, *others = (" ".join(str(problem).split()) for problem in problems)
         lines = [f"Error: {first}", *(f"       {other}" for other in others)]
         typer.echo("\n".join(lines), err=True)
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        typer.echo(f"Error: this should not happen: {what}. See where with --debug.", err=True)
         sys.exit(1)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -25,13 +26,17 @@ from dcmnet.refusal import refuse_politely
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
-from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
+from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch, print_outcome
 from dcmnet.training.loop import Progress, train
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.sample import sample_sources
+from pipeline.zarr_metadata import exclusive
 from store_schema.problems import ConfigError, TrainingError
+
+# Names under which a caller sets the warm-up.
+_WARMUP = {"warmup_epochs", "training.warmup_epochs"}
 
 
 def make_config(
@@ -56,7 +61,14 @@ def make_config(
             remedy="Name one of those",
         )
     chosen = dict(PRESETS[preset]) if preset else {}
-    return (config or ExperimentConfig()).with_fields({**chosen, **fields})
+    try:
+        return (config or ExperimentConfig()).with_fields({**chosen, **fields})
+    except ConfigError:
+        # A run shorter than the preset's warm-up goes without, unless one was asked for.
+        if "training.warmup_epochs" not in chosen or fields.keys() & _WARMUP:
+            raise
+        chosen["training.warmup_epochs"] = 0
+        return (config or ExperimentConfig()).with_fields({**chosen, **fields})
 
 
 def run_training(
@@ -90,6 +102,14 @@ def run_training(
     """
     chosen = make_config(config, preset, {"name": name, **fields})
     experiment = Experiment(Path(chosen.out) / chosen.name)
+    _refuse_existing(experiment)
+    path = _sample_store(Path(chosen.out)) if store is None else Path(store)
+    if store is not None or not chosen.data.store:
+        chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
+    return _run(experiment, chosen, console or Console(), resume=False)
+
+
+def _refuse_existing(experiment: Experiment) -> None:
     if experiment.config_path.exists():
         raise ConfigError.of(
             str(experiment.directory),
@@ -98,10 +118,6 @@ def run_training(
             consequence="nothing was started, nothing overwritten",
             remedy="Choose another name, delete it, or go on with 'dcmnet resume'",
         )
-    path = _sample_store(Path(chosen.out)) if store is None else Path(store)
-    if store is not None or not chosen.data.store:
-        chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
-    return _run(experiment, chosen, console or Console(), resume=False)
 
 
 def resume(directory: str | Path, console: Console | None = None) -> tuple[Parameters, float, Path]:
@@ -198,11 +214,17 @@ def _run(
     optimizer = make_optimizer(training, updates)
     state = initial_state(_starting_parameters(config, network, rows), optimizer)
     progress = Progress()
-    if not resume:  # only now, when nothing can be refused any more
-        experiment.directory.mkdir(parents=True, exist_ok=True)
-        config.save(experiment.config_path)
     metrics = MetricsFile(experiment.metrics_path)
-    with Checkpoints(experiment.checkpoints_path) as checkpoints, stop_on_sigterm() as stop:
+    experiment.directory.mkdir(parents=True, exist_ok=True)
+    with (
+        # Two runs of one experiment would write over each other.
+        exclusive(experiment.directory, wait=False),
+        Checkpoints(experiment.checkpoints_path) as checkpoints,
+        stop_on_sigterm() as stop,
+    ):
+        if not resume:  # only now, when nothing else can be refused any more
+            _refuse_existing(experiment)
+            config.save(experiment.config_path)
         # A run that ended before its first checkpoint begins again.
         if resume and (checkpoints.names() or metrics.read()):
             state, saved = checkpoints.restore(state)
@@ -220,7 +242,8 @@ def _run(
 
             def on_epoch(record: EpochRecord) -> None:
                 metrics.append(record)
-                if record.epoch % training.print_every_n_epochs == 0:
+                ends = record.epoch in (1, training.num_epochs)
+                if ends or record.epoch % training.print_every_n_epochs == 0:
                     print_epoch(record, training.num_epochs, console)
                 bar.reset(task)
 
@@ -236,7 +259,7 @@ def _run(
         if stop():
             console.print(
                 f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}; go on with "
-                f"'dcmnet resume {experiment.directory}'"
+                f"'dcmnet resume {escape(str(experiment.directory))}'"
             )
         if not progress.best_epoch:
             return trainer.state.ema_params, progress.best, experiment.directory
@@ -328,7 +351,7 @@ def fields_of(arguments: Sequence[str]) -> dict[str, object]:
 def _main() -> None:
     fields = fields_of(sys.argv[1:])
     _, best, directory = run_training(**fields)  # type: ignore[arg-type]
-    Console().print(f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}")
+    print_outcome(best, directory, Console())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
@@ -166,7 +167,9 @@ class _Run:
         task = (
             None
             if bar is None
-            else bar.add_task(Path(plan.source.place).name, total=plan.source.layout.n_molecules)
+            else bar.add_task(
+                escape(Path(plan.source.place).name), total=plan.source.layout.n_molecules
+            )
         )
         for block, reasons in self._checked(plan):
             sound = np.array([not reason for reason in reasons])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.ingest import IngestReport
@@ -25,13 +26,14 @@ def print_report(report: IngestReport, store: str | Path, console: Console) -> N
         _print_source(source, console, evidence=False)
     console.print(
         f"[green]{report.n_molecules:,} molecules added[/], "
-        f"{report.n_quarantined:,} set aside; {store} holds {report.schema.n_molecules:,}",
+        f"{report.n_quarantined:,} set aside; "
+        f"{escape(str(store))} holds {report.schema.n_molecules:,}",
         highlight=False,
     )
     for reason, count in report.reasons.items():
-        console.print(f"  {count:,} × {reason}", highlight=False)
+        console.print(f"  {count:,} × {escape(reason)}", highlight=False)
     for warning in report.warnings:
-        console.print(f"[yellow]Warning:[/] {warning}", highlight=False)
+        console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def print_inspection(inspection: StoreInspection, console: Console) -> None:
@@ -39,7 +41,7 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
     schema = inspection.store_schema
     size = inspection.bytes_on_disk
     console.print(
-        f"[bold]{inspection.store}[/] · {schema.n_molecules:,} molecules"
+        f"[bold]{escape(inspection.store)}[/] · {schema.n_molecules:,} molecules"
         + (f" · {size / 1e6:,.1f} MB" if size is not None else "")
         + f" · schema version {schema.version}",
         highlight=False,
@@ -53,7 +55,7 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
     if inspection.splits:
         counts = " · ".join(f"{name} {count:,}" for name, count in inspection.splits.items())
         console.print(f"[bold]Default splits[/] {counts}", highlight=False)
-    console.print(f"[bold]Results[/] {', '.join(inspection.results) or 'none yet'}\n")
+    console.print(f"[bold]Results[/] {escape(', '.join(inspection.results)) or 'none yet'}\n")
     for source in schema.sources:
         _print_source(source, console, evidence=True)
     if inspection.quarantine:
@@ -63,11 +65,11 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
 def print_validation(validation: StoreValidation, console: Console) -> None:
     """Prints whether a store is sound, and every problem it has."""
     console.print(
-        f"[bold]{validation.store}[/] · {validation.n_molecules:,} molecules read",
+        f"[bold]{escape(validation.store)}[/] · {validation.n_molecules:,} molecules read",
         highlight=False,
     )
     for problem in validation.problems:
-        console.print(f"[red]✗[/] {problem}", highlight=False)
+        console.print(f"[red]✗[/] {escape(str(problem))}", highlight=False)
     if validation.problems:
         console.print(
             f"[red]{len(validation.problems)} problems[/], "
@@ -99,7 +101,7 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
     most = max(counts.values(), default=1)
     for name, count in counts.items():
         bar = "█" * max(bool(count), round(_BAR_WIDTH * count / max(most, 1)))
-        table.add_row(name, f"{count:,}", f"[blue]{bar}[/]")
+        table.add_row(escape(name), f"{count:,}", f"[blue]{bar}[/]")
     table.columns[2].justify = "left"
     return table
 
@@ -110,7 +112,7 @@ def _presence(inspection: StoreInspection) -> Table:
     total = inspection.store_schema.n_molecules
     for name, count in inspection.present.items():
         missing = f"[yellow]{total - count:,}[/]" if count < total else "0"
-        table.add_row(name, units.get(name, ""), f"{count:,}", missing)
+        table.add_row(escape(name), units.get(name, ""), f"{count:,}", missing)
     return table
 
 
@@ -118,7 +120,7 @@ def _print_source(source: SourceRecord, console: Console, *, evidence: bool) -> 
     names = [file.name for file in source.files]
     shown = " + ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     console.print(
-        f"[bold]{shown}[/] · {source.convention} · {source.n_molecules:,} molecules"
+        f"[bold]{escape(shown)}[/] · {source.convention} · {source.n_molecules:,} molecules"
         + (f" · {source.n_quarantined:,} quarantined" if source.n_quarantined else ""),
         highlight=False,
     )
@@ -126,12 +128,12 @@ def _print_source(source: SourceRecord, console: Console, *, evidence: bool) -> 
     for column in table.columns[1:4]:
         column.justify = "left"
     for key, record in source.keys.items():
-        table.add_row(key, *_reading(record))
+        table.add_row(escape(key), *_reading(record))
     console.print(table)
     if evidence:
         for key, record in source.keys.items():
             for sentence in record.evidence:
-                console.print(f"  {key}: {sentence}", style="dim", highlight=False)
+                console.print(escape(f"  {key}: {sentence}"), style="dim", highlight=False)
         console.print()
 
 

@@ -184,6 +184,14 @@ def local_path(store: str | Path) -> Path:
             consequence="nothing was written: only a rename on a file system is atomic",
             remedy="Write the store locally and copy it; reading from a URL works",
         )
+    if not Path(text).name:
+        raise StoreError.of(
+            "store",
+            expected="the path of a folder",
+            received=repr(text),
+            consequence="nothing was written",
+            remedy="Name the store, such as molecules.zarr",
+        )
     return Path(text)
 
 

@@ -203,6 +203,14 @@ def read_schema(store: str | Path) -> StoreSchema:
         attributes = dict(zarr.open_group(str(store), mode="r").attrs)
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise missing_store(store) from error
+    except ValueError as error:
+        raise StoreError.of(
+            str(store),
+            expected="Zarr metadata in JSON",
+            received=str(error),
+            consequence="the store cannot be read",
+            remedy="Restore its zarr.json, or ingest the sources again",
+        ) from error
     return StoreSchema.from_attributes(attributes, str(store))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dcmnet.analysis.analyze import Analysis
@@ -54,13 +55,15 @@ def charge_table(by_charge: Mapping[str, Errors]) -> Table:
 def print_analysis(analysis: Analysis, console: Console) -> None:
     """Prints the tables of an analysis, its worst molecules and its files."""
     summary: dict[str, Any] = analysis.summary
-    console.print(f"[bold]{analysis.results}[/] in {analysis.store}", highlight=False)
+    console.print(
+        f"[bold]{escape(analysis.results)}[/] in {escape(analysis.store)}", highlight=False
+    )
     console.print(error_table(summary["all"]))
     if len(summary["by_charge"]) > 1:
         console.print("[bold]Mean ESP RMSE[/], kcal/mol/e", highlight=False)
         console.print(charge_table(summary["by_charge"]))
     worst = (f"{entry['molecule_id']} ({entry['esp_rmse']:.2f})" for entry in summary["worst"])
-    console.print(f"Worst molecules: {', '.join(worst)}", highlight=False)
+    console.print(f"Worst molecules: {escape(', '.join(worst))}", highlight=False)
     console.print("\n[bold]Files[/]")
     for path in analysis.files:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(escape(f"  {path}"), highlight=False, soft_wrap=True)

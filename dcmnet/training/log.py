@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 # Rows of the epoch table: metric, label, unit.
@@ -135,3 +136,9 @@ def print_epoch(record: EpochRecord, num_epochs: int, console: Console) -> None:
         highlight=False,
     )
     console.print(epoch_table(record))
+
+
+def print_outcome(best: float, directory: Path, console: Console) -> None:
+    """Prints what a run came to, and where it lies."""
+    outcome = f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}"
+    console.print(escape(outcome), soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.loader.bench import BenchReport
@@ -12,7 +13,8 @@ from pipeline.loader.bench import BenchReport
 def print_bench(report: BenchReport, store: str, console: Console) -> None:
     """Prints what a disk and a machine deliver."""
     console.print(
-        f"[bold]{store}[/] · {report.n_molecules:,} molecules · batches of {report.batch_size}",
+        f"[bold]{escape(store)}[/] · {report.n_molecules:,} molecules · "
+        f"batches of {report.batch_size}",
         highlight=False,
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
