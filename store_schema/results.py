@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, Variable
+from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
 
 _TABLE: Final = (
     Variable("charges", (MOLECULE, ATOM, DCM), "float32", "charge", "distributed charges"),
@@ -20,8 +20,22 @@ _TABLE: Final = (
     Variable("esp_predicted", (MOLECULE, GRID_POINT), "float32", "potential", "ESP of the charges"),
     Variable("monopoles_predicted", (MOLECULE, ATOM), "float32", "charge", "charge of each atom"),
     Variable("dipole_predicted", (MOLECULE, XYZ), "float32", "dipole", "dipole of the charges"),
+    Variable(
+        "quadrupole_predicted",
+        (MOLECULE, XYZ, XYZ2),
+        "float32",
+        "quadrupole",
+        "quadrupole of the charges, not traceless",
+    ),
     Variable("esp_rmse", (MOLECULE,), "float32", "potential_error", "ESP RMSE over valid points"),
     Variable("esp_mae", (MOLECULE,), "float32", "potential_error", "ESP MAE over valid points"),
+    Variable("esp_mean", (MOLECULE,), "float32", "potential_error", "mean error of the ESP"),
+    Variable("esp_p50", (MOLECULE,), "float32", "potential_error", "median absolute ESP error"),
+    Variable("esp_p95", (MOLECULE,), "float32", "potential_error", "its 95th percentile"),
+    Variable("esp_max", (MOLECULE,), "float32", "potential_error", "largest absolute ESP error"),
+    Variable(
+        "esp_correlation", (MOLECULE,), "float32", "none", "of predicted and reference ESP, Pearson"
+    ),
     Variable(
         "esp_rmse_monopoles",
         (MOLECULE,),
@@ -29,6 +43,27 @@ _TABLE: Final = (
         "potential_error",
         "ESP RMSE of the reference monopoles",
     ),
+    Variable(
+        "esp_rmse_fitted",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of the fitted charges, the least that charges on the atoms can have",
+    ),
+    Variable(
+        "monopoles_fitted",
+        (MOLECULE, ATOM),
+        "float32",
+        "charge",
+        "charges on the atoms fitted to the molecule's ESP, with its total charge",
+    ),
+    Variable(
+        "monopole_mae", (MOLECULE,), "float32", "charge", "MAE of the atoms' charges, to monopoles"
+    ),
+    Variable(
+        "displacement_mean", (MOLECULE,), "float32", "length", "mean distance of charge and nucleus"
+    ),
+    Variable("displacement_max", (MOLECULE,), "float32", "length", "largest distance of the kind"),
 )
 
 RESULT_VARIABLES: Final[dict[str, Variable]] = {variable.name: variable for variable in _TABLE}
