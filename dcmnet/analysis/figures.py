@@ -5,199 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from dcmnet.analysis.summary import charge_label
+from dcmnet.analysis.esp_figures import errors_beside_monopoles, esp_correlation, grid_points
+from dcmnet.analysis.figure_style import new_axes
+from dcmnet.analysis.training_figures import training_curves, training_pace
 from dcmnet.training.log import EpochRecord
-from store_schema.names import RESULTS_GROUP
-from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
-MODEL_COLOUR = "#2b6cb0"
-REFERENCE_COLOUR = "#dd8a1f"
-_TRAIN_COLOUR = "#8a94a6"
-_LINE_COLOUR = "#444444"
-_CHARGE_COLOURS = {-1: "#c0392b", 0: "#5b6472", 1: "#2b6cb0"}  # red is negative, as in an ESP
-# Blues without its white end, which would hide single points.
-_DENSITY = LinearSegmentedColormap.from_list(
-    "density", colormaps["Blues"](np.linspace(0.25, 1, 64))
-)
-# Points a density is drawn from; more do not change the picture.
-_MAX_POINTS = 400_000
-
-
-def new_axes(
-    columns: int = 1, width: float = 5.2, height: float = 4.2
-) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a row of axes in the house's style."""
-    figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=150)
-    axes = list(np.atleast_1d(figure.subplots(1, columns)))
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, linewidth=0.6)
-        ax.set_axisbelow(True)
-    return figure, axes
-
-
-def training_curves(history: Sequence[EpochRecord]) -> Figure:
-    """Draws loss and ESP RMSE of training and validation over the epochs."""
-    figure, axes = new_axes(columns=2)
-    epochs = [record.epoch for record in history]
-    labels = {"loss": "loss", "esp_rmse": "mean ESP RMSE of a molecule (kcal/mol/e)"}
-    for ax, (metric, label) in zip(axes, labels.items(), strict=True):
-        for part, colour in (("train", _TRAIN_COLOUR), ("valid", MODEL_COLOUR)):
-            values = [getattr(record, part).get(metric, np.nan) for record in history]
-            if np.isfinite(values).any():
-                style = "o-" if len(epochs) < 3 else "-"
-                ax.plot(epochs, values, style, color=colour, linewidth=1.8, label=part)
-        ax.set_yscale("log")
-        _label_plainly(ax.yaxis)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel(label)
-        ax.legend(frameon=False)
-    best = [record for record in history if record.best]
-    if best and "esp_rmse" in best[-1].valid:
-        value = best[-1].valid["esp_rmse"]
-        axes[1].plot(best[-1].epoch, value, "o", color=MODEL_COLOUR)
-        axes[1].annotate(
-            f"best {value:.2f}",
-            (best[-1].epoch, value),
-            textcoords="offset points",
-            xytext=(-6, 8),
-            ha="right",
-            color=MODEL_COLOUR,
-        )
-    return figure
-
-
-def _label_plainly(axis: Axis) -> None:
-    """Labels a logarithmic axis 0.5, 1, 2, 5 … rather than by powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def esp_correlation(
-    reference: Float[np.ndarray, " point"], predicted: Float[np.ndarray, " point"]
-) -> Figure:
-    """Draws the density of predicted against reference ESP, and that of their difference.
-
-    Args:
-        reference: hartree/e.
-        predicted: hartree/e, at the same points.
-    """
-    figure, (ax, spread) = new_axes(columns=2)
-    reference, predicted = (values * HARTREE_IN_KCAL_PER_MOL for values in (reference, predicted))
-    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
-    drawn = ax.hexbin(
-        reference,
-        predicted,
-        gridsize=80,
-        extent=(*ends, *ends),
-        bins="log",
-        cmap=_DENSITY,
-        mincnt=1,
-    )
-    ax.plot(ends, ends, color=_LINE_COLOUR, linewidth=0.8, linestyle="--")
-    ax.set_aspect("equal")
-    ax.set_xlabel("reference ESP (kcal/mol/e)")
-    ax.set_ylabel("predicted ESP (kcal/mol/e)")
-    figure.colorbar(drawn, ax=ax, label="points", shrink=0.9)
-    error = predicted - reference
-    rmse = float(np.sqrt(np.mean(error**2)))
-    # A few points far out would squeeze all others; the text tells how far they go.
-    most = float(np.quantile(np.abs(error), 0.998)) or 1.0
-    spread.hist(error, bins=80, range=(-most, most), color=MODEL_COLOUR)
-    spread.axvline(0.0, color=_LINE_COLOUR, linewidth=0.8, linestyle="--")
-    spread.text(
-        0.03,
-        0.97,
-        f"{error.size:,} points\nRMSE {rmse:.2f}\nmean {error.mean():+.2f}\n"
-        f"largest {np.abs(error).max():.1f}\nkcal/mol/e",
-        transform=spread.transAxes,
-        va="top",
-    )
-    spread.set_xlabel("predicted − reference ESP (kcal/mol/e)")
-    spread.set_ylabel("points")
-    return figure
-
-
-def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
-    """Draws each molecule's ESP RMSE, of the model and of the reference monopoles.
-
-    Where some molecules have monopoles, only these are drawn, so that both stand for the
-    same molecules.
-    """
-    figure, (ordered, paired) = new_axes(columns=2)
-    both = table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"])
-    for column, colour, label in (
-        ("esp_rmse", MODEL_COLOUR, "distributed charges"),
-        ("esp_rmse_monopoles", REFERENCE_COLOUR, "reference monopoles"),
-    ):
-        values = np.sort((both if len(both) else table)[column].dropna())
-        if not values.size:
-            continue
-        share = np.arange(values.size + 1) / values.size
-        ordered.step(
-            [values[0], *values], share, where="post", color=colour, linewidth=1.8, label=label
-        )
-        ordered.axvline(values.mean(), color=colour, linewidth=0.9, linestyle=":")
-    ordered.set_xlim(left=0.0)
-    ordered.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-    ordered.set_xlabel("ESP RMSE of a molecule (kcal/mol/e), dotted: mean")
-    ordered.set_ylabel("molecules with at most this error")
-    ordered.legend(frameon=False, loc="lower right")
-    _draw_pairs(paired, both)
-    return figure
-
-
-def _draw_pairs(ax: Axes, both: pd.DataFrame) -> None:
-    ax.set_xlabel("ESP RMSE of reference monopoles (kcal/mol/e)")
-    ax.set_ylabel("ESP RMSE of distributed charges (kcal/mol/e)")
-    if both.empty:
-        ax.text(0.5, 0.5, "no reference monopoles", transform=ax.transAxes, ha="center")
-        return
-    for charge, group in both.groupby("total_charge"):
-        sign = int(np.sign(charge))
-        ax.scatter(
-            group["esp_rmse_monopoles"],
-            group["esp_rmse"],
-            s=18,
-            alpha=0.8,
-            linewidths=0,
-            color=_CHARGE_COLOURS[sign],
-            label=charge_label(charge),
-        )
-    values = both[["esp_rmse", "esp_rmse_monopoles"]].to_numpy()
-    ends = (max(float(values.min()), 1e-3) / 1.25, float(values.max()) * 1.25)
-    ax.plot(ends, ends, color=_LINE_COLOUR, linewidth=0.8, linestyle="--")
-    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    for axis in (ax.xaxis, ax.yaxis):
-        _label_plainly(axis)
-    ax.legend(frameon=False, title="total charge", loc="lower right")
-
-
-def grid_points(tree: xr.DataTree, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns reference and predicted ESP at valid points of the analysed molecules.
-
-    At most about 400,000 points are read, of molecules spread evenly over the group.
-    """
-    molecules, results = tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset()
-    rows = np.flatnonzero(np.isfinite(results["esp_rmse"].values))
-    width = max(molecules.sizes["grid_point"], 1)
-    rows = rows[:: max(1, rows.size * width // _MAX_POINTS)]
-    reference = molecules["esp"].isel(molecule=rows).values
-    predicted = results["esp_predicted"].isel(molecule=rows).values
-    valid = np.isfinite(reference) & np.isfinite(predicted)
-    return reference[valid], predicted[valid]
+__all__ = [
+    "errors_beside_monopoles",
+    "esp_correlation",
+    "grid_points",
+    "new_axes",
+    "save_figures",
+    "training_curves",
+    "training_pace",
+]
 
 
 def save_figures(
@@ -211,6 +36,7 @@ def save_figures(
     figures: dict[str, Figure] = {}
     if history:
         figures["training_curves"] = training_curves(history)
+        figures["training_pace"] = training_pace(history)
     if table["esp_rmse"].notna().any():
         figures["esp_correlation"] = esp_correlation(*grid_points(tree, name))
         figures["errors_beside_monopoles"] = errors_beside_monopoles(table)

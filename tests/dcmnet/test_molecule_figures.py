@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from hypothesis import strategies as st
 
-from dcmnet.analysis import molecule_figures
+from dcmnet.analysis import molecule_geometry
 from dcmnet.analysis.molecule_figures import batch_figure, charges_figure, surface_figure
 from pipeline import make_loader
 from tests.molecules import random_molecule
@@ -79,7 +79,7 @@ def test_a_view_is_a_rotation(seed, n_atoms):
     rng = np.random.default_rng(seed)
     molecule = random_molecule(rng, n_atoms, 6)
     atoms, points = molecule["positions"], molecule["vdw_surface"]
-    turned_atoms, turned_points = molecule_figures._from_above(atoms, points)
+    turned_atoms, turned_points = molecule_geometry.from_above(atoms, points)
     before, after = points - points[0], turned_points - turned_points[0]
     np.testing.assert_allclose(after @ after.T, before @ before.T, atol=1e-9)
     handedness = np.linalg.det(before[1:4])

@@ -1,0 +1,43 @@
+"""How figures look: colours that also the colour-blind tell apart, and plain axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+MODEL_COLOUR = "#2b6cb0"
+MONOPOLE_COLOUR = "#dd8a1f"
+FITTED_COLOUR = "#5f6b7a"
+TRAIN_COLOUR = "#8a94a6"
+LINE_COLOUR = "#444444"
+# Red is negative, as in an ESP.
+CHARGE_COLOURS = {-1: "#c0392b", 0: "#5b6472", 1: "#2b6cb0"}
+# Red where it attracts a positive charge, blue where it repels one.
+DIVERGING = "RdBu"
+# Blues without its white end, which would hide single points.
+DENSITY = LinearSegmentedColormap.from_list("density", colormaps["Blues"](np.linspace(0.25, 1, 64)))
+
+
+def new_axes(
+    columns: int = 1, width: float = 5.2, height: float = 4.2
+) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with a row of axes in the house's style."""
+    figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=150)
+    axes = list(np.atleast_1d(figure.subplots(1, columns)))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def label_plainly(axis: Axis) -> None:
+    """Labels a logarithmic axis 0.5, 1, 2, 5 … rather than by powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())

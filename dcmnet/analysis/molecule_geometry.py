@@ -1,0 +1,106 @@
+"""The shape of a molecule for pictures: its bonds, and a surface through its grid points."""
+
+from __future__ import annotations
+
+import ase.data
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import Delaunay, QhullError
+
+from pipeline.inference.lengths import van_der_waals_radii
+from store_schema.names import ATOM, GRID_POINT
+
+# Atoms closer than this times the sum of their covalent radii are drawn as bonded.
+_BOND_TOLERANCE = 1.2
+# Share of the grid points that make up its innermost shell, roughly, for a picture.
+_SHELL = 0.35
+# Radius, angstrom, of the ball that rolls over the points: wider than the gaps between
+# them, narrower than the clefts of a molecule that one wants to see.
+_BALL = 3.0
+
+
+def without_padding(molecule: xr.Dataset) -> xr.Dataset:
+    """Returns one molecule of a store with the atoms and grid points that are its own."""
+    counts = {ATOM: "n_atoms", GRID_POINT: "n_grid"}
+    return molecule.isel(
+        {dim: slice(int(molecule[count])) for dim, count in counts.items() if dim in molecule.dims}
+    )
+
+
+def bonds(
+    numbers: Int[np.ndarray, " A"], positions: Float[np.ndarray, "A 3"]
+) -> Int[np.ndarray, "bond 2"]:
+    """Returns the pairs of atoms that are drawn as bonded.
+
+    Args:
+        numbers: Atomic numbers.
+        positions: angstrom.
+    """
+    radii = ase.data.covalent_radii[numbers]
+    distance = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    bonded = np.triu(distance < _BOND_TOLERANCE * (radii[:, None] + radii), k=1)
+    return np.argwhere(bonded)
+
+
+def innermost_shell(
+    numbers: Int[np.ndarray, " A"],
+    positions: Float[np.ndarray, "A 3"],
+    points: Float[np.ndarray, "G 3"],
+) -> Bool[np.ndarray, " G"]:
+    """Returns which grid points are nearest to the molecule.
+
+    Nearest in units of each atom's van der Waals radius, as such grids are made.
+    """
+    radii = van_der_waals_radii(numbers)
+    scaled = (np.linalg.norm(points[:, None] - positions, axis=-1) / radii).min(axis=1)
+    return np.asarray(scaled <= np.quantile(scaled, _SHELL))
+
+
+def from_above(
+    atoms: Float[np.ndarray, "A 3"], points: Float[np.ndarray, "N 3"]
+) -> tuple[Float[np.ndarray, "A 3"], Float[np.ndarray, "N 3"]]:
+    """Turns both into the principal axes of the atoms: longest first, height last."""
+    centre = atoms.mean(axis=0)
+    _, _, axes = np.linalg.svd(atoms - centre)
+    axes[2] *= np.sign(np.linalg.det(axes))  # a rotation: no molecule becomes its mirror image
+    return (atoms - centre) @ axes.T, (points - centre) @ axes.T
+
+
+def surface_triangles(
+    points: Float[np.ndarray, "P 3"], inside: Float[np.ndarray, "A 3"]
+) -> Int[np.ndarray, "triangle 3"]:
+    """Returns triangles between points that lie around a molecule: their alpha shape.
+
+    The tetrahedra of a Delaunay triangulation whose circumscribed sphere is no larger
+    than a ball fill the shape; what only one of them has is its surface (Edelsbrunner
+    and Mücke, ACM Trans. Graph. 13, 43, 1994). The nuclei are put in as well, which
+    fills the inside.
+
+    Args:
+        points: angstrom.
+        inside: Positions of the nuclei, angstrom.
+
+    Returns:
+        Indices of points; none where they do not span a volume.
+    """
+    vertices = np.concatenate([points, inside]).astype(np.float64)
+    try:
+        tetrahedra = Delaunay(vertices).simplices
+    except (QhullError, ValueError):  # fewer than four points, or all in a plane
+        return np.empty((0, 3), int)
+    kept = tetrahedra[_circumradius(vertices[tetrahedra]) <= _BALL]
+    faces = np.sort(np.concatenate([np.delete(kept, i, axis=1) for i in range(4)]), axis=1)
+    unique, count = np.unique(faces, axis=0, return_counts=True)
+    outer = unique[count == 1]
+    return np.asarray(outer[(outer < len(points)).all(axis=1)])
+
+
+def _circumradius(corners: Float[np.ndarray, "T 4 3"]) -> Float[np.ndarray, " T"]:
+    # The centre c, seen from the first corner, solves 2 e·c = |e|² for all three edges e.
+    edges = corners[:, 1:] - corners[:, :1]
+    squared = (edges**2).sum(axis=-1)
+    flat = np.abs(np.linalg.det(edges)) < 1e-9  # no volume, a sphere without bound
+    edges[flat] = np.eye(3)
+    centre = np.linalg.solve(2 * edges, squared[..., None])[..., 0]
+    return np.where(flat, np.inf, np.linalg.norm(centre, axis=-1))
