@@ -23,7 +23,9 @@ from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.experiment import Experiment, parameters_from
 from dcmnet.model import DCMNet, Parameters, create_model
 from dcmnet.refusal import refuse_politely
+from dcmnet.seen_elements import record_elements
 from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.devices import LocalDevices
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch, print_outcome
@@ -212,7 +214,9 @@ def _run(
     network = create_model(config.model)
     updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
     optimizer = make_optimizer(training, updates)
-    state = initial_state(_starting_parameters(config, network, rows), optimizer)
+    devices = LocalDevices()
+    params = _starting_parameters(config, network, rows)
+    state = devices.replicate(initial_state(params, optimizer))
     progress = Progress()
     metrics = MetricsFile(experiment.metrics_path)
     experiment.directory.mkdir(parents=True, exist_ok=True)
@@ -225,6 +229,7 @@ def _run(
         if not resume:  # only now, when nothing else can be refused any more
             _refuse_existing(experiment)
             config.save(experiment.config_path)
+        record_elements(experiment.directory, config)
         # A run that ended before its first checkpoint begins again.
         if resume and (checkpoints.names() or metrics.read()):
             state, saved = checkpoints.restore(state)
@@ -232,7 +237,7 @@ def _run(
             data.train.set_state(progress.iterator or {})
         metrics.keep_until(progress.epoch)
         trainer = Trainer(
-            make_steps(network, optimizer, training),
+            make_steps(network, optimizer, training, devices),
             state,
             training,
             make_schedule(training, updates),

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint import args as ocp_args
 
 from dcmnet.model import Parameters
@@ -64,10 +65,10 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Restores the latest checkpoint.
+        """Restores the latest checkpoint, whatever devices it was saved from.
 
         Args:
-            like: A state of the same shapes.
+            like: A state of the same shapes, on the devices to restore to.
 
         Raises:
             CheckpointError: There is none, it is damaged, or it is of another model.
@@ -97,7 +98,7 @@ class Checkpoints:
         return state, found["progress"]
 
     def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, dict[str, Any]]:
-        """Restores the parameters to predict with.
+        """Restores the parameters to predict with, to the first device.
 
         Args:
             which: ``best``, ``latest`` or ``epoch_N``.
@@ -108,11 +109,12 @@ class Checkpoints:
         """
         manager, step = self._find(which)
         place = f"{self.directory}, checkpoint {which}"
+        first = SingleDeviceSharding(jax.local_devices()[0])
         try:
             found = manager.restore(
                 step,
                 args=ocp_args.Composite(
-                    model=ocp_args.StandardRestore(_abstract(like)),
+                    model=ocp_args.StandardRestore(_abstract(like, first)),
                     progress=ocp_args.JsonRestore(),
                 ),
             )
@@ -171,8 +173,14 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+def _abstract(tree: Any, sharding: Sharding | None = None) -> Any:
+    # Without a sharding, Orbax asks for the devices that the checkpoint was saved from.
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding
+        ),
+        tree,
+    )
 
 
 def _check_shapes(place: str, found: Any, like: Any) -> None:

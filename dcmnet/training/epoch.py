@@ -194,8 +194,10 @@ class Epoch:
         reports = jax.device_get([report for _, report in self._reports])
         self._reports.clear()
         for batch, report in zip(batches, reports, strict=True):
-            if not report.finite.all():
-                raise self._not_finite(batch.molecule_index[~report.finite])
+            # Several devices are filled up with empty molecules, which stand behind.
+            finite = report.finite[: batch.shape.molecules]
+            if not finite.all():
+                raise self._not_finite(batch.molecule_index[~finite])
             if isinstance(report, StepReport):
                 self._norms.append(float(report.gradient_norm))
         self._sums.add(report.statistics for report in reports)

@@ -13,9 +13,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.config import TrainingConfig
 from dcmnet.model import DCMNet, Parameters, distributed_charges
-from dcmnet.observables import observe
+from dcmnet.observables import Observables, observe
+from dcmnet.training.devices import AXIS, BY_MOLECULE, SUMMED, LocalDevices
 from dcmnet.training.losses import molecule_losses
-from dcmnet.training.statistics import Sums, batch_statistics
+from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
 
 
@@ -47,7 +48,8 @@ class BatchReport(NamedTuple):
 
     Attributes:
         statistics: Sums of errors and losses.
-        finite: Whether the loss of each molecule is finite.
+        finite: Whether the loss of each molecule is finite; on several devices, empty
+            molecules that fill them up stand behind.
     """
 
     statistics: dict[str, Sums]
@@ -70,12 +72,14 @@ class Steps(NamedTuple):
         accumulate: ``(params, gradient | None, batch) -> (gradient, report)``.
         update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated.
         evaluate: ``(params, batch) -> statistics``.
+        predict: ``(params, batch) -> observables``, on one device.
     """
 
     train: Callable[[TrainState, MoleculeBatch], tuple[TrainState, StepReport]]
     accumulate: Callable[..., tuple[Gradient, BatchReport]]
     update: Callable[[TrainState, Gradient], tuple[TrainState, Float[Array, ""]]]
     evaluate: Callable[[Parameters, MoleculeBatch], dict[str, Sums]]
+    predict: Callable[[Parameters, MoleculeBatch], Observables]
 
 
 def initial_state(params: Parameters, optimizer: optax.GradientTransformation) -> TrainState:
@@ -89,9 +93,13 @@ def initial_state(params: Parameters, optimizer: optax.GradientTransformation) -
 
 
 def make_steps(
-    model: DCMNet, optimizer: optax.GradientTransformation, config: TrainingConfig
+    model: DCMNet,
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+    devices: LocalDevices | None = None,
 ) -> Steps:
-    """Compiles the functions of a training run."""
+    """Compiles the functions of a training run, for all local devices by default."""
+    devices = devices or LocalDevices()
 
     def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
         predicted = observe(*distributed_charges(model, params, batch), batch)
@@ -103,6 +111,15 @@ def make_steps(
     def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, BatchReport]:
         total, report = jax.grad(loss, has_aux=True)(params, batch)
         return Gradient(total, jnp.sum(batch.molecule_mask)), report
+
+    def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
+        return loss(params, batch)[1].statistics
+
+    def predict(params: Parameters, batch: MoleculeBatch) -> Observables:
+        return observe(*distributed_charges(model, params, batch), batch)
+
+    if devices.count > 1:
+        gradient_of, evaluate = _over(devices, gradient_of, evaluate)
 
     def accumulate(
         params: Parameters, gradient: Gradient | None, batch: MoleculeBatch
@@ -123,14 +140,33 @@ def make_steps(
         state, norm = update(state, gradient)
         return state, StepReport(*report, norm)
 
-    def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
-        return loss(params, batch)[1].statistics
-
     return Steps(
-        train=jax.jit(train, donate_argnums=0),
-        accumulate=jax.jit(accumulate),
+        train=devices.dealing(jax.jit(train, donate_argnums=0)),
+        accumulate=devices.dealing(jax.jit(accumulate)),
         update=functools.partial(jax.jit, donate_argnums=0)(update),
-        evaluate=jax.jit(evaluate),
+        evaluate=devices.dealing(jax.jit(evaluate)),
+        predict=jax.jit(predict),
+    )
+
+
+def _over(
+    devices: LocalDevices,
+    gradient_of: Callable[..., tuple[Gradient, BatchReport]],
+    evaluate: Callable[..., dict[str, Sums]],
+) -> tuple[Callable[..., tuple[Gradient, BatchReport]], Callable[..., dict[str, Sums]]]:
+    """Returns both functions for a batch that is dealt to several devices."""
+
+    def all_gradients(params: Parameters, part: MoleculeBatch) -> tuple[Gradient, BatchReport]:
+        gradient, report = gradient_of(params, part)
+        statistics = added_across(report.statistics, AXIS)
+        return jax.lax.psum(gradient, AXIS), BatchReport(statistics, report.finite)
+
+    def all_statistics(params: Parameters, part: MoleculeBatch) -> dict[str, Sums]:
+        return added_across(evaluate(params, part), AXIS)
+
+    return (
+        devices.map(all_gradients, (SUMMED, BatchReport(SUMMED, BY_MOLECULE))),
+        devices.map(all_statistics, SUMMED),
     )
 
 
