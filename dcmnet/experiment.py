@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from jaxtyping import Float, Int
 from dcmnet.config import ExperimentConfig, ModelConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
+from dcmnet.seen_elements import seen_elements
+from dcmnet.structure import Structure, problems_of, symbols_of
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.initialization import parameter_shapes
 from dcmnet.training.log import EpochRecord, MetricsFile
 from pipeline.loader import make_batch
-from store_schema.problems import CheckpointError, Problem, SourceError
+from store_schema.problems import CheckpointError, SourceError
 
 
 class Experiment:
@@ -47,6 +50,11 @@ class Experiment:
         return self.directory / "metrics.jsonl"
 
     @property
+    def tensorboard_path(self) -> Path:
+        """The event files of TensorBoard."""
+        return self.directory / "tensorboard"
+
+    @property
     def analysis_path(self) -> Path:
         """What analyses write beside the store's results."""
         return self.directory / "analysis"
@@ -72,15 +80,26 @@ class TrainedModel:
         params: Its parameter tree.
         checkpoint: Checkpoint they came from.
         epoch: Epoch of that checkpoint.
+        name: How messages name the model.
+        elements: Atomic numbers of its training data, None where they are not on record.
     """
 
     def __init__(
-        self, network: DCMNet, params: Parameters, checkpoint: str = "", epoch: int = 0
+        self,
+        network: DCMNet,
+        params: Parameters,
+        checkpoint: str = "",
+        epoch: int = 0,
+        *,
+        name: str = "the model",
+        elements: frozenset[int] | None = None,
     ) -> None:
         self.network = network
         self.params = params
         self.checkpoint = checkpoint
         self.epoch = epoch
+        self.name = name
+        self.elements = elements
         self._charges = jax.jit(functools.partial(distributed_charges, network))
 
     def predict(
@@ -100,41 +119,27 @@ class TrainedModel:
             Charges in e and their positions in angstrom.
 
         Raises:
-            SourceError: There is no atom, an atom has no place, an atomic number is not
-                one that the network can embed, or the total charge is not finite.
+            SourceError: There is no atom, an atom has no place or that of another, an
+                atomic number is not one that the network can embed, or the total charge
+                is not finite.
         """
-        _check_molecule(np.asarray(atomic_numbers), total_charge, self.network.max_atomic_number)
+        structure = Structure.of_arrays(atomic_numbers, positions, total_charge)
+        problems = problems_of(structure, self.network.max_atomic_number)
+        if problems:
+            raise SourceError(problems)
+        unseen = set(structure.atomic_numbers.tolist()) - (self.elements or frozenset())
+        if unseen and self.elements is not None:
+            warnings.warn(
+                f"{self.name} has not seen {symbols_of(unseen)} in training", stacklevel=2
+            )
         molecule = {
-            "atomic_numbers": atomic_numbers,
-            "positions": positions,
+            "atomic_numbers": structure.atomic_numbers,
+            "positions": structure.positions,
             "total_charge": total_charge,
         }
         batch = make_batch([molecule], cutoff=self.network.cutoff)
         charges, charge_positions = self._charges(self.params, batch)
         return np.asarray(charges[0]), np.asarray(charge_positions[0])
-
-
-def _check_molecule(numbers: np.ndarray, total_charge: float, largest: int) -> None:
-    embedded = (numbers >= 1) & (numbers <= largest) & (numbers == np.rint(numbers))
-    strange = ", ".join(f"{number:g}" for number in numbers[~embedded].ravel()[:5])
-    wrong = [
-        ("atomic_numbers", "at least one atom", "none", numbers.size == 0),
-        ("atomic_numbers", f"whole numbers from 1 to {largest}", strange, bool(strange)),
-        ("total_charge", "a finite charge", f"{total_charge}", not np.isfinite(total_charge)),
-    ]
-    problems = [
-        Problem(
-            place=f"predict, {place}",
-            expected=expected,
-            received=received,
-            consequence="no charges can be predicted",
-            remedy="Correct it, or use a network that was trained on such molecules",
-        )
-        for place, expected, received, is_wrong in wrong
-        if is_wrong
-    ]
-    if problems:
-        raise SourceError(problems)
 
 
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
@@ -150,10 +155,11 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     """
     path = Path(source)
     if path.suffix == ".pkl":
-        config, params = read_published(path)
-        return TrainedModel(create_model(config), params, checkpoint=path.name)
+        published, params = read_published(path)
+        return TrainedModel(create_model(published), params, checkpoint=path.name, name=path.name)
     experiment = Experiment(path)
-    network = create_model(experiment.config().model)
+    config = experiment.config()
+    network = create_model(config.model)
     if not experiment.checkpoints_path.is_dir():
         raise CheckpointError.of(
             str(path),
@@ -164,7 +170,14 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         )
     with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
         params, progress = checkpoints.restore_model(checkpoint, parameter_shapes(network))
-    return TrainedModel(network, params, checkpoint, int(progress["epoch"]))
+    return TrainedModel(
+        network,
+        params,
+        checkpoint,
+        int(progress["epoch"]),
+        name=f"{config.name}/{checkpoint}",
+        elements=seen_elements(path, config),
+    )
 
 
 def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
