@@ -1,0 +1,33 @@
+"""Predictions to use: from files, from arrays, in ASE, and as a model that travels alone."""
+
+from dcmnet.prediction.calculator import DCMCalculator
+from dcmnet.prediction.charges import ChargedMolecule
+from dcmnet.prediction.exported import export_model
+from dcmnet.prediction.inputs import InMemory, Structures, open_structures
+from dcmnet.prediction.mixture import Mixture
+from dcmnet.prediction.outputs import as_atoms, write_predictions
+from dcmnet.prediction.predict import Predictor, Survey, predict_arrays
+from dcmnet.prediction.refine import Refinement, refine_charges
+from dcmnet.prediction.run import PredictionReport, load_mixture, predict_file
+from dcmnet.structure import Structure
+
+__all__ = [
+    "ChargedMolecule",
+    "DCMCalculator",
+    "InMemory",
+    "Mixture",
+    "PredictionReport",
+    "Predictor",
+    "Refinement",
+    "Structure",
+    "Structures",
+    "Survey",
+    "as_atoms",
+    "export_model",
+    "load_mixture",
+    "open_structures",
+    "predict_arrays",
+    "predict_file",
+    "refine_charges",
+    "write_predictions",
+]

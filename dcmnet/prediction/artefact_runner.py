@@ -1,0 +1,180 @@
+"""Runs an exported model. Needs numpy, JAX and flatbuffers; no training code.
+
+This file travels inside every exported model, which is a zip archive that Python can
+import from and run:
+
+    python water.dcmx molecule.xyz
+
+    sys.path.insert(0, "water.dcmx")
+    from artefact_runner import load
+    charges, positions = load("water.dcmx").predict([8, 1, 1], xyz, total_charge=0)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+import zipfile
+from typing import Any
+
+import numpy as np
+
+MODEL = "model.stablehlo"
+METADATA = "metadata.json"
+
+
+def with_total_charge(charges: np.ndarray, total_charge: float) -> np.ndarray:
+    """Shifts charges equally so that they sum to the total charge, in double precision.
+
+    Args:
+        charges: Charges (k,) in e, at least one.
+        total_charge: Net charge in e.
+    """
+    exact = np.asarray(charges, np.float64)
+    for _ in range(2):  # the second round takes away the rounding error of the first
+        exact = exact - (exact.sum() - total_charge) / len(exact)
+    return exact
+
+
+def pairs_within(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ordered pairs of atoms closer than the cutoff, by the receiving atom.
+
+    Args:
+        positions: Positions (a, 3) in angstrom, compared in single precision.
+        cutoff: Angstrom.
+    """
+    placed = np.asarray(positions, np.float32)
+    squared = np.zeros((len(placed), len(placed)), np.float32)
+    for axis in range(3):
+        squared += np.square(placed[:, None, axis] - placed[None, :, axis])
+    close = squared < np.float32(cutoff) ** 2
+    np.fill_diagonal(close, False)
+    receiving, sending = np.nonzero(close)
+    return receiving.astype(np.int32), sending.astype(np.int32)
+
+
+def padded_pairs(
+    receiving: np.ndarray, sending: np.ndarray, last_atom: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fills pairs up to a power of two, so that conformers share one compiled program.
+
+    Returns:
+        Receiving and sending atoms, and the mask of real pairs.
+    """
+    count = len(receiving)
+    capacity = 1 << max(0, count - 1).bit_length()
+    filling = np.full(capacity - count, last_atom, np.int32)
+    both = [np.concatenate([atoms, filling]) for atoms in (receiving, sending)]
+    return both[0], both[1], np.arange(capacity) < count
+
+
+class ExportedModel:
+    """A network frozen into StableHLO, for molecules of any size.
+
+    Attributes:
+        metadata: What it is: elements it was trained on, cutoff, charges an atom, versions.
+    """
+
+    def __init__(self, program: bytes, metadata: dict[str, Any]) -> None:
+        import jax
+        import jax.export
+
+        self.metadata = metadata
+        self._call = jax.jit(jax.export.deserialize(bytearray(program)).call)
+
+    def predict(
+        self, atomic_numbers: Any, positions: Any, total_charge: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predicts the distributed charges of one molecule.
+
+        Args:
+            atomic_numbers: Atomic numbers (a,).
+            positions: Nuclear positions (a, 3) in angstrom.
+            total_charge: Net charge in e.
+
+        Returns:
+            Charges (a, n_dcm) in e, whose sum is exact, and their positions
+            (a, n_dcm, 3) in angstrom, both in double precision.
+
+        Raises:
+            ValueError: It is not a molecule that the network can see.
+        """
+        numbers, nuclei = self._checked(atomic_numbers, positions, total_charge)
+        centred = (nuclei - nuclei.mean(axis=0)).astype(np.float32)
+        pairs = pairs_within(centred, self.metadata["cutoff"])
+        charges, placed = self._call(
+            numbers[None].astype(np.int32),
+            centred[None],
+            np.array([total_charge], np.float32),
+            *padded_pairs(*pairs, len(numbers) - 1),
+        )
+        displacements = np.asarray(placed[0], np.float64) - centred[:, None]
+        exact = with_total_charge(np.asarray(charges[0]).ravel(), total_charge)
+        return exact.reshape(charges[0].shape), nuclei[:, None] + displacements
+
+    def _checked(
+        self, atomic_numbers: Any, positions: Any, total_charge: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        numbers, nuclei = np.asarray(atomic_numbers), np.asarray(positions, np.float64)
+        if numbers.ndim != 1 or not len(numbers) or nuclei.shape != (len(numbers), 3):
+            raise ValueError(
+                f"expected atomic numbers (a,) and positions (a, 3) of at least one atom, "
+                f"found shapes {numbers.shape} and {nuclei.shape}"
+            )
+        largest = self.metadata["max_atomic_number"]
+        if np.any((numbers < 1) | (numbers > largest) | (numbers != np.rint(numbers))):
+            raise ValueError(f"expected whole atomic numbers from 1 to {largest}, found {numbers}")
+        if not (np.isfinite(nuclei).all() and np.isfinite(total_charge)):
+            raise ValueError("expected finite positions and total charge, found NaN or infinity")
+        apart = nuclei[:, None] - nuclei
+        distance = np.sqrt((apart**2).sum(axis=-1))[np.triu_indices(len(numbers), 1)]
+        if len(distance) and distance.min() < 0.2:
+            raise ValueError(f"expected atoms apart from each other, two are {distance.min():.3f}")
+        known = self.metadata["elements"]
+        unseen = sorted(set(numbers.tolist()) - set(known or numbers.tolist()))
+        if unseen:
+            warnings.warn(f"the model has not seen the elements {unseen}", stacklevel=3)
+        return numbers, nuclei
+
+
+def load(path: Any) -> ExportedModel:
+    """Loads an exported model from its file.
+
+    Args:
+        path: What ``dcmnet export`` wrote.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return ExportedModel(archive.read(MODEL), json.loads(archive.read(METADATA)))
+
+
+def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]]]:
+    """Reads the first frame of a plain XYZ file.
+
+    Args:
+        path: The file.
+        symbols: Symbol of each atomic number.
+    """
+    with open(path) as file:
+        count = int(file.readline())
+        file.readline()
+        rows = [file.readline().split() for _ in range(count)]
+    return [symbols.index(row[0]) for row in rows], [[float(x) for x in row[1:4]] for row in rows]
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the charges of an XYZ file's molecule: x y z in angstrom and q in e, a line each."""
+    if len(arguments) not in (2, 3):
+        print("usage: python MODEL FILE.xyz [TOTAL_CHARGE]", file=sys.stderr)
+        return 2
+    model = load(arguments[0])
+    numbers, positions = read_xyz(arguments[1], model.metadata["symbols"])
+    total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0
+    charges, places = model.predict(numbers, positions, total_charge)
+    for q, (x, y, z) in zip(charges.ravel(), places.reshape(-1, 3), strict=True):
+        print(f"{x:14.8f} {y:14.8f} {z:14.8f} {q:14.8f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

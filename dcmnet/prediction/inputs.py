@@ -1,0 +1,252 @@
+"""Molecules out of XYZ files, NPZ files of any convention, and stores: in windows, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import ase
+import ase.io
+import numpy as np
+
+from dcmnet.structure import Structure
+from pipeline import open_store
+from pipeline.adapters import discover
+from pipeline.canonical import canonical
+from pipeline.declarations import Declarations
+from pipeline.source_plan import understood
+from store_schema.problems import SourceError
+
+# Molecules that are in memory at once.
+_WINDOW: Final = 2048
+_XYZ: Final = (".xyz", ".extxyz")
+_CHARGE_NAMES: Final = ("charge", "total_charge")
+_READ: Final = (
+    "molecule_id",
+    "n_atoms",
+    "n_grid",
+    "atomic_numbers",
+    "positions",
+    "total_charge",
+)
+_ESP: Final = ("esp", "vdw_surface")
+
+
+class Structures(Protocol):
+    """Molecules that can be read more than once, always in the same order.
+
+    Attributes:
+        place: How messages name them.
+    """
+
+    @property
+    def place(self) -> str:
+        """How messages name them."""
+        ...
+
+    def windows(self) -> Iterator[list[Structure]]:
+        """Yields the molecules, some at a time.
+
+        Raises:
+            SourceError: They cannot be read.
+        """
+        ...
+
+
+def open_structures(
+    source: str | Path,
+    *,
+    total_charge: float | None = None,
+    with_esp: bool = False,
+    declare: Mapping[str, str] | None = None,
+) -> Structures:
+    """Opens molecules to predict.
+
+    Args:
+        source: An ``.xyz`` file of one or many frames, NPZ files as ``ingest`` takes them,
+            or a store.
+        total_charge: Net charge of all of them, whatever the source says.
+        with_esp: Whether a reference ESP is read, too.
+        declare: What inference shall not decide of NPZ files, as for ``ingest``.
+
+    Raises:
+        SourceError: There is no such file, or it is of another kind.
+    """
+    text, path = str(source), Path(source)
+    found: Structures
+    if "://" in text or (path / "zarr.json").is_file():
+        found = _Store(text, with_esp)
+    elif path.suffix.lower() in _XYZ and path.is_file():
+        found = _XyzFile(path)
+    elif ".npz" in text.lower() or path.is_dir():
+        found = _NpzFiles(text, with_esp, declare)
+    else:
+        raise SourceError.of(
+            text,
+            expected="an .xyz file, NPZ files or a store",
+            received="another kind of file" if path.exists() else "nothing of that name",
+            consequence="there is nothing to predict",
+            remedy="Name an .xyz, an .npz or the folder of a store",
+        )
+    return found if total_charge is None else _WithCharge(found, total_charge)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Molecules that are at hand."""
+
+    structures: tuple[Structure, ...]
+    place: str = "predict"
+
+    def windows(self) -> Iterator[list[Structure]]:
+        """Yields the molecules, some at a time."""
+        for start in range(0, len(self.structures), _WINDOW):
+            yield list(self.structures[start : start + _WINDOW])
+
+
+@dataclass(frozen=True)
+class _WithCharge:
+    structures: Structures
+    total_charge: float
+
+    @property
+    def place(self) -> str:
+        return self.structures.place
+
+    def windows(self) -> Iterator[list[Structure]]:
+        for window in self.structures.windows():
+            yield [replace(s, total_charge=self.total_charge, charge_given=True) for s in window]
+
+
+class _XyzFile:
+    """Frames of an XYZ file, plain or extended, read by ASE one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.place = str(path)
+
+    def windows(self) -> Iterator[list[Structure]]:
+        window: list[Structure] = []
+        for index, atoms in enumerate(self._frames()):
+            window.append(self._structure(index, atoms))
+            if len(window) == _WINDOW:
+                yield window
+                window = []
+        if window:
+            yield window
+
+    def _frames(self) -> Iterator[ase.Atoms]:
+        count = 0
+        try:
+            for atoms in ase.io.iread(self._path, index=":", format="extxyz"):
+                yield atoms
+                count += 1
+        except Exception as error:  # ASE's parser raises nearly anything at damage
+            unknown = isinstance(error, KeyError)
+            raise SourceError.of(
+                f"{self.place}, frame {count}",
+                expected="symbols of elements" if unknown else "a frame of an XYZ file",
+                received=f"{error}" if unknown else f"{type(error).__name__}: {error}",
+                consequence="nothing was predicted",
+                remedy="Write a count of atoms, a comment line, and 'symbol x y z' for each atom",
+            ) from error
+
+    def _structure(self, index: int, atoms: ase.Atoms) -> Structure:
+        place = f"{self.place}, frame {index}"
+        given = charge_of(atoms, place)
+        name = atoms.info.get("molecule_id", atoms.info.get("name", f"{self._path.stem}/{index}"))
+        return Structure(
+            place=place,
+            name=str(name),
+            atomic_numbers=atoms.numbers.astype(np.int64),
+            positions=atoms.positions.astype(np.float64),
+            total_charge=0.0 if given is None else given,
+            charge_given=given is not None,
+        )
+
+
+def charge_of(atoms: ase.Atoms, place: str) -> float | None:
+    """Returns the net charge that the comment line of a frame gives, in e; None if it does not.
+
+    Args:
+        atoms: The frame; ``charge=-1`` or ``total_charge=-1`` is in its info.
+        place: How messages name it.
+
+    Raises:
+        SourceError: What it gives is no number, or two different ones.
+    """
+    given = {name: atoms.info[name] for name in _CHARGE_NAMES if name in atoms.info}
+    # A word without a value is True to ASE, and no charge.
+    numbers = [
+        float(value)
+        for value in given.values()
+        if isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    ]
+    if len(numbers) == len(given) and len(set(numbers)) <= 1 and np.isfinite(numbers).all():
+        return numbers[0] if numbers else None
+    raise SourceError.of(
+        place,
+        expected="a net charge in e, such as charge=-1",
+        received=", ".join(f"{name}={value}" for name, value in given.items()),
+        consequence="its charges would not sum to what it carries",
+        remedy="Correct the comment line, or give --charge",
+    )
+
+
+class _Store:
+    """Molecules of a store."""
+
+    def __init__(self, store: str, with_esp: bool) -> None:
+        self.place = store
+        self._names = _READ + (_ESP if with_esp else ())
+
+    def windows(self) -> Iterator[list[Structure]]:
+        molecules = open_store(self.place).to_dataset()
+        names = [name for name in self._names if name in molecules]
+        for start in range(0, molecules.sizes["molecule"], _WINDOW):
+            part = molecules[names].isel(molecule=slice(start, start + _WINDOW)).load()
+            yield _structures({name: part[name].values for name in names}, self.place)
+
+
+class _NpzFiles:
+    """Molecules of NPZ files, understood as an ingest would and never stored."""
+
+    def __init__(self, source: str, with_esp: bool, declare: Mapping[str, str] | None) -> None:
+        self.place = source
+        self._names = _READ + (_ESP if with_esp else ())
+        declarations = Declarations.parse(declare)
+        self._plans = understood([(found, ()) for found in discover([source])], declarations)
+
+    def windows(self) -> Iterator[list[Structure]]:
+        for plan in self._plans:
+            for block in plan.source.blocks(min(_WINDOW, plan.block_molecules)):
+                values = canonical(block, plan.interpretation, plan.source).values
+                chosen = {name: values[name] for name in self._names if name in values}
+                yield _structures(chosen, plan.source.place)
+
+
+def _structures(values: Mapping[str, np.ndarray], place: str) -> list[Structure]:
+    """Makes molecules of the store's variables, padding cut off."""
+    return [_of_row(values, row, place) for row in range(len(values["n_atoms"]))]
+
+
+def _of_row(values: Mapping[str, np.ndarray], row: int, place: str) -> Structure:
+    atoms = slice(int(values["n_atoms"][row]))
+    charge = float(values["total_charge"][row]) if "total_charge" in values else np.nan
+    esp: dict[str, Any] = {}
+    if all(name in values for name in _ESP):
+        points = slice(int(values["n_grid"][row]))
+        esp["esp"] = values["esp"][row, points].astype(np.float64)
+        esp["grid"] = values["vdw_surface"][row, points].astype(np.float64)
+    name = str(values["molecule_id"][row])
+    return Structure(
+        place=f"{place}, {name}",
+        name=name,
+        atomic_numbers=values["atomic_numbers"][row, atoms].astype(np.int64),
+        positions=values["positions"][row, atoms].astype(np.float64),
+        total_charge=0.0 if np.isnan(charge) else charge,
+        charge_given=not np.isnan(charge),
+        **esp,
+    )

@@ -1,0 +1,332 @@
+"""Predicts molecules with one model or several: checked, batched by size, exact in sum."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from dcmnet.experiment import TrainedModel
+from dcmnet.model import distributed_charges
+from dcmnet.prediction.charges import ChargedMolecule
+from dcmnet.prediction.inputs import InMemory, Structures
+from dcmnet.prediction.mixture import Mixture, combine
+from dcmnet.structure import Structure, problems_of, symbols_of
+from pipeline.loader import BatchShape, make_batch
+from pipeline.loader.pairs import count_pairs
+from pipeline.loader.shapes import (
+    MoleculeSizes,
+    choose_shapes,
+    shapes_worth_compiling,
+    smallest_fitting,
+)
+from store_schema.problems import Problem, SourceError
+
+# Molecules of a batch; without a grid they are small.
+BATCH_SIZE: Final = 64
+# Problems that are listed; a file of another kind would fill the screen.
+_MOST_PROBLEMS: Final = 20
+
+OnAdvance = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Molecules looked at once, before anything is predicted.
+
+    Attributes:
+        names: Identity of each.
+        n_atoms: Atoms of each.
+        n_pairs: Pairs within the cutoff of each, by cutoff.
+        largest_n_dcm: Most charges that an atom will have.
+        warnings: What the user should know, a sentence each.
+    """
+
+    names: tuple[str, ...]
+    n_atoms: Int[np.ndarray, " n"]
+    n_pairs: dict[float, Int[np.ndarray, " n"]]
+    largest_n_dcm: int
+    warnings: tuple[str, ...]
+
+    def sizes(self, cutoff: float) -> MoleculeSizes:
+        """Returns the sizes that batches are planned by."""
+        rows = np.arange(len(self.n_atoms))
+        return MoleculeSizes(rows, self.n_atoms, np.zeros_like(rows), self.n_pairs[cutoff])
+
+
+class Predictor:
+    """Runs models over molecules.
+
+    Attributes:
+        mixture: The models, and which one gives which atom its charges.
+    """
+
+    def __init__(self, model: TrainedModel | Mixture[TrainedModel], *, strict: bool = False):
+        """Prepares.
+
+        Args:
+            model: A model, or several.
+            strict: Refuse elements that a model has not seen in training, instead of
+                warning of them.
+        """
+        self.mixture = model if isinstance(model, Mixture) else Mixture((model,))
+        self._strict = strict
+        self._compiled = [
+            jax.jit(functools.partial(distributed_charges, each.network))
+            for each in self.mixture.models
+        ]
+
+    def predict(self, structures: Iterable[Structure]) -> list[ChargedMolecule]:
+        """Predicts molecules at hand, in their order.
+
+        Raises:
+            SourceError: Some of them cannot be predicted.
+        """
+        given = InMemory(tuple(structures))
+        return list(self.run(given, self.survey(given)))
+
+    def survey(self, structures: Structures, on_advance: OnAdvance | None = None) -> Survey:
+        """Reads all molecules once and checks them.
+
+        Args:
+            structures: The molecules.
+            on_advance: Told how many molecules have been read.
+
+        Raises:
+            SourceError: Some of them cannot be predicted; the first ones are listed.
+        """
+        looking = _Looking(self.mixture)
+        for window in structures.windows():
+            looking.look(window)
+            if on_advance is not None:
+                on_advance(len(window))
+        return looking.finish(structures.place, self._strict)
+
+    def run(self, structures: Structures, survey: Survey) -> Iterator[ChargedMolecule]:
+        """Predicts what was surveyed, in its order, with few compilations.
+
+        Args:
+            structures: The molecules.
+            survey: What ``survey`` returned of them.
+
+        Raises:
+            SourceError: They are no longer the ones that were surveyed.
+        """
+        start = 0
+        plans = [_Plan.of(survey.sizes(each.network.cutoff)) for each in self.mixture.models]
+        for window in structures.windows():
+            rows = np.arange(start, start + len(window))
+            n_atoms = survey.n_atoms[start : start + len(window)]
+            if not np.array_equal([s.n_atoms for s in window], n_atoms):
+                raise _changed(structures.place)
+            yield from self._window(window, rows, plans)
+            start += len(window)
+        if start != len(survey.n_atoms):
+            raise _changed(structures.place)
+
+    def _window(
+        self, window: Sequence[Structure], rows: Int[np.ndarray, " n"], plans: Sequence[_Plan]
+    ) -> Iterator[ChargedMolecule]:
+        chosen = [self.mixture.choose(structure) for structure in window]
+        found: list[dict[int, ChargedMolecule]] = [{} for _ in window]
+        for index, plan in enumerate(plans):
+            wanted = np.array([index == 0 or index in c for c in chosen])
+            for members, shape in plan.batches(rows[wanted]):
+                places = members - rows[0]
+                batch = [window[place] for place in places]
+                for place, molecule in zip(places, self._batch(index, batch, shape), strict=True):
+                    found[place][index] = molecule
+        for predictions, choice in zip(found, chosen, strict=True):
+            if not choice.any():
+                yield predictions[0]
+            else:
+                everything = [predictions.get(i, predictions[0]) for i in range(len(plans))]
+                yield combine(everything, choice)
+
+    def _batch(
+        self, index: int, structures: Sequence[Structure], shape: BatchShape
+    ) -> Iterator[ChargedMolecule]:
+        """Runs one model over one batch, centred where single precision is finest."""
+        model = self.mixture.models[index]
+        batch = make_batch([_fields(s) for s in structures], shape, cutoff=model.network.cutoff)
+        charges, positions = jax.device_get(self._compiled[index](model.params, batch))
+        displacements = positions - batch.positions[:, :, None]
+        for row, structure in enumerate(structures):
+            atoms = slice(structure.n_atoms)
+            yield ChargedMolecule.of_atoms(
+                structure, charges[row, atoms], displacements[row, atoms]
+            )
+
+
+def predict_arrays(
+    model: TrainedModel | Mixture[TrainedModel],
+    atomic_numbers: Int[np.ndarray, " a"] | Sequence[int],
+    positions: Float[np.ndarray, "a 3"] | Sequence[Sequence[float]],
+    total_charge: float = 0.0,
+    *,
+    strict: bool = False,
+) -> ChargedMolecule:
+    """Predicts one molecule given as arrays, in double precision.
+
+    Args:
+        model: A model, or several.
+        atomic_numbers: Atomic numbers.
+        positions: Nuclear positions, angstrom.
+        total_charge: Net charge, e; the charges sum to it within 1e-12.
+        strict: Refuse elements that a model has not seen in training.
+
+    Raises:
+        SourceError: It cannot be predicted.
+    """
+    structure = Structure.of_arrays(atomic_numbers, positions, total_charge)
+    return Predictor(model, strict=strict).predict([structure])[0]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Padded sizes of the batches of one model."""
+
+    sizes: MoleculeSizes
+    shapes: tuple[BatchShape, ...]
+
+    @classmethod
+    def of(cls, sizes: MoleculeSizes) -> _Plan:
+        batch_size = max(1, min(BATCH_SIZE, len(sizes.rows)))
+        most = shapes_worth_compiling(sizes, batch_size)
+        return cls(sizes, choose_shapes(sizes, batch_size, most))
+
+    def batches(
+        self, rows: Int[np.ndarray, " n"]
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], BatchShape]]:
+        """Yields rows of like size and the shape that holds them."""
+        if not len(rows):
+            return
+        atoms, pairs = self.sizes.n_atoms, self.sizes.n_pairs
+        order = rows[np.lexsort((pairs[rows], atoms[rows]))]
+        width = self.shapes[0].molecules
+        for start in range(0, len(order), width):
+            members = order[start : start + width]
+            (fitting,) = smallest_fitting(
+                self.shapes,
+                atoms[members].max(keepdims=True),
+                np.zeros(1, np.int64),
+                pairs[members].sum(keepdims=True),
+            )
+            yield members, self.shapes[fitting]
+
+
+class _Looking:
+    """What a survey collects."""
+
+    def __init__(self, mixture: Mixture[TrainedModel]) -> None:
+        self._mixture = mixture
+        self._names: list[str] = []
+        self._n_atoms: list[int] = []
+        self._n_pairs: dict[float, list[int]] = {m.network.cutoff: [] for m in mixture.models}
+        self._problems: list[Problem] = []
+        self._elements: list[Counter[int]] = [Counter() for _ in mixture.models]
+        self._uncharged = 0
+
+    def look(self, window: Sequence[Structure]) -> None:
+        """Checks and measures some molecules."""
+        for structure in window:
+            self._names.append(structure.name)
+            self._n_atoms.append(structure.n_atoms)
+            self._uncharged += not structure.charge_given
+            choice = self._mixture.choose(structure)
+            numbers = structure.atomic_numbers
+            used = [model.network.max_atomic_number for model in self._mixture.models]
+            problems = problems_of(structure, min(used))
+            self._problems += problems
+            for index, elements in enumerate(self._elements):
+                # A network sees every atom of a molecule that it gives charges to.
+                if index == 0 or index in choice:
+                    elements.update(set(numbers.tolist()))
+            if not problems:
+                centred = structure.centred.astype(np.float32)[None]
+                mask = np.ones((1, structure.n_atoms), bool)
+                for cutoff, counts in self._n_pairs.items():
+                    counts.append(int(count_pairs(centred, mask, cutoff)[0]))
+            if len(self._problems) >= _MOST_PROBLEMS:
+                raise SourceError(self._problems)
+
+    def finish(self, place: str, strict: bool) -> Survey:
+        """Refuses, or says what was seen."""
+        if not self._names:
+            raise SourceError.of(
+                place,
+                expected="at least one molecule",
+                received="none",
+                consequence="there is nothing to predict",
+                remedy="Give a file that holds molecules",
+            )
+        if self._problems:
+            raise SourceError(self._problems)
+        unseen = self._unseen(place)
+        if strict and unseen:
+            raise SourceError(unseen)
+        warnings = [
+            f"{p.place}: {p.received}, {p.consequence}; expected {p.expected}" for p in unseen
+        ]
+        if self._uncharged:
+            warnings.append(
+                f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
+                "0 was assumed. Give it as charge=-1 in the comment line, or with --charge"
+            )
+        return Survey(
+            names=tuple(self._names),
+            n_atoms=np.array(self._n_atoms, np.int64),
+            n_pairs={cutoff: np.array(n, np.int64) for cutoff, n in self._n_pairs.items()},
+            largest_n_dcm=max(model.network.n_dcm for model in self._mixture.models),
+            warnings=tuple(warnings),
+        )
+
+    def _unseen(self, place: str) -> list[Problem]:
+        """Lists elements that a model has not been trained on, as far as that is known."""
+        problems = []
+        for model, elements in zip(self._mixture.models, self._elements, strict=True):
+            seen = model.elements
+            new = set(elements) - set(seen or ())
+            if not new:
+                continue
+            known = seen is not None
+            problems.append(
+                Problem(
+                    place=place,
+                    expected=f"elements of its training data, {symbols_of(seen)}"
+                    if seen is not None
+                    else "a model whose training data are on record",
+                    received=f"{symbols_of(new)}, which {model.name} has not seen in training"
+                    if known
+                    else f"{model.name}, whose training data are not on record",
+                    consequence="their charges mean nothing"
+                    if known
+                    else "whether it knows these elements is not known",
+                    remedy="Train on molecules with these elements, or predict without --strict",
+                )
+            )
+        return problems
+
+
+def _fields(structure: Structure) -> dict[str, Any]:
+    return {
+        "atomic_numbers": structure.atomic_numbers,
+        "positions": structure.centred,
+        "total_charge": structure.total_charge,
+    }
+
+
+def _changed(place: str) -> SourceError:
+    return SourceError.of(
+        place,
+        expected="the molecules that were read before",
+        received="others",
+        consequence="nothing was written",
+        remedy="Predict again when the file is no longer written to",
+    )

@@ -1,0 +1,170 @@
+"""``dcmnet predict``: from a file to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dcmnet.experiment import TrainedModel, load_model
+from dcmnet.prediction.charges import ChargedMolecule
+from dcmnet.prediction.inputs import open_structures
+from dcmnet.prediction.mixture import Mixture, parse_mixture
+from dcmnet.prediction.outputs import check_format, whole_file, write_predictions
+from dcmnet.prediction.predict import Predictor
+from dcmnet.prediction.refine import RESTRAINT, refine_charges
+from dcmnet.simulation.charmm import RESIDUE
+
+
+@dataclass
+class PredictionReport:
+    """What was predicted.
+
+    Attributes:
+        path: The file that was written.
+        n_molecules: Molecules in it.
+        warnings: What the user should know, a sentence each.
+        rmse_before: ESP RMSE of each molecule before it was refined, kcal/mol/e.
+        rmse_after: And after.
+    """
+
+    path: Path
+    n_molecules: int
+    warnings: tuple[str, ...]
+    rmse_before: list[float] = field(default_factory=list)
+    rmse_after: list[float] = field(default_factory=list)
+
+
+def load_mixture(
+    model: str | Path | TrainedModel, others: Sequence[str] = (), checkpoint: str = "best"
+) -> Mixture[TrainedModel]:
+    """Loads a model, and those that give some atoms their charges instead of it.
+
+    Args:
+        model: An experiment, a published ``.pkl``, or a model.
+        others: ``H=EXPERIMENT`` by element, ``0,4=EXPERIMENT`` by atom from 0.
+        checkpoint: ``best``, ``latest`` or ``epoch_N``, of every experiment.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it does not fit.
+        ConfigError: A text of ``others`` says nothing, or a configuration is not valid.
+    """
+    sources, by_element, by_atom = parse_mixture(others)
+    first = model if isinstance(model, TrainedModel) else load_model(model, checkpoint)
+    models = (first, *(load_model(source, checkpoint) for source in sources))
+    return Mixture(models, by_element, by_atom)
+
+
+def predict_file(
+    model: str | Path | TrainedModel,
+    source: str | Path,
+    out: str | Path,
+    *,
+    others: Sequence[str] = (),
+    checkpoint: str = "best",
+    total_charge: float | None = None,
+    strict: bool = False,
+    refine: bool = False,
+    restraint: float = RESTRAINT,
+    residue: str = RESIDUE,
+    overwrite: bool = False,
+    declare: Mapping[str, str] | None = None,
+    console: Console | None = None,
+) -> PredictionReport:
+    """Predicts all molecules of a file and writes them, whole or not at all.
+
+    Args:
+        model: An experiment, a published ``.pkl``, or a model.
+        source: ``.xyz`` of one or many frames, NPZ files of any convention, or a store.
+        out: ``.xyz``, ``.npz`` or ``.nc``; for one molecule also ``.dcm`` (CHARMM) and
+            ``.xml`` (OpenMM).
+        others: Models of some elements or atoms; see ``load_mixture``.
+        checkpoint: ``best``, ``latest`` or ``epoch_N``.
+        total_charge: Net charge of every molecule, e; what the source says by default.
+        strict: Refuse elements that a model has not seen in training.
+        refine: Fit each molecule's charges to the ESP that the source has of it.
+        restraint: How strongly refined charges are held to the prediction.
+        residue: Name of the residue in files for simulations.
+        overwrite: Replace a file of that name.
+        declare: What inference shall not decide of NPZ files.
+        console: Where a progress bar goes; none by default.
+
+    Raises:
+        SourceError: Molecules cannot be read or predicted; nothing is written.
+        ConfigError: An option means nothing, or the file exists.
+        CheckpointError: A model cannot be loaded.
+    """
+    path = Path(out)
+    check_format(path)
+    with whole_file(path, overwrite) as partial:
+        predictor = Predictor(load_mixture(model, others, checkpoint), strict=strict)
+        structures = open_structures(
+            source, total_charge=total_charge, with_esp=refine, declare=declare
+        )
+        with _progress(console) as bar:
+            reading = bar.add_task("reading", total=None)
+            survey = predictor.survey(structures, lambda n: bar.advance(reading, n))
+            count = len(survey.names)
+            bar.update(reading, total=count)
+            report = PredictionReport(path, count, survey.warnings)
+            predicted = predictor.run(structures, survey)
+            if refine:
+                predicted = _refined(predicted, restraint, report)
+            working = bar.add_task("predicting", total=count)
+            title = " + ".join(each.name for each in predictor.mixture.models)
+            write_predictions(partial, _counted(predicted, bar, working), survey, title, residue)
+    return report
+
+
+def _refined(
+    molecules: Iterator[ChargedMolecule], restraint: float, report: PredictionReport
+) -> Iterator[ChargedMolecule]:
+    for molecule in molecules:
+        refinement = refine_charges(molecule, restraint=restraint)
+        report.rmse_before.append(refinement.rmse_before)
+        report.rmse_after.append(refinement.rmse_after)
+        yield refinement.molecule
+
+
+def _counted(
+    molecules: Iterator[ChargedMolecule], bar: Progress, task: object
+) -> Iterator[ChargedMolecule]:
+    for molecule in molecules:
+        yield molecule
+        bar.advance(task)  # type: ignore[arg-type]
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("molecules"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=console is None or not console.is_terminal,
+    )
+
+
+def print_prediction(report: PredictionReport, console: Console) -> None:
+    """Prints what was predicted, and what to know of it."""
+    for warning in report.warnings:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    if report.rmse_after:
+        console.print(
+            f"refined: mean ESP RMSE {np.mean(report.rmse_before):.3f} → "
+            f"{np.mean(report.rmse_after):.3f} kcal/mol/e",
+            highlight=False,
+        )
+    noun = "molecule" if report.n_molecules == 1 else "molecules"
+    console.print(
+        f"{report.n_molecules:,} {noun} → {escape(str(report.path))}",
+        soft_wrap=True,
+        highlight=False,
+    )
