@@ -173,6 +173,81 @@ def analyze(
 
 
 @app.command()
+def predict(
+    experiment: ExperimentPath,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help=".xyz of one or many frames, .npz, or a store."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help=".xyz, .npz or .nc; of one molecule also .dcm (CHARMM), .xml (OpenMM)."),
+    ],
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="ELEMENT|ATOMS=EXPERIMENT",
+            help="Take these atoms' charges from another model, e.g. H=experiments/n1 or 0,3=...",
+        ),
+    ] = None,
+    charge: Annotated[
+        float | None, typer.Option(help="Net charge of every molecule, e; else what INPUT says.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse elements that were not in the training data.")
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")
+    ] = False,
+    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    residue: Annotated[str, typer.Option(help="Name of the residue in .dcm and .xml.")] = "MOL",
+    declare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide of .npz."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
+    ] = False,
+) -> None:
+    """Predict the distributed charges of molecules and write them to a file."""
+    from dcmnet.prediction.run import predict_file, print_prediction
+
+    console = Console()
+    report = predict_file(
+        experiment,
+        source,
+        out,
+        others=others or [],
+        checkpoint=checkpoint,
+        total_charge=charge,
+        strict=strict,
+        refine=refine,
+        residue=residue,
+        declare=_pairs(declare or [], "--declare"),
+        overwrite=overwrite,
+        console=console,
+    )
+    print_prediction(report, console)
+
+
+@app.command()
+def export(
+    experiment: ExperimentPath,
+    out: Annotated[Path, typer.Option(help="File to write, such as model.dcmx.")],
+    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
+    ] = False,
+) -> None:
+    """Freeze a model into one file that runs without this package."""
+    from dcmnet.prediction.exported import export_model
+
+    path = export_model(experiment, out, checkpoint=checkpoint, overwrite=overwrite)
+    typer.echo(f"{path}: run it with 'python {path} MOLECULE.xyz [TOTAL_CHARGE]'")
+
+
+@app.command()
 def bench(
     store: Store,
     batch_size: Annotated[int, typer.Option(min=1, help="Molecules a batch.")] = 16,
