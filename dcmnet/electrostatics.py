@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from store_schema.units import BOHR_IN_ANGSTROM
 
@@ -36,7 +36,15 @@ def _inverse_distances(separations: list[Float[Array, "B G K"]]) -> Float[Array,
     return jax.lax.rsqrt(jnp.maximum(squared, _MIN_SQUARED_DISTANCE))
 
 
-def _to_blocks(array: Float[Array, "B G *rest"]) -> Float[Array, "N B block *rest"]:
+def inverse_distances(
+    grid: Float[Array, "B G 3"], positions: Float[Array, "B K 3"]
+) -> Float[Array, "B G K"]:
+    """Returns 1/r of every point and charge, 1/angstrom; finite where they coincide."""
+    return _inverse_distances(_separations(grid, positions))
+
+
+def to_blocks(array: Shaped[Array, "B G *rest"]) -> Shaped[Array, "N B block *rest"]:
+    """Cuts the points of an array into blocks to map over, the last one padded with 0."""
     batch, points = array.shape[:2]
     count = -(-points // _BLOCK)
     padding = [(0, 0), (0, count * _BLOCK - points)] + [(0, 0)] * (array.ndim - 2)
@@ -44,7 +52,10 @@ def _to_blocks(array: Float[Array, "B G *rest"]) -> Float[Array, "N B block *res
     return jnp.moveaxis(padded, 1, 0)
 
 
-def _from_blocks(blocks: Float[Array, "N B block *rest"], points: int) -> Float[Array, "B G *rest"]:
+def from_blocks(
+    blocks: Shaped[Array, "N B block *rest"], points: int
+) -> Shaped[Array, "B G *rest"]:
+    """Joins blocks again and cuts the padding off."""
     count, batch, block = blocks.shape[:3]
     joined = jnp.moveaxis(blocks, 0, 1).reshape(batch, count * block, *blocks.shape[3:])
     return joined[:, :points]
@@ -71,10 +82,10 @@ def esp(
     """
 
     def of_block(points: Float[Array, "B block 3"]) -> Float[Array, "B block"]:
-        inverse = _inverse_distances(_separations(points, positions))
+        inverse = inverse_distances(points, positions)
         return BOHR_IN_ANGSTROM * jnp.sum(charges[:, None, :] * inverse, axis=-1)
 
-    return _from_blocks(jax.lax.map(of_block, _to_blocks(grid)), grid.shape[1])
+    return from_blocks(jax.lax.map(of_block, to_blocks(grid)), grid.shape[1])
 
 
 _Operands = tuple[Float[Array, "B K"], Float[Array, "B K 3"], Float[Array, "B G 3"]]
@@ -104,12 +115,12 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),
-        (_to_blocks(grid), _to_blocks(cotangent)),
+        (to_blocks(grid), to_blocks(cotangent)),
     )
     return (
         BOHR_IN_ANGSTROM * d_charges,
         BOHR_IN_ANGSTROM * charges[:, :, None] * d_positions,
-        BOHR_IN_ANGSTROM * _from_blocks(d_grid, grid.shape[1]),
+        BOHR_IN_ANGSTROM * from_blocks(d_grid, grid.shape[1]),
     )
 
 
