@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from pipeline.loader.batch import WHOLE_MOLECULE_FIELDS
+from pipeline.loader.batch import GRID_FIELDS, WHOLE_MOLECULE_FIELDS
 from store_schema.names import ATOM, GRID_POINT, VARIABLES, XYZ, XYZ2
 
 
@@ -24,10 +24,9 @@ class MoleculeBuffer:
         rows: Row of each molecule in the store.
         n_atoms: Atoms of each molecule.
         n_grid: Grid points of each molecule; 0 where no grid field was asked for.
-        fields: Arrays by variable, a molecule a row. Missing values are NaN, but zero in
-            quantities of the whole molecule; what lies behind a molecule's atoms and
-            points is never looked at.
-        present: Which molecules have each quantity of the whole molecule.
+        fields: Arrays by variable, a molecule a row. Missing values are zero, but NaN in
+            monopoles; what lies behind a molecule's atoms and points is never looked at.
+        present: Which molecules have each target but monopoles.
     """
 
     rows: Int32[np.ndarray, " n"]
@@ -38,15 +37,17 @@ class MoleculeBuffer:
 
 
 def settle_missing(fields: dict[str, np.ndarray], n: int) -> dict[str, Bool[np.ndarray, " n"]]:
-    """Tells which of n molecules have each quantity of the whole molecule, and zeroes the rest.
+    """Tells which of n molecules have each target but monopoles, and zeroes the rest.
 
-    Once for all molecules, it need not be done for every batch.
+    Once for all molecules, it need not be done for every batch. An ESP and its grid are
+    there whole or not at all, which ingest sees to, so that their first point tells.
     """
     present = {}
-    for name in WHOLE_MOLECULE_FIELDS:
+    for name in (*WHOLE_MOLECULE_FIELDS, *GRID_FIELDS):
         if name in fields:
             field = fields[name][:n]
-            present[name] = ~np.isnan(field.reshape(n, -1)).any(axis=1)
+            told = field[:, :1] if name in GRID_FIELDS else field
+            present[name] = ~np.isnan(told.reshape(n, -1)).any(axis=1)
             field[~present[name]] = 0
     return present
 

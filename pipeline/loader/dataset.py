@@ -185,6 +185,8 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             self._ahead.append((following, self._thread.submit(self._maker.make, following)))
 
     def _drop_ahead(self) -> None:
+        if not self._ahead:  # as at exit, when `wait` may be gone
+            return
         for _, batch in self._ahead:
             batch.cancel()
         wait([batch for _, batch in self._ahead])

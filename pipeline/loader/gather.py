@@ -128,12 +128,12 @@ def _grid(
     flat = vdw_surface.reshape(B, 3 * G)
     no_number = np.arange(3 * shortest, 3 * G, dtype=np.int32) >= 3 * n_grid[:, None]
     np.copyto(flat[:, 3 * shortest :], 0, where=no_number)
-    lacking = np.isnan(flat.min(axis=1, initial=0))
-    has_esp = (n_grid > 0) & ("esp" in buffer.fields) & ~lacking
-    has_esp &= ~np.isnan(esp.min(axis=1, initial=0))
+    unknown = np.zeros(len(buffer.rows), bool)
+    has_grid = buffer.present.get("vdw_surface", ~unknown)[slots]
+    has_esp = (n_grid > 0) & has_grid & buffer.present.get("esp", unknown)[slots]
     if not has_esp.all():
         esp[~has_esp] = 0
-        vdw_surface[lacking], grid_mask[lacking] = 0, False
+        grid_mask[~has_grid] = False
     return esp, vdw_surface, grid_mask, has_esp
 
 

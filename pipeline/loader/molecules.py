@@ -121,6 +121,10 @@ def _check(i: int, molecule: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
                 wrong.append((name, f"shape {expected}", f"shape {array.shape}"))
         if np.any(arrays["atomic_numbers"] < 1):
             wrong.append(("atomic_numbers", "numbers of 1 and more", "0 or less"))
+        for name in {*GRID_FIELDS} & arrays.keys():
+            known = np.isfinite(arrays[name])
+            if known.any() and not known.all():
+                wrong.append((name, "a finite number at every point, or at none", "some"))
         if "positions" in arrays and not np.all(np.isfinite(arrays["positions"])):
             wrong.append(("positions", "finite numbers", "NaN or infinity"))
     return [

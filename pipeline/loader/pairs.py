@@ -39,12 +39,11 @@ def find_pairs(
         return _tree_pairs(positions, atom_mask, cutoff)
     # Row-major positions of the (B, A, A) comparison; numpy finds them several
     # times faster in one dimension than in three.
-    flat = np.concatenate(
-        [
-            np.flatnonzero(close) + start * A * A
-            for start, close in _dense(positions, atom_mask, cutoff)
-        ]
-    )
+    slabs = [
+        np.flatnonzero(close) + start * A * A
+        for start, close in _dense(positions, atom_mask, cutoff)
+    ]
+    flat = np.concatenate(slabs) if len(slabs) > 1 else slabs[0]
     dst = flat // A
     return dst, flat - dst * A + dst // A * A
 
@@ -105,16 +104,18 @@ def _dense(
     step = max(1, _DENSE_ELEMENTS // max(1, A * A))
     for start in range(0, max(B, 1), step):
         slab = slice(start, start + step)
-        # One contiguous array a component vectorises; padding is NaN here, and
-        # no comparison with NaN is true.
-        components = np.array(positions[slab].transpose(2, 0, 1), order="C")
-        np.copyto(components, np.nan, where=~atom_mask[slab])
+        # Molecules last, so that numpy's inner loops are as long as there are molecules;
+        # padding is NaN, and no comparison with NaN is true.
+        components = np.array(positions[slab].transpose(2, 1, 0), order="C")
+        np.copyto(components, np.nan, where=~atom_mask[slab].T)
         x, y, z = components
-        squared = np.square(x[:, :, None] - x[:, None, :])
+        squared = x[:, None] - x[None]
+        np.square(squared, out=squared)
+        difference = np.empty_like(squared)
         for component in (y, z):
-            difference = component[:, :, None] - component[:, None, :]
+            np.subtract(component[:, None], component[None], out=difference)
             squared += np.square(difference, out=difference)
-        close = squared < np.float32(cutoff) ** 2
+        close = np.array((squared < np.float32(cutoff) ** 2).transpose(2, 0, 1), order="C")
         close.reshape(-1, A * A)[:, :: A + 1] = False
         yield start, close
 
