@@ -104,7 +104,7 @@ class TrainedModel:
 
     def predict(
         self,
-        atomic_numbers: Int[np.ndarray, " A"] | Sequence[int],
+        atomic_numbers: Int[np.ndarray, " A"] | Sequence[float],
         positions: Float[np.ndarray, "A 3"] | Sequence[Sequence[float]],
         total_charge: float = 0.0,
     ) -> tuple[Float[np.ndarray, "A D"], Float[np.ndarray, "A D 3"]]:

@@ -45,7 +45,7 @@ class Structure:
     @classmethod
     def of_arrays(
         cls,
-        atomic_numbers: Int[np.ndarray, " a"] | Sequence[int],
+        atomic_numbers: Int[np.ndarray, " a"] | Sequence[float],
         positions: Float[np.ndarray, "a 3"] | Sequence[Sequence[float]],
         total_charge: float = 0.0,
         place: str = "predict",

@@ -166,7 +166,7 @@ class Predictor:
 
 def predict_arrays(
     model: TrainedModel | Mixture[TrainedModel],
-    atomic_numbers: Int[np.ndarray, " a"] | Sequence[int],
+    atomic_numbers: Int[np.ndarray, " a"] | Sequence[float],
     positions: Float[np.ndarray, "a 3"] | Sequence[Sequence[float]],
     total_charge: float = 0.0,
     *,
