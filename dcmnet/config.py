@@ -84,6 +84,8 @@ class TrainingConfig(_Config):
         grid_points: Random grid points a molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
         print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
+        summary_every_n_epochs: Epochs between TensorBoard's histograms and figures, the
+            first and the last have them too; 0 for none. Its scalars are of every epoch.
         early_stopping_epochs: Epochs without improvement before stopping; None never.
         time_limit_minutes: Wall time after which the epoch is the last; None never.
         seed: Seed of the parameters and of the order of molecules.
@@ -108,6 +110,7 @@ class TrainingConfig(_Config):
     grid_points: int | None = Field(default=None, ge=1)
     save_every_n_epochs: int = Field(default=10, ge=0)
     print_every_n_epochs: int = Field(default=1, ge=1)
+    summary_every_n_epochs: int = Field(default=10, ge=0)
     early_stopping_epochs: int | None = Field(default=None, ge=1)
     time_limit_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
@@ -198,8 +201,10 @@ class ExperimentConfig(_Config):
         return parse(ExperimentConfig, tree)
 
     def save(self, path: Path) -> None:
-        """Writes the configuration as JSON."""
-        path.write_text(self.model_dump_json(indent=2) + "\n")
+        """Writes the configuration as JSON, whole or not at all."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(self.model_dump_json(indent=2) + "\n")
+        partial.replace(path)
 
 
 PRESETS: Mapping[str, Mapping[str, object]] = {
@@ -218,6 +223,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "training.ema_decay": 0.995,
         "training.save_every_n_epochs": 50,
         "training.print_every_n_epochs": 10,
+        "training.summary_every_n_epochs": 50,
         "training.time_limit_minutes": 19,
     },
 }

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import jax
@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import Int
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 
 from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.experiment import Experiment, parameters_from
@@ -28,15 +26,22 @@ from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.devices import LocalDevices
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
-from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch, print_outcome
-from dcmnet.training.loop import Progress, train
+from dcmnet.training.log import MetricsFile, print_outcome
+from dcmnet.training.loop import Progress, is_over, train
 from dcmnet.training.optimizer import make_optimizer, make_schedule
+from dcmnet.training.parameter_table import print_parameters
+from dcmnet.training.reporter import Reporter
 from dcmnet.training.step import initial_state, make_steps
+from dcmnet.training.tensorboard import EventFile, ScalarWriter
 from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.sample import sample_sources
 from pipeline.zarr_metadata import exclusive
 from store_schema.problems import ConfigError, TrainingError
 
+# What a run that SIGTERM stopped exits with: EX_TEMPFAIL of sysexits.h, "try again later".
+# Unlike 143, which a shell reports of a process that the signal killed, it says that
+# everything is saved and that 'dcmnet resume' goes on.
+STOPPED = 75
 # Names under which a caller sets the warm-up.
 _WARMUP = {"warmup_epochs", "training.warmup_epochs"}
 
@@ -80,6 +85,8 @@ def run_training(
     config: ExperimentConfig | None = None,
     preset: str | None = None,
     console: Console | None = None,
+    writer: ScalarWriter | None = None,
+    verbose: bool = False,
     **fields: object,
 ) -> tuple[Parameters, float, Path]:
     """Trains a network on a store.
@@ -90,6 +97,8 @@ def run_training(
         config: Configuration to start from.
         preset: ``quick`` or ``quality``.
         console: Where tables go; standard output by default.
+        writer: Where TensorBoard's numbers go; files in the experiment by default.
+        verbose: Print a table of all parameters first.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
 
@@ -101,6 +110,7 @@ def run_training(
         ConfigError: The configuration is not valid, or the experiment exists already.
         TrainingError: The store has nothing to train on, or the loss is not finite.
         StoreError: The store is missing or not valid.
+        SystemExit: SIGTERM asked to stop; everything is saved, the exit code is ``STOPPED``.
     """
     chosen = make_config(config, preset, {"name": name, **fields})
     experiment = Experiment(Path(chosen.out) / chosen.name)
@@ -108,7 +118,8 @@ def run_training(
     path = _sample_store(Path(chosen.out)) if store is None else Path(store)
     if store is not None or not chosen.data.store:
         chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
-    return _run(experiment, chosen, console or Console(), resume=False)
+    console = console or Console()
+    return _run(experiment, chosen, console, resume=False, writer=writer, verbose=verbose)
 
 
 def _refuse_existing(experiment: Experiment) -> None:
@@ -131,6 +142,7 @@ def resume(directory: str | Path, console: Console | None = None) -> tuple[Param
     Raises:
         ConfigError: The directory holds no valid experiment.
         CheckpointError: It has no latest checkpoint, or one that does not fit.
+        SystemExit: As ``run_training``.
     """
     experiment = Experiment(directory)
     return _run(experiment, experiment.config(), console or Console(), resume=True)
@@ -178,13 +190,27 @@ def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
             remedy="Ingest more molecules, or raise data.train_fraction",
         )
     valid = common(split="valid", shuffle=False, max_molecules=data.num_valid)
+    sizes = {"train": train.n_molecules, "valid": valid.n_molecules}
     return Data(
         train=iter(train),
         batches_per_epoch=train.batches_per_epoch,
         padding_waste=train.padding_waste,
         valid=lambda: iter(valid),
         names=functools.partial(_names, data.store),
+        notes=tuple(_notes(config, sizes)),
     ), train.plan.sizes.rows
+
+
+def _notes(config: ExperimentConfig, sizes: Mapping[str, int]) -> Iterator[str]:
+    for split, there in sizes.items():
+        wanted = getattr(config.data, f"num_{split}")
+        if wanted is not None and wanted > there:
+            yield f"data.num_{split} is {wanted}, but there are {there}; all of them are taken"
+    if not sizes["valid"]:
+        yield (
+            "There are no validation molecules: the training metrics, of parameters as they "
+            "went along, decide which epoch is best"
+        )
 
 
 def _names(store: str, rows: Iterable[int]) -> list[str]:
@@ -206,17 +232,21 @@ def _check_targets(config: ExperimentConfig) -> None:
 
 
 def _run(
-    experiment: Experiment, config: ExperimentConfig, console: Console, resume: bool
+    experiment: Experiment,
+    config: ExperimentConfig,
+    console: Console,
+    *,
+    resume: bool,
+    writer: ScalarWriter | None = None,
+    verbose: bool = False,
 ) -> tuple[Parameters, float, Path]:
     _use_compilation_cache()
     data, rows = make_data(config)
-    training = config.training
-    network = create_model(config.model)
-    updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
-    optimizer = make_optimizer(training, updates)
-    devices = LocalDevices()
-    params = _starting_parameters(config, network, rows)
-    state = devices.replicate(initial_state(params, optimizer))
+    for note in data.notes:
+        console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
+    trainer = _make_trainer(config, data, rows)
+    if verbose:
+        print_parameters(trainer.state.params, console)
     progress = Progress()
     metrics = MetricsFile(experiment.metrics_path)
     experiment.directory.mkdir(parents=True, exist_ok=True)
@@ -229,47 +259,49 @@ def _run(
         if not resume:  # only now, when nothing else can be refused any more
             _refuse_existing(experiment)
             config.save(experiment.config_path)
-        record_elements(experiment.directory, config)
         # A run that ended before its first checkpoint begins again.
         if resume and (checkpoints.names() or metrics.read()):
-            state, saved = checkpoints.restore(state)
+            trainer.state, saved = checkpoints.restore(trainer.state)
             progress = Progress.model_validate(saved)
             data.train.set_state(progress.iterator or {})
         metrics.keep_until(progress.epoch)
-        trainer = Trainer(
-            make_steps(network, optimizer, training, devices),
-            state,
-            training,
-            make_schedule(training, updates),
-        )
-        with progress_bar(console) as bar:
-            task = bar.add_task("training", total=data.batches_per_epoch)
-
-            def on_epoch(record: EpochRecord) -> None:
-                metrics.append(record)
-                ends = record.epoch in (1, training.num_epochs)
-                if ends or record.epoch % training.print_every_n_epochs == 0:
-                    print_epoch(record, training.num_epochs, console)
-                bar.reset(task)
-
+        record_elements(experiment.directory, config)
+        with (
+            closing(EventFile(experiment.tensorboard_path, progress.epoch)) as events,
+            Reporter(console, metrics, writer or events, trainer, data) as reporter,
+        ):
             progress = train(
                 trainer,
                 data,
                 checkpoints,
                 progress,
-                on_epoch=on_epoch,
-                on_batch=lambda: bar.advance(task),
+                on_epoch=reporter.on_epoch,
+                on_batch=reporter.on_batch,
                 stop=stop,
             )
-        if stop():
+        if stop() and not is_over(config.training, progress):
             console.print(
-                f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}; go on with "
-                f"'dcmnet resume {escape(str(experiment.directory))}'"
+                f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, all is saved; go on "
+                f"with 'dcmnet resume {escape(str(experiment.directory))}'",
+                soft_wrap=True,
             )
-        if not progress.best_epoch:
+            sys.exit(STOPPED)
+        if not progress.best_epoch:  # no epoch had a finite criterion
             return trainer.state.ema_params, progress.best, experiment.directory
         best, _ = checkpoints.restore_model("best", trainer.state.ema_params)
     return best, progress.best, experiment.directory
+
+
+def _make_trainer(config: ExperimentConfig, data: Data, rows: Int[np.ndarray, " n"]) -> Trainer:
+    training = config.training
+    network = create_model(config.model)
+    updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
+    optimizer = make_optimizer(training, updates)
+    devices = LocalDevices()
+    params = _starting_parameters(config, network, rows)
+    state = devices.replicate(initial_state(params, optimizer))
+    steps = make_steps(network, optimizer, training, devices)
+    return Trainer(steps, state, training, make_schedule(training, updates))
 
 
 def _starting_parameters(
@@ -299,20 +331,6 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def progress_bar(console: Console) -> RichProgress:
-    """Returns the bar of an epoch's batches; it shows only on a terminal."""
-    return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("batches"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _use_compilation_cache() -> None:

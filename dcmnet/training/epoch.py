@@ -46,6 +46,7 @@ class Data(NamedTuple):
         padding_waste: Share of its entries that is padding.
         valid: Makes one pass over the validation batches.
         names: Returns the names of molecules, given their indices in the store.
+        notes: What users should know of them.
     """
 
     train: BatchIterator
@@ -53,6 +54,7 @@ class Data(NamedTuple):
     padding_waste: float
     valid: Callable[[], Iterator[MoleculeBatch]]
     names: Callable[[Iterable[int]], list[str]]
+    notes: tuple[str, ...] = ()
 
 
 class Trainer:

@@ -140,5 +140,10 @@ def print_epoch(record: EpochRecord, num_epochs: int, console: Console) -> None:
 
 def print_outcome(best: float, directory: Path, console: Console) -> None:
     """Prints what a run came to, and where it lies."""
-    outcome = f"best validation ESP RMSE {best:.3f} kcal/mol/e · experiment {directory}"
+    records = [r for r in MetricsFile(directory / "metrics.jsonl").read() if r.best]
+    metrics = records[-1].valid or records[-1].train if records else {}
+    molecules = "validation" if not records or records[-1].valid else "training"
+    what = "ESP RMSE" if "esp_rmse" in metrics else "loss"
+    unit = " kcal/mol/e" if "esp_rmse" in metrics else ""
+    outcome = f"best {molecules} {what} {best:.3f}{unit} · experiment {directory}"
     console.print(escape(outcome), soft_wrap=True)

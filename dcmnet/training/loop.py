@@ -66,7 +66,7 @@ def train(
     """
     config = trainer.config
     started = time.perf_counter() - progress.seconds
-    while not _is_over(config, progress):
+    while not is_over(config, progress):
         epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
         ended = epoch.run(stop, on_batch)
         place: dict[str, Any] = {
@@ -106,7 +106,8 @@ def _criterion(record: EpochRecord) -> float:
     return metrics.get("esp_rmse", metrics["loss"])
 
 
-def _is_over(config: TrainingConfig, progress: Progress) -> bool:
+def is_over(config: TrainingConfig, progress: Progress) -> bool:
+    """Tells whether a run has come to its end: last epoch, no more patience, or no more time."""
     patience = config.early_stopping_epochs
     limit = config.time_limit_minutes
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,10 @@ from jaxtyping import PRNGKeyArray
 
 from dcmnet.config import ExperimentConfig, ModelConfig, parse
 from dcmnet.data import store_of
-from dcmnet.experiment import Experiment
 from dcmnet.model import DCMNet, Parameters
 from dcmnet.train_runner import run_training
+from dcmnet.training.tensorboard import ScalarWriter
 from store_schema.problems import ConfigError
-
-
-class ScalarWriter(Protocol):
-    """What a TensorBoard writer offers for numbers."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """Writes a number."""
 
 
 def train_model(
@@ -49,7 +42,8 @@ def train_model(
         num_epochs: Passes over the training molecules.
         learning_rate: Peak learning rate.
         batch_size: Molecules a batch.
-        writer: Takes the metrics of every epoch.
+        writer: A TensorBoard ``SummaryWriter``, or what has its ``add_scalar``; takes the
+            metrics of every epoch, and histograms and figures where it can.
         ndcm: Charges an atom; must be those of the model.
         **fields: Any other field of the training configuration, such as ``esp_w``,
             ``chg_w``, ``use_grad_clip`` or ``grad_clip_norm``.
@@ -78,20 +72,13 @@ def train_model(
         "batch_size": batch_size,
         "seed": int(jax.random.randint(key, (), 0, np.iinfo(np.int32).max)),
         "save_every_n_epochs": 0,
+        # Event files would go with the temporary folder.
+        **({"summary_every_n_epochs": 0} if writer is None else {}),
     }
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "molecules.zarr"
         store_of(train_data, valid_data, store)
-        params, loss, directory = run_training(
-            "notebook", store, config=config, out=folder, **(given | fields)
+        params, loss, _ = run_training(
+            "notebook", store, config=config, out=folder, writer=writer, **(given | fields)
         )
-        if writer is not None:
-            _write_history(Experiment(directory), writer)
     return jax.tree.map(jnp.asarray, params), loss
-
-
-def _write_history(experiment: Experiment, writer: ScalarWriter) -> None:
-    for record in experiment.history():
-        for part in ("train", "valid"):
-            for name, value in getattr(record, part).items():
-                writer.add_scalar(f"{part}/{name}", value, record.epoch)

@@ -1,7 +1,6 @@
 """Runs from configuration to checkpoints: what they leave, how they go on, what they refuse."""
 
 import signal
-from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -113,8 +112,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     _, expected_best, expected = trained
     with monkeypatch.context() as patch:
         interrupt(patch, how)
-        with nullcontext() if how is asked_to_stop else pytest.raises(KeyboardInterrupt):
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as raised:
             run_training("cut", sample_store, out=str(tmp_path), **SETTINGS)
+    if how is asked_to_stop:
+        assert raised.value.code == train_runner.STOPPED == 75
     directory = tmp_path / "cut"
     assert len(metrics(directory)) == (2 if how is killed_before_its_checkpoint else 1)
     _, best, _ = resume(directory)
@@ -257,7 +258,7 @@ def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkey
         ingested.append(list(sources))
         copy(sample_store, store)
 
-    def run(experiment, config, console, resume):
+    def run(experiment, config, console, **options):
         trained_on.append(config.data.store)
         return {}, 0.0, experiment.directory
 

@@ -1,0 +1,86 @@
+"""Everything a run tells while it runs: bar, tables, ``metrics.jsonl``, TensorBoard."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dcmnet.config import TrainingConfig
+from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
+from dcmnet.training.tensorboard import ScalarWriter, write_distributions, write_scalars
+
+_COMPILING = "compiling"
+
+
+class Reporter:
+    """Tells of a run; a context manager that shows a bar of the epoch's batches.
+
+    The bar shows only on a terminal.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        metrics: MetricsFile,
+        writer: ScalarWriter,
+        trainer: Trainer,
+        data: Data,
+    ) -> None:
+        """Takes where to tell, and what of."""
+        self._console, self._metrics, self._writer = console, metrics, writer
+        self._trainer, self._data = trainer, data
+        self._config: TrainingConfig = trainer.config
+        # The same molecules each time, so that histograms compare.
+        self._shown = next(data.valid(), None)
+        self._bar = progress_bar(console)
+        self._task = self._bar.add_task(_COMPILING, total=data.batches_per_epoch)
+
+    def on_batch(self) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, advance=1, description="training")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Tells what an epoch came to, to the disk before its checkpoint is saved."""
+        self._metrics.append(record)
+        write_scalars(self._writer, record)
+        if self._is_due(record.epoch, self._config.summary_every_n_epochs) and self._shown:
+            params = self._trainer.state.ema_params
+            predicted = self._trainer.steps.predict(params, self._shown)
+            write_distributions(self._writer, record.epoch, params, predicted, self._shown)
+        if self._is_due(record.epoch, self._config.print_every_n_epochs):
+            print_epoch(record, self._config.num_epochs, self._console)
+        self._bar.reset(self._task, description="training")
+
+    def _is_due(self, epoch: int, every: int) -> bool:
+        # The first epoch shows that the run works, the last what it came to.
+        return bool(every) and (epoch in {1, self._config.num_epochs} or epoch % every == 0)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+def progress_bar(console: Console) -> Progress:
+    """Returns the bar of an epoch's batches; it shows only on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
