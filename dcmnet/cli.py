@@ -128,8 +128,11 @@ def train(
         typer.Option(metavar="EXPERIMENT|FILE.pkl", help="Parameters to start from."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
+    ] = False,
 ) -> None:
-    """Train a network on a store."""
+    """Train a network on a store; exit code 75 if SIGTERM stopped it, to be resumed."""
     from dcmnet.config import load_config
     from dcmnet.train_runner import make_config, run_training
     from dcmnet.training.log import print_outcome
@@ -138,13 +141,13 @@ def train(
     fields |= {"init_from": init_from} if init_from else {}
     fields |= {"out": out} if out else {}
     chosen = make_config(load_config(config) if config else None, preset, fields)
-    _, best, directory = run_training(name, store, config=chosen)
+    _, best, directory = run_training(name, store, config=chosen, verbose=verbose)
     print_outcome(best, directory, Console())
 
 
 @app.command()
 def resume(experiment: ExperimentPath) -> None:
-    """Go on with an experiment exactly where it stopped."""
+    """Go on with an experiment exactly where it stopped; exit codes as train."""
     from dcmnet.train_runner import resume as run
     from dcmnet.training.log import print_outcome
 
