@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from pipeline.adapters.protocol import Block, Source
 from pipeline.inference.interpretation import Interpretation, Reading
@@ -14,14 +14,14 @@ from pipeline.inference.lengths import center_of_mass
 from pipeline.inference.multipoles import FittedCharges, fit_charges
 from pipeline.inference.physics import numeric
 from pipeline.inference.quadrupoles import quadrupole_tensor
-from pipeline.structure import Atoms, Grid, read_atoms, read_grid
+from pipeline.structure import Atoms, Grid, finite_rows, read_atoms, read_grid, usable_points
 from store_schema import VARIABLES
 
 # How far from a whole number a sum of charges may be, to tell a net charge by.
 _FITTED_TOLERANCE = 0.2
 _MONOPOLE_TOLERANCE = 0.1
 # An ESP varies slowly: a few hundred of its points determine the charges behind it.
-_MOST_POINTS, _LEAST_POINTS = 384, 192
+_MOST_POINTS, _LEAST_POINTS, _POINTS_AN_ATOM = 256, 128, 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ class CanonicalBlock:
         counts = {}
         for name, array in self.values.items():
             if array.dtype.kind == "f":
-                there = np.isfinite(array.reshape(len(array), -1)).any(axis=1)
+                flat = array.reshape(len(array), -1)
+                there = np.isfinite(flat[:, :1]).any(axis=1)
+                # Most molecules have their first value, and need no other look.
+                there[~there] = np.isfinite(flat[~there]).any(axis=1)
                 counts[name] = int(there.sum())
             else:
                 counts[name] = len(array)
@@ -82,9 +85,9 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
     keys = {name: readings[name].key for name in _GRID if name in readings}
     grid = read_grid(columns, keys, n)
     if "vdw_surface" in readings:
-        grid = grid._replace(points=grid.points * readings["vdw_surface"].factor)
+        grid = grid._replace(points=_scaled(grid.points, readings["vdw_surface"]))
     if "esp" in readings:
-        grid = grid._replace(esp=grid.esp * readings["esp"].factor)
+        grid = grid._replace(esp=_scaled(grid.esp, readings["esp"]))
     fit = charges_that_explain(atoms, grid)
     values: dict[str, np.ndarray] = {
         "molecule_id": _identities(block, readings.get("molecule_id"), source),
@@ -113,6 +116,11 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
 
 
 _GRID = ("vdw_surface", "esp", "n_grid")
+
+
+def _scaled(values: np.ndarray, reading: Reading) -> np.ndarray:
+    """Values in the unit of the store; the same array where the file has that."""
+    return values if reading.factor == 1 else values * reading.factor
 
 
 def _scalar(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
@@ -175,21 +183,10 @@ def _texts(names: np.ndarray) -> list[str]:
     return [str(name) for name in names]
 
 
-def usable_points(grid: Grid) -> Bool[np.ndarray, "molecule point"]:
-    """Points that have a place and an ESP."""
-    return np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
-
-
 def charges_that_explain(atoms: Atoms, grid: Grid) -> FittedCharges:
     """Returns charges that explain the ESP; none without one, or where a position is missing."""
-    stride = _stride(grid)
-    grid = grid._replace(
-        points=grid.points[:, ::stride],
-        esp=grid.esp[:, ::stride],
-        n_grid=-(-grid.n_grid // stride),
-    )
-    usable = usable_points(grid)
-    usable &= (np.isfinite(atoms.positions).all(axis=-1) | ~atoms.mask).all(axis=1)[:, None]
+    usable = usable_points(grid.points, grid.esp)
+    usable &= (finite_rows(atoms.positions) | ~atoms.mask).all(axis=1)[:, None]
     if not usable.any():
         empty = np.zeros(atoms.mask.shape)
         none = np.full(len(empty), np.nan)
@@ -197,18 +194,20 @@ def charges_that_explain(atoms: Atoms, grid: Grid) -> FittedCharges:
     return fit_charges(
         np.nan_to_num(atoms.positions),
         atoms.mask,
-        np.nan_to_num(grid.points),
+        np.where(usable[..., None], grid.points, 0),
         usable,
-        np.nan_to_num(grid.esp),
+        np.where(usable, grid.esp, 0),
+        stride=_stride(atoms, grid),
     )
 
 
-def _stride(grid: Grid) -> int:
+def _stride(atoms: Atoms, grid: Grid) -> int:
     """Step between the points that charges are fitted to: enough of them in every molecule."""
     some = grid.n_grid[grid.n_grid > 0]
     if not some.size:
         return 1
-    return max(1, min(int(some.max()) // _MOST_POINTS, int(some.min()) // _LEAST_POINTS))
+    least = max(_LEAST_POINTS, _POINTS_AN_ATOM * atoms.mask.shape[1])
+    return max(1, min(int(some.max()) // _MOST_POINTS, int(some.min()) // least))
 
 
 def _derived_charge(

@@ -263,7 +263,7 @@ def _in_order(
         pending: deque[Future[tuple[CanonicalBlock, list[str]]]] = deque()
         for block in blocks:
             pending.append(pool.submit(work, block))
-            if len(pending) > workers:
+            if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ _SENTINEL: Final = 999.0
 # What an atomic number becomes that is not a whole number; no check takes it for an element.
 NO_ELEMENT: Final = 10**6
 _WHOLE: Final = 1e-3
+# Points looked at first for padding, from the end.
+_FIRST_STEP: Final = 16
 
 
 class Atoms(NamedTuple):
@@ -140,25 +142,61 @@ def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:
     return np.rint(np.clip(plain, -1, 1e9)).astype(np.int64)
 
 
+def finite_rows(points: Float[np.ndarray, "*shape 3"]) -> Bool[np.ndarray, "*shape"]:
+    """Says which points have a place; component by component, as a row of three is short."""
+    return np.isfinite(points[..., 0]) & np.isfinite(points[..., 1]) & np.isfinite(points[..., 2])
+
+
+def usable_points(
+    points: Float[np.ndarray, "molecule point 3"], esp: Float[np.ndarray, "molecule point"]
+) -> Bool[np.ndarray, "molecule point"]:
+    """Says which points have a place and an ESP."""
+    return np.isfinite(esp) & finite_rows(points)
+
+
 def _trailing_padding(
     rows: Float[np.ndarray, "molecule point k"],
 ) -> Int[np.ndarray, " molecule"]:
     """Length of the run of padding at the end of each row."""
     if not rows.shape[1]:
         return np.zeros(len(rows), dtype=np.int64)
-    last = rows[:, -1:, :]
-    same = np.ones(rows.shape[:2], dtype=bool)
-    for component in range(rows.shape[2]):
-        values, end = rows[..., component], last[..., component]
-        same &= (values == end) | (np.isnan(end) & np.isnan(values))
-    run = np.minimum.accumulate(same[:, ::-1], axis=1).sum(axis=1)
+    last = rows[:, -1]
+    missing = np.isnan(last)
+
+    def same(part: np.ndarray, which: np.ndarray) -> np.ndarray:
+        found = np.ones(part.shape[:2], dtype=bool)
+        for component in range(rows.shape[2]):
+            values, end = part[..., component], last[which, None, component]
+            found &= (values == end) | (missing[which, None, component] & np.isnan(values))
+        return found
+
+    run = _trailing(rows, same)
     # One point alone is padding only by its value; two at the same place are no grid.
-    size = np.abs(last[:, 0])
+    size = np.abs(last)
     told = ~(size < _SENTINEL).all(axis=-1) | (size == 0).all(axis=-1)
     return np.where((run > 1) | told, run, 0)
 
 
 def _trailing_nan(rows: Float[np.ndarray, "molecule point"]) -> Int[np.ndarray, " molecule"]:
-    if not rows.shape[1]:
-        return np.zeros(len(rows), dtype=np.int64)
-    return np.minimum.accumulate(np.isnan(rows)[:, ::-1], axis=1).sum(axis=1)
+    """Length of the run of NaN at the end of each row."""
+    return _trailing(rows, lambda part, _: np.isnan(part))
+
+
+def _trailing(
+    rows: np.ndarray, padding: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Int[np.ndarray, " molecule"]:
+    """Length of the run at the end of each row for which ``padding`` holds.
+
+    From the end in steps, each only of rows whose run has not ended: most end at once.
+    """
+    run = np.zeros(len(rows), dtype=np.int64)
+    open_rows, stop, step = np.arange(len(rows)), rows.shape[1], _FIRST_STEP
+    while stop > 0 and open_rows.size:
+        start = max(0, stop - step)
+        part = rows[:, start:stop] if len(open_rows) == len(rows) else rows[open_rows, start:stop]
+        holds = padding(part, open_rows)[:, ::-1]
+        length = np.where(holds.all(axis=1), holds.shape[1], holds.argmin(axis=1))
+        run[open_rows] += length
+        open_rows = open_rows[length == holds.shape[1]]
+        stop, step = start, 4 * step
+    return run

@@ -9,29 +9,31 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float, Int
 
-from pipeline.canonical import CanonicalBlock, usable_points
+from pipeline.canonical import CanonicalBlock
 from pipeline.inference.lengths import nearest_bonds, van_der_waals_radii
-from pipeline.inference.multipoles import unexplained_by_quadrupoles
-from pipeline.structure import NO_ELEMENT
+from pipeline.inference.multipoles import cached_molecules, unexplained_by_multipoles
+from pipeline.structure import NO_ELEMENT, finite_rows, usable_points
 
 # Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
 _DISTINCT: Final = 0.5
 _OUTSIDE: Final = 0.5
+# Squared Å that nothing is nearer than.
+_NOWHERE: Final = 1e30
 # Bohr read as angstrom make bonds 1.89 times as long.
 _STRETCHED: Final = 1.6
 _WHOLE_CHARGE: Final = 1e-3
 # Partitions integrate numerically; their sums are a few hundredths off at worst.
 _MONOPOLE_SUM: Final = 0.1
-# Charges alone leave much of the ESP of a nonpolar molecule; with dipoles and quadrupoles
-# on the atoms little is left of any real one, and nearly all of a misaligned one.
-_SUSPICIOUS: Final = 0.3
+# Charges alone leave much of the ESP of a nonpolar molecule; with dipoles and, for a few such
+# as F2, quadrupoles on the atoms little is left of any real one, and nearly all of a misaligned
+# one.
 _UNEXPLAINED: Final = 0.3
 _CHARGE_OF_ESP: Final = 0.5
 # Dipoles of fitted charges are within a tenth of e·Å of the true ones, or a tenth of those.
 _DIPOLE: Final = (0.3, 0.2)
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
-_POINTS: Final = 400
+_POINTS, _POINTS_A_COLUMN = 256, 4
 
 
 class Finding(NamedTuple):
@@ -119,7 +121,7 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
     grid = block.grid
     if "vdw_surface" not in block.values:
         return
-    lost = grid.mask & ~np.isfinite(grid.points).all(axis=-1)
+    lost = grid.mask & ~finite_rows(grid.points)
     yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} grid points have no place")
     if not grid.points.shape[1]:
         return
@@ -128,18 +130,32 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
 
 
 def _points_inside(block: CanonicalBlock) -> Int[np.ndarray, " molecule"]:
-    """Number of grid points within a fraction of an atom's van der Waals radius."""
-    points = block.values["vdw_surface"].transpose(2, 0, 1).copy()
-    positions = block.values["positions"]
-    limits = (_OUTSIDE * van_der_waals_radii(block.atoms.numbers)).astype(np.float32) ** 2
-    inside = np.zeros(points.shape[1:], dtype=bool)
-    for atom in range(positions.shape[1]):
-        squared = np.zeros(points.shape[1:], dtype=np.float32)
-        for axis in range(3):
-            step = points[axis] - positions[:, atom, axis, None]
-            squared += np.multiply(step, step, out=step)
-        inside |= squared < limits[:, atom, None]  # padding is NaN: never inside
-    return inside.sum(axis=1)
+    """Number of grid points within a fraction of an atom's van der Waals radius.
+
+    By |r|² + |x|² - 2 r·x about the middle of the atoms, where float32 loses nothing that
+    matters; an atom is a column (-2 x, |x|² - limit²), a point a row (r, 1).
+    """
+    grid, atoms = block.values["vdw_surface"], block.atoms
+    real = atoms.mask & np.isfinite(atoms.positions).all(axis=-1)
+    placed = np.where(real[..., None], atoms.positions, 0.0)
+    middle = placed.sum(axis=1) / np.maximum(real.sum(axis=1), 1)[:, None]
+    placed -= middle[:, None]
+    limits = (placed**2).sum(axis=-1) - (_OUTSIDE * van_der_waals_radii(atoms.numbers)) ** 2
+    # Of no element there is no radius; padding is near nothing.
+    limits = np.where(real & np.isfinite(limits), limits, _NOWHERE)
+    columns = np.concatenate([-2 * placed, limits[..., None]], axis=-1).astype(np.float32)
+    inside = np.zeros(len(grid), dtype=np.int64)
+    step = cached_molecules(columns.shape[1] * grid.shape[1])
+    for start in range(0, len(grid), step):
+        some = slice(start, start + step)
+        rows = np.ones((*grid[some].shape[:2], 4), dtype=np.float32)
+        rows[..., :3] = grid[some]
+        rows[..., :3] -= middle[some, None].astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):  # points without a place
+            nearest = (columns[some] @ rows.transpose(0, 2, 1)).min(axis=1)
+            squared = np.einsum("mpx,mpx->mp", rows, rows) - 1  # without the 1 of the row
+        inside[some] = (nearest < -squared).sum(axis=1)  # padding is NaN: never inside
+    return inside
 
 
 def _charges(block: CanonicalBlock) -> Iterator[Finding]:
@@ -238,18 +254,36 @@ def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
 def _unexplained(block: CanonicalBlock) -> Float[np.ndarray, " molecule"]:
     """Part of the ESP that no charges, and where it matters no multipoles, explain."""
     left = np.nan_to_num(block.fit.unexplained)
-    suspicious = np.flatnonzero(left > _SUSPICIOUS)
-    usable = usable_points(block.grid) if suspicious.size else None
-    for row in suspicious:
-        assert usable is not None
-        real = block.atoms.mask[row]
-        points = np.flatnonzero(usable[row])
-        columns = 10 * int(real.sum())
-        points = points[:: max(1, len(points) // max(_POINTS, 4 * columns))]
-        if len(points) > columns:
-            left[row] = unexplained_by_quadrupoles(
-                block.atoms.positions[row][real],
-                block.grid.points[row][points],
-                block.grid.esp[row][points],
-            )
+    n_atoms = block.atoms.mask.sum(axis=1)
+    for columns, quadrupoles in ((4, False), (10, True)):
+        suspicious = left > _UNEXPLAINED
+        for count in np.unique(n_atoms[suspicious]):
+            rows = np.flatnonzero(suspicious & (n_atoms == count))
+            _explain(block, left, rows, columns * int(count), quadrupoles)
     return left
+
+
+def _explain(
+    block: CanonicalBlock,
+    left: Float[np.ndarray, " molecule"],
+    rows: Int[np.ndarray, " row"],
+    columns: int,
+    quadrupoles: bool,
+) -> None:
+    """Writes what multipoles leave of molecules with equally many atoms, where it can be told."""
+    atoms, grid = block.atoms, block.grid
+    count = int(atoms.mask[rows[0]].sum())
+    stride = max(1, int(grid.n_grid[rows].min()) // max(_POINTS, _POINTS_A_COLUMN * columns))
+    step = cached_molecules(columns * grid.points.shape[1])
+    for some in (rows[start : start + step] for start in range(0, len(rows), step)):
+        points, esp = grid.points[some], grid.esp[some]
+        usable = usable_points(points, esp)
+        told = usable[:, ::stride].sum(axis=1) > columns
+        left[some[told]] = unexplained_by_multipoles(
+            atoms.positions[some[told], :count],
+            np.nan_to_num(points[told]),
+            usable[told],
+            np.nan_to_num(esp[told]),
+            stride=stride,
+            quadrupoles=quadrupoles,
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import re
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,8 @@ from store_schema.names import MOLECULE, RESULTS_GROUP, Variable
 from store_schema.problems import StoreError
 
 _NAME = re.compile(r"[\w][\w.+-]*")
+# Written bytes of waiting rows that may be in memory.
+_MAX_RESIDENT = 64 * 2**20
 
 
 class ResultsWriter:
@@ -41,7 +43,8 @@ class ResultsWriter:
 
     Rows may come in any order, as batches do; they wait in memory-mapped files until
     the commit streams them into the store. Rows that never came are NaN there and take
-    no space. Two analyses at once both arrive: the commits wait for each other.
+    no space. Two analyses at once both arrive: the commits wait for each other. What
+    waits is kept out of memory, however much it is.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class ResultsWriter:
         if coordinates:
             self._attributes["coordinates"] = " ".join(coordinates)
         self._columns: dict[str, np.ndarray] = {}
+        self._resident = 0
         self._written: dict[str, Bool[np.ndarray, " molecule"]] = {}
         self._exit = ExitStack()
 
@@ -128,27 +132,53 @@ class ResultsWriter:
                 )
             column[index] = array
             self._written[name][index] = True
+            self._resident += array.nbytes
+        if self._resident > _MAX_RESIDENT:
+            self._release()
 
-    def commit(self) -> None:
-        """Publishes the group."""
+    def staged(self, names: Sequence[str]) -> xr.Dataset:
+        """Returns variables as they have been written so far, of full molecule length."""
+        rows = {name: self._rows(0, self._n_molecules, [name]) for name in names}
+        return xr.Dataset(
+            {name: (self._variables[name].dims, row[name]) for name, row in rows.items() if row}
+        )
+
+    def commit(self, attributes: Mapping[str, Any] | None = None) -> None:
+        """Publishes the group.
+
+        Args:
+            attributes: Of the group, besides those given before.
+        """
+        self._attributes |= dict(attributes or {})
         table = TableWriter(
             self._staging / "group", list(self._variables.values()), self._sizes, self._compression
         )
         for start in range(0, self._n_molecules, MOLECULES_PER_BLOCK):
             stop = min(start + MOLECULES_PER_BLOCK, self._n_molecules)
-            table.write(stop - start, self._rows(start, stop))
+            table.write(stop - start, self._rows(start, stop, list(self._columns)))
+            self._release()
         documents = table.finish()
         with exclusive(self._store, wait=True):
             self._publish(documents)
 
-    def _rows(self, start: int, stop: int) -> dict[str, np.ndarray]:
+    def _rows(self, start: int, stop: int, names: Sequence[str]) -> dict[str, np.ndarray]:
         rows = {}
-        for name, column in self._columns.items():
+        for name in names:
+            if name not in self._columns:
+                continue
+            column = self._columns[name]
             written = self._written[name][start:stop]
             if written.any():
                 rows[name] = np.array(column[start:stop])
                 rows[name][~written] = self._variables[name].fill_value
         return rows
+
+    def _release(self) -> None:
+        """Lets go of the pages of the memory-mapped files; the files keep what was written."""
+        for column in self._columns.values():
+            if isinstance(column, np.memmap) and column._mmap is not None:
+                column._mmap.madvise(mmap.MADV_DONTNEED)
+        self._resident = 0
 
     def _publish(self, documents: Mapping[str, Document]) -> None:
         """Moves the group in and replaces the root's metadata, under the store's lock."""
@@ -162,7 +192,8 @@ class ResultsWriter:
         }
         if len(others) < len(nodes):  # the old group goes before the new one comes
             write_document(self._store, root_document(attributes, others))
-        shutil.rmtree(self._store / self._path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # aside at once; it goes with the staging folder
+            (self._store / self._path).rename(self._staging / "replaced")
         molecules = arrays_of(nodes, "")
         lengths = {MOLECULE: n_rows(molecules), **dimension_lengths(molecules)}
         group = extend(

@@ -19,6 +19,10 @@ _RIDGE_CHARGES = 1e-6
 _RIDGE_MULTIPOLES = 1e-5
 # The ESP of a lone ion hardly varies on its shell; rounding is not unexplained variation.
 _LEAST_VARIATION = 0.02
+# Å that make no difference to infinity.
+_FAR = 1e6
+# Pairs of atoms and points whose arrays stay within the caches.
+_CACHED_PAIRS = 2**18
 
 
 class FittedCharges(NamedTuple):
@@ -54,45 +58,100 @@ def fit_charges(
     grid: Float[np.ndarray, "molecule point 3"],
     grid_mask: Bool[np.ndarray, "molecule point"],
     esp: Float[np.ndarray, "molecule point"],
+    *,
+    stride: int = 1,
 ) -> FittedCharges:
-    """Fits charges on the atoms to the ESP of each molecule, in Å and hartree/e."""
-    design = _potentials(positions, atom_mask, grid, grid_mask)
-    target = np.where(grid_mask, esp, 0.0).astype(np.float64)
-    transposed = design.transpose(0, 2, 1)
-    normal = transposed @ design
+    """Fits charges on the atoms to the ESP of each molecule, in Å and hartree/e.
+
+    Args:
+        positions: Of the atoms.
+        atom_mask: True for atoms.
+        grid: Points.
+        grid_mask: Which of them count.
+        esp: On the points.
+        stride: Fit to every so many points only, which determine the charges as well; what
+            they leave is that of all points.
+    """
+    step = cached_molecules(positions.shape[1] * grid.shape[1])
+    parts = []
+    for start in range(0, len(positions), step):
+        some = slice(start, start + step)
+        atoms = positions[some], atom_mask[some]
+        mask, target = grid_mask[some], np.where(grid_mask[some], esp[some], 0.0)
+        design = _potentials(*atoms, grid[some, ::stride], mask[:, ::stride], np.float64)
+        charges = _solved(design, target[:, ::stride], atom_mask[some])
+        if stride > 1:
+            design = _potentials(*atoms, grid[some], mask, np.float32)
+        left = target - (charges[:, None].astype(design.dtype) @ design)[:, 0]
+        norm = np.linalg.norm(target, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):  # no ESP has no residual
+            size = np.where(norm > 0, np.linalg.norm(left, axis=1), np.nan)
+            parts.append((charges, size / norm, size / _variation(target, mask)))
+    return FittedCharges(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def cached_molecules(pairs: int) -> int:
+    """Returns how many molecules to work on at once, given the pairs of atoms and points of one."""
+    return max(1, _CACHED_PAIRS // max(1, pairs))
+
+
+def _solved(
+    design: Float[np.ndarray, "molecule atom point"],
+    esp: Float[np.ndarray, "molecule point"],
+    atom_mask: Bool[np.ndarray, "molecule atom"],
+) -> Float[np.ndarray, "molecule atom"]:
+    """Charges by least squares, 0 at padding."""
+    normal = design @ design.transpose(0, 2, 1)
     n_atoms = np.maximum(atom_mask.sum(axis=1), 1)
     mean = np.trace(normal, axis1=1, axis2=2) / n_atoms
     # Padding atoms get a unit diagonal, so that the matrix is regular and their charge 0.
     diagonal = np.where(atom_mask, _RIDGE_CHARGES * mean[:, None], 1.0) + (mean == 0)[:, None]
     normal[:, range(normal.shape[1]), range(normal.shape[1])] += diagonal
-    charges = np.linalg.solve(normal, transposed @ target[..., None])[..., 0]
-    left = target - (design @ charges[..., None])[..., 0]
-    norm = np.linalg.norm(target, axis=1)
-    mean_esp = target.sum(axis=1) / np.maximum(grid_mask.sum(axis=1), 1)
-    variation = np.linalg.norm((target - mean_esp[:, None]) * grid_mask, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.where(norm > 0, np.linalg.norm(left, axis=1), np.nan)
-        unexplained = size / np.maximum(variation, _LEAST_VARIATION * norm)
-        return FittedCharges(charges * atom_mask, size / norm, unexplained)
+    right = design @ esp[..., None].astype(np.float64)
+    return np.linalg.solve(normal, right)[..., 0] * atom_mask
 
 
-def unexplained_by_quadrupoles(
-    positions: Float[np.ndarray, "atom 3"],
-    grid: Float[np.ndarray, "point 3"],
-    esp: Float[np.ndarray, " point"],
-) -> float:
-    """Returns the part of an ESP's variation that charges to quadrupoles on the atoms leave.
+def unexplained_by_multipoles(
+    positions: Float[np.ndarray, "molecule atom 3"],
+    grid: Float[np.ndarray, "molecule point 3"],
+    grid_mask: Bool[np.ndarray, "molecule point"],
+    esp: Float[np.ndarray, "molecule point"],
+    *,
+    stride: int,
+    quadrupoles: bool,
+) -> Float[np.ndarray, " molecule"]:
+    """Returns the part of an ESP's variation that charges and dipoles on the atoms leave.
 
     σ-holes of molecules such as F2 are quadrupoles of the atoms; a grid in another order is
     explained by nothing.
+
+    Args:
+        positions: Of molecules that all have the same number of atoms, in Å.
+        grid: Points in Å.
+        grid_mask: Which of them count.
+        esp: In hartree/e.
+        stride: Fit to every so many points only.
+        quadrupoles: Put quadrupoles on the atoms as well.
     """
-    displacement, distance, columns = _multipole_columns(positions, grid)
-    products = displacement[..., :, None] * displacement[..., None, :]
-    upper = products[..., *np.triu_indices(3)] / distance[..., None] ** 5
-    design = np.concatenate([columns, upper.reshape(len(grid), -1)], axis=1)
-    left = esp - design @ _ridge(design, esp)
-    variation = max(np.linalg.norm(esp - esp.mean()), _LEAST_VARIATION * np.linalg.norm(esp))
-    return float(np.linalg.norm(left) / variation)
+    displacement, distance, design = _multipole_columns(positions, grid)
+    if quadrupoles:
+        products = displacement[..., :, None] * displacement[..., None, :]
+        upper = products[..., *np.triu_indices(3)] / distance[..., None] ** 5
+        design = np.concatenate([design, upper.reshape(*grid.shape[:2], -1)], axis=-1)
+    design *= grid_mask[..., None]
+    target = np.where(grid_mask, esp, 0.0).astype(np.float64)
+    solution = _ridge(design[:, ::stride], target[:, ::stride])
+    left = target - (design @ solution[..., None])[..., 0]
+    return np.linalg.norm(left, axis=1) / _variation(target, grid_mask)
+
+
+def _variation(
+    esp: Float[np.ndarray, "molecule point"], mask: Bool[np.ndarray, "molecule point"]
+) -> Float[np.ndarray, " molecule"]:
+    """Norm of how far each ESP, 0 where it does not count, is from its mean."""
+    mean = esp.sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    size = np.linalg.norm((esp - mean[:, None]) * mask, axis=1)
+    return np.maximum(size, _LEAST_VARIATION * np.linalg.norm(esp, axis=1))
 
 
 def fit_multipoles(
@@ -114,23 +173,26 @@ def fit_multipoles(
 
 
 def _multipole_columns(
-    positions: Float[np.ndarray, "atom 3"], grid: Float[np.ndarray, "point 3"]
+    positions: Float[np.ndarray, "*molecule atom 3"], grid: Float[np.ndarray, "*molecule point 3"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Displacements, distances, and potentials of unit charges and dipoles on the atoms."""
-    displacement = grid[:, None, :] - positions[None, :, :]
+    displacement = grid[..., :, None, :] - positions[..., None, :, :]
     distance = np.maximum(np.linalg.norm(displacement, axis=-1), 1e-3)
     dipoles = BOHR_IN_ANGSTROM * displacement / distance[..., None] ** 3
-    columns = [BOHR_IN_ANGSTROM / distance, dipoles.reshape(len(grid), -1)]
-    return displacement, distance, np.concatenate(columns, axis=1)
+    flat = dipoles.reshape(*grid.shape[:-1], -1)
+    return displacement, distance, np.concatenate([BOHR_IN_ANGSTROM / distance, flat], axis=-1)
 
 
 def _ridge(
-    design: Float[np.ndarray, "point column"], esp: Float[np.ndarray, " point"]
-) -> Float[np.ndarray, " column"]:
+    design: Float[np.ndarray, "*molecule point column"], esp: Float[np.ndarray, "*molecule point"]
+) -> Float[np.ndarray, "*molecule column"]:
     """Least squares with a slight preference for small values."""
-    normal = design.T @ design
-    ridge = _RIDGE_MULTIPOLES * np.trace(normal) / len(normal)
-    return np.linalg.solve(normal + ridge * np.eye(len(normal)), design.T @ esp)
+    transposed = np.swapaxes(design, -1, -2)
+    normal = transposed @ design
+    columns = normal.shape[-1]
+    ridge = _RIDGE_MULTIPOLES * np.trace(normal, axis1=-2, axis2=-1) / columns
+    regular = normal + ridge[..., None, None] * np.eye(columns)
+    return np.linalg.solve(regular, transposed @ esp[..., None])[..., 0]
 
 
 def moments(
@@ -159,11 +221,20 @@ def _potentials(
     atom_mask: Bool[np.ndarray, "molecule atom"],
     grid: Float[np.ndarray, "molecule point 3"],
     grid_mask: Bool[np.ndarray, "molecule point"],
-) -> Float[np.ndarray, "molecule point atom"]:
-    """Potential of unit charges on the atoms, 0 at padding; float64, for the normal equations."""
-    squared = np.zeros((*grid.shape[:2], positions.shape[1]))
-    for axis in range(3):
-        squared += (grid[:, :, None, axis] - positions[:, None, :, axis]) ** 2
-    both = grid_mask[:, :, None] & atom_mask[:, None, :]
-    squared[~both] = np.inf
-    return BOHR_IN_ANGSTROM / np.sqrt(np.maximum(squared, 1e-6))
+    dtype: type[np.floating],
+) -> Float[np.ndarray, "molecule atom point"]:
+    """Potential of unit charges on the atoms, 0 at padding.
+
+    Squared distances by |r|² + |x|² - 2 r·x, a product of matrices, about the middle of the
+    atoms, where that loses no digits that matter.
+    """
+    n_atoms = np.maximum(atom_mask.sum(axis=1), 1)
+    placed = np.clip(positions, -_FAR, _FAR)
+    middle = np.where(atom_mask[..., None], placed, 0.0).sum(axis=1) / n_atoms[:, None]
+    atoms = (placed - middle[:, None]).astype(dtype)
+    points = np.clip(grid, -_FAR, _FAR).astype(dtype) - middle[:, None].astype(dtype)
+    squared = (-2 * atoms) @ points.transpose(0, 2, 1)
+    squared += np.where(atom_mask, (atoms**2).sum(axis=-1), np.inf)[:, :, None]
+    squared += np.where(grid_mask, np.einsum("mpx,mpx->mp", points, points), np.inf)[:, None]
+    np.maximum(squared, 1e-6, out=squared)
+    return np.divide(BOHR_IN_ANGSTROM, np.sqrt(squared, out=squared), out=squared)
