@@ -175,7 +175,9 @@ class _Run:
             sound = np.array([not reason for reason in reasons])
             if self.keeps_split:
                 block.values[_SPLIT.name] = np.full(block.n_molecules, plan.split, dtype=object)
-            values = {name: array[sound] for name, array in block.values.items()}
+            values = block.values
+            if not sound.all():
+                values = {name: array[sound] for name, array in values.items()}
             writer.write(int(sound.sum()), values)
             present.update(block.present())
             miscounted.update(block.miscounted())

@@ -8,6 +8,7 @@ the root ``zarr.json``; before that a reader sees the store as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +91,8 @@ class StoreWriter:
         """
         with ExitStack() as entered:
             self._staging = entered.enter_context(staging_folder(self._store))
+            # Left before the folder goes, so that nothing is written into it any more.
+            self._executor = entered.enter_context(ThreadPoolExecutor(1))
             if self._append:
                 self._nodes = read_nodes(self._store)
                 entered.enter_context(exclusive(self._store, wait=False))
@@ -178,6 +181,7 @@ class StoreWriter:
             self._compression,
             target=self._store / group if self._append else None,
             committed=arrays_of(self._nodes, group),
+            executor=self._executor,
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
 import zarr
 
+from pipeline.shard_buffer import ShardBuffer
 from pipeline.zarr_layout import Compression, create_array, molecules_per_shard
 from pipeline.zarr_metadata import Document, extend, read_document, write_document
 from store_schema import VARIABLES
@@ -37,6 +39,7 @@ class TableWriter:
         *,
         target: Path | None = None,
         committed: Mapping[str, Document] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         """Creates the staged arrays.
 
@@ -47,6 +50,7 @@ class TableWriter:
             compression: Codec of new arrays.
             target: Folder of the group in the store, where there is one.
             committed: Published metadata of the arrays in ``target``, by name.
+            executor: Writes shards while the next rows are taken; without one, writing waits.
         """
         self._staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
@@ -69,8 +73,14 @@ class TableWriter:
             )
             for name, v in self.variables.items()
         }
-        self._blocks: list[tuple[int, Values]] = []
-        self._buffered = self._flushed = 0
+        bounds = {name: array.shape[1:] for name, array in self._arrays.items()}
+        # One is filled while the other is written.
+        self._buffer, self._other = (
+            ShardBuffer(self.variables, bounds, self._rows_per_shard) for _ in range(2)
+        )
+        self._executor, self._writing = executor, Future[None]()
+        self._writing.set_result(None)
+        self._flushed = 0
         n_committed = n_rows(self._committed)
         self._first_row = n_committed // self._rows_per_shard * self._rows_per_shard
         self.write(n_committed - self._first_row, self._partial_shard())
@@ -78,7 +88,7 @@ class TableWriter:
     @property
     def n_rows(self) -> int:
         """Rows of the table, those it had before included."""
-        return self._first_row + self._flushed + self._buffered
+        return self._first_row + self._flushed + self._buffer.n_rows
 
     def write(self, rows: int, values: Values) -> None:
         """Takes a block of rows.
@@ -99,12 +109,11 @@ class TableWriter:
                 self.lengths[dim] = max(self.lengths.get(dim, 0), length)
         taken = 0
         while taken < rows:
-            part = min(rows - taken, self._rows_per_shard - self._buffered)
+            part = min(rows - taken, self._rows_per_shard - self._buffer.n_rows)
             block = {name: array[taken : taken + part] for name, array in values.items()}
-            self._blocks.append((part, block))
-            self._buffered += part
+            self._buffer.take(part, block)
             taken += part
-            if self._buffered == self._rows_per_shard:
+            if self._buffer.n_rows == self._rows_per_shard:
                 self._flush()
 
     def finish(self) -> dict[str, Document]:
@@ -113,8 +122,9 @@ class TableWriter:
         Returns:
             Metadata of every array by name, with the table's full lengths.
         """
-        if self._buffered:
+        if self._buffer.n_rows:
             self._flush()
+        self._writing.result()
         first_shard = self._first_row // self._rows_per_shard
         documents = {}
         for name, variable in self.variables.items():
@@ -149,34 +159,25 @@ class TableWriter:
 
     def _flush(self) -> None:
         """Writes the buffered rows as one shard of every variable."""
-        start, stop = self._flushed, self._flushed + self._buffered
-        for name, variable in self.variables.items():
-            array = self._arrays[name]
-            array.resize((stop, *array.shape[1:]))
-            widths = self._widths(name)
-            if widths is None:
-                continue
-            dtype = object if variable.dtype == "str" else variable.dtype
-            merged = np.full((self._buffered, *widths), variable.fill_value, dtype=dtype)
-            row = 0
-            for rows, block in self._blocks:
-                if name in block:
-                    part = block[name]
-                    merged[(slice(row, row + rows), *map(slice, part.shape[1:]))] = part
-                row += rows
-            array[(slice(start, stop), *map(slice, widths))] = merged
-        self._flushed, self._blocks, self._buffered = stop, [], 0
+        self._writing.result()
+        buffer, start = self._buffer, self._flushed
+        if self._executor is None:
+            self._write_shard(buffer, start)
+        else:
+            self._writing = self._executor.submit(self._write_shard, buffer, start)
+        self._flushed += buffer.n_rows
+        self._buffer, self._other = self._other, buffer
+        self._buffer.clear()
 
-    def _widths(self, name: str) -> tuple[int, ...] | None:
-        """Largest lengths behind the first axis among the buffered rows; None without rows."""
-        shapes = [block[name].shape[1:] for _, block in self._blocks if name in block]
-        if not shapes:
-            return None
-        bounds = self._arrays[name].shape[1:]
-        widths = tuple(max(lengths) for lengths in zip(*shapes, strict=True))
-        if any(width > bound for width, bound in zip(widths, bounds, strict=True)):
-            raise ValueError(f"{name} is {widths} wide, its array was created with {bounds}")
-        return widths
+    def _write_shard(self, buffer: ShardBuffer, start: int) -> None:
+        stop = start + buffer.n_rows
+        for name, array in self._arrays.items():
+            if stop > array.shape[0]:
+                # Twice as long each time: a resize writes metadata, and ``finish`` the true length.
+                array.resize((max(stop, 2 * array.shape[0]), *array.shape[1:]))
+            values = buffer.filled(name)
+            if values is not None:
+                array[(slice(start, stop), *map(slice, values.shape[1:]))] = values
 
 
 def publish_shards(staged: Path, target: Path, first_shard: int) -> None:
