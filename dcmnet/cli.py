@@ -251,6 +251,32 @@ def export(
 
 
 @app.command()
+def report(
+    experiment: ExperimentPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; analysis/report.html by default.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Store with the results; the one trained on by default.")
+    ] = None,
+    results: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Results group; the experiment's by default.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again after each epoch while training runs.")
+    ] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks with --watch.")] = 10.0,
+    port: Annotated[
+        int | None, typer.Option(help="With --watch, serve it on 127.0.0.1; 0 takes a free port.")
+    ] = None,
+) -> None:
+    """Tell the story of an experiment on one HTML page."""
+    from dcmnet.report.command import run
+
+    run(experiment, out, store, results, watch=watch, every=every, port=port, console=Console())
+
+
+@app.command()
 def bench(
     store: Store,
     batch_size: Annotated[int, typer.Option(min=1, help="Molecules a batch.")] = 16,

@@ -1,4 +1,4 @@
-"""The whole line on the bundled sample: ingest, train, analyse."""
+"""The whole line on the bundled sample: ingest, train, analyse, report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from dcmnet.analysis.analyze import analyze
 from dcmnet.analysis.tables import print_analysis
+from dcmnet.report import write_report
 from dcmnet.train_runner import run_training
 from pipeline import ingest
 from pipeline.inspection_page import print_report
@@ -49,5 +50,9 @@ def run(out: Path, console: Console) -> None:
     console.rule("3 · analyse: results back into the store")
     analysis = analyze(experiment, split="test")
     print_analysis(analysis, console)
-    where = f"\nThe store, for xarray: {store} (results in {analysis.results})"
+
+    console.rule("4 · report: one page for people")
+    page = write_report(experiment)
+    console.print(escape(f"The report, for a browser: {page}"), soft_wrap=True)
+    where = f"The store, for xarray: {store} (results in {analysis.results})"
     console.print(escape(where), soft_wrap=True)

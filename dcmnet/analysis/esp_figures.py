@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -13,18 +15,26 @@ from matplotlib.ticker import PercentFormatter
 from dcmnet.analysis.figure_style import (
     CHARGE_COLOURS,
     DENSITY,
+    LEVEL_COLOURS,
+    LEVEL_LABELS,
     LINE_COLOUR,
     MODEL_COLOUR,
-    MONOPOLE_COLOUR,
     label_plainly,
     new_axes,
 )
+from dcmnet.analysis.statistics import Level
 from dcmnet.analysis.summary import charge_label
 from store_schema.names import RESULTS_GROUP
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 # Points a density is drawn from; more do not change the picture.
 _MAX_POINTS = 400_000
+# Column of the molecule table with the error of each level.
+RMSE_COLUMNS: Mapping[Level, str] = {
+    "model": "esp_rmse",
+    "monopoles": "esp_rmse_monopoles",
+    "fitted": "esp_rmse_fitted",
+}
 
 
 def esp_correlation(
@@ -72,22 +82,30 @@ def esp_correlation(
     return figure
 
 
-def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
-    """Draws each molecule's ESP RMSE, of the model and of the reference monopoles.
+def shown_levels(table: pd.DataFrame) -> list[Level]:
+    """Returns the levels that some molecule of a table has an error of."""
+    return [
+        level
+        for level, column in RMSE_COLUMNS.items()
+        if column in table and table[column].notna().any()
+    ]
 
-    Where some molecules have monopoles, only these are drawn, so that both stand for the
-    same molecules.
+
+def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
+    """Draws each molecule's ESP RMSE, of the model and of the reference levels.
+
+    Only molecules that have every level shown are drawn, so that all stand for the same
+    molecules.
     """
     figure, (ordered, paired) = new_axes(columns=2)
-    both = table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"])
-    for column, colour, label in (
-        ("esp_rmse", MODEL_COLOUR, "distributed charges"),
-        ("esp_rmse_monopoles", MONOPOLE_COLOUR, "reference monopoles"),
-    ):
-        values = np.sort((both if len(both) else table)[column].dropna())
+    levels = shown_levels(table)
+    common = table.dropna(subset=[RMSE_COLUMNS[level] for level in levels])
+    for level in levels:
+        values = np.sort(common[RMSE_COLUMNS[level]])
         if not values.size:
             continue
         share = np.arange(values.size + 1) / values.size
+        colour, label = LEVEL_COLOURS[level], LEVEL_LABELS[level]
         ordered.step(
             [values[0], *values], share, where="post", color=colour, linewidth=1.8, label=label
         )
@@ -97,7 +115,7 @@ def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
     ordered.set_xlabel("ESP RMSE of a molecule (kcal/mol/e), dotted: mean")
     ordered.set_ylabel("molecules with at most this error")
     ordered.legend(frameon=False, loc="lower right")
-    _draw_pairs(paired, both)
+    _draw_pairs(paired, table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"]))
     return figure
 
 

@@ -12,11 +12,18 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 MODEL_COLOUR = "#2b6cb0"
 MONOPOLE_COLOUR = "#dd8a1f"
-FITTED_COLOUR = "#5f6b7a"
+FITTED_COLOUR = "#748091"
 TRAIN_COLOUR = "#8a94a6"
 LINE_COLOUR = "#444444"
+# Levels of an analysis (``dcmnet.analysis.statistics``).
+LEVEL_COLOURS = {"model": MODEL_COLOUR, "monopoles": MONOPOLE_COLOUR, "fitted": FITTED_COLOUR}
+LEVEL_LABELS = {
+    "model": "distributed charges",
+    "monopoles": "reference monopoles",
+    "fitted": "charges fitted to each ESP",
+}
 # Red is negative, as in an ESP.
-CHARGE_COLOURS = {-1: "#c0392b", 0: "#5b6472", 1: "#2b6cb0"}
+CHARGE_COLOURS = {-1: "#c0392b", 0: "#6b7585", 1: "#2b6cb0"}
 # Red where it attracts a positive charge, blue where it repels one.
 DIVERGING = "RdBu"
 # Blues without its white end, which would hide single points.

@@ -10,7 +10,6 @@ import ase.data.colors
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import CenteredNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -145,7 +144,7 @@ def _upper_surface(
 
 
 def _draw_surface(  # noqa: PLR0917
-    ax: Axes,
+    ax: Any,
     molecule: xr.Dataset,
     atoms: Float[np.ndarray, "A 3"],
     points: Float[np.ndarray, "P 3"],

@@ -12,9 +12,10 @@ from pipeline.inference.lengths import van_der_waals_radii
 from store_schema.names import ATOM, GRID_POINT
 
 # Atoms closer than this times the sum of their covalent radii are drawn as bonded.
-_BOND_TOLERANCE = 1.2
-# Share of the grid points that make up its innermost shell, roughly, for a picture.
-_SHELL = 0.35
+_BOND_TOLERANCE = 1.3
+# Grids are made of shells at multiples of the van der Waals radii, a fifth of it apart.
+# One that is not has this share of its points drawn instead.
+_SHELL_WIDTH, _LEAST_SHARE, _SHARE = 0.1, 0.08, 0.35
 # Radius, angstrom, of the ball that rolls over the points: wider than the gaps between
 # them, narrower than the clefts of a molecule that one wants to see.
 _BALL = 3.0
@@ -54,7 +55,10 @@ def innermost_shell(
     """
     radii = van_der_waals_radii(numbers)
     scaled = (np.linalg.norm(points[:, None] - positions, axis=-1) / radii).min(axis=1)
-    return np.asarray(scaled <= np.quantile(scaled, _SHELL))
+    shell = scaled <= scaled.min() + _SHELL_WIDTH
+    if shell.mean() < _LEAST_SHARE:
+        shell = scaled <= np.quantile(scaled, _SHARE)
+    return np.asarray(shell)
 
 
 def from_above(
@@ -82,7 +86,8 @@ def surface_triangles(
         inside: Positions of the nuclei, angstrom.
 
     Returns:
-        Indices of points; none where they do not span a volume.
+        Indices of points, counterclockwise seen from outside; none where they do not span
+        a volume.
     """
     vertices = np.concatenate([points, inside]).astype(np.float64)
     try:
@@ -90,10 +95,25 @@ def surface_triangles(
     except (QhullError, ValueError):  # fewer than four points, or all in a plane
         return np.empty((0, 3), int)
     kept = tetrahedra[_circumradius(vertices[tetrahedra]) <= _BALL]
-    faces = np.sort(np.concatenate([np.delete(kept, i, axis=1) for i in range(4)]), axis=1)
-    unique, count = np.unique(faces, axis=0, return_counts=True)
-    outer = unique[count == 1]
-    return np.asarray(outer[(outer < len(points)).all(axis=1)])
+    faces = np.concatenate([np.delete(kept, i, axis=1) for i in range(4)])
+    opposite = np.concatenate([kept[:, i] for i in range(4)])
+    _, first, count = np.unique(
+        np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True
+    )
+    outer = first[count == 1]
+    outer = outer[(faces[outer] < len(points)).all(axis=1)]
+    return _facing_outward(vertices, faces[outer], opposite[outer])
+
+
+def _facing_outward(
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    inner: Int[np.ndarray, " F"],
+) -> Int[np.ndarray, "F 3"]:
+    """Orders the corners of faces so that their normals point away from an inner vertex."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    inward = np.einsum("fx,fx->f", np.cross(b - a, c - a), vertices[inner] - a) > 0
+    return np.where(inward[:, None], faces[:, ::-1], faces)
 
 
 def _circumradius(corners: Float[np.ndarray, "T 4 3"]) -> Float[np.ndarray, " T"]:

@@ -66,6 +66,9 @@ def train(
     """
     config = trainer.config
     started = time.perf_counter() - progress.seconds
+    if progress.epoch and progress.under_way is None:
+        # A run killed while it wrote them may have its latest checkpoint, but not these.
+        _save_epoch(checkpoints, trainer, progress)
     while not is_over(config, progress):
         epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
         ended = epoch.run(stop, on_batch)
@@ -75,9 +78,12 @@ def train(
         }
         if not ended:
             progress = progress.model_copy(update={**place, "under_way": epoch.state()})
+            checkpoints.wait()
             _save(checkpoints, "latest", trainer, progress)
             break
         record = epoch.record()
+        # Nothing tells of an epoch before all checkpoints of the one before are whole.
+        checkpoints.wait()
         value = _criterion(record)
         better = value < progress.best
         progress = Progress(
@@ -87,13 +93,19 @@ def train(
             **place,
         )
         on_epoch(record.model_copy(update={"best": better}))
-        if better:
-            _save(checkpoints, "best", trainer, progress)
-        if config.save_every_n_epochs and epoch.number % config.save_every_n_epochs == 0:
-            _save(checkpoints, "periodic", trainer, progress)
+        _save_epoch(checkpoints, trainer, progress)
         _save(checkpoints, "latest", trainer, progress)
     checkpoints.wait()
     return progress
+
+
+def _save_epoch(checkpoints: Checkpoints, trainer: Trainer, progress: Progress) -> None:
+    """Saves the best and the periodic checkpoint of an epoch just finished, where it is one."""
+    every = trainer.config.save_every_n_epochs
+    if progress.best_epoch == progress.epoch:
+        _save(checkpoints, "best", trainer, progress)
+    if every and progress.epoch % every == 0:
+        _save(checkpoints, "periodic", trainer, progress)
 
 
 def _save(checkpoints: Checkpoints, series: Any, trainer: Trainer, progress: Progress) -> None:

@@ -1,0 +1,120 @@
+"""The page itself: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+import plotly.offline
+from markupsafe import Markup
+
+from dcmnet.analysis.esp_figures import grid_points
+from dcmnet.analysis.examples import read_examples
+from dcmnet.experiment import Experiment
+from dcmnet.report import sections, tables
+from dcmnet.report.error_charts import correlation_exhibit, references_exhibit
+from dcmnet.report.exhibit import Exhibit, as_script
+from dcmnet.report.group_charts import charges_exhibit, groups_exhibit
+from dcmnet.report.scenes import scenes_exhibit
+from dcmnet.report.story import ResultsStory, Story, installed_versions, read_story
+from dcmnet.report.training_charts import learning_exhibit, pace_exhibit
+
+REPORT_NAME = "report.html"
+
+
+def write_report(
+    experiment: str | Path,
+    *,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    results: str | None = None,
+    refresh_seconds: float | None = None,
+) -> Path:
+    """Writes the report of an experiment: one HTML file that needs no network.
+
+    It tells what there is to tell: of an experiment that was not analysed, or that still
+    trains, its data and its training.
+
+    Args:
+        experiment: Directory of the experiment.
+        out: The file; ``analysis/report.html`` of the experiment where left out. It is
+            replaced whole.
+        store: Store with the data and the results; the one trained on where left out.
+        results: Name of the results group; the experiment's where left out.
+        refresh_seconds: Time after which an open page loads itself again.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        ConfigError: The directory holds no valid experiment.
+        StoreError: Results that were asked for by name do not exist.
+    """
+    story = read_story(experiment, store=store, results=results)
+    path = page_path(experiment, out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, render(story, refresh_seconds))
+    return path
+
+
+def page_path(experiment: str | Path, out: str | Path | None = None) -> Path:
+    """Returns where the report of an experiment lies."""
+    return Path(out) if out is not None else Experiment(experiment).analysis_path / REPORT_NAME
+
+
+def render(story: Story, refresh_seconds: float | None = None) -> str:
+    """Returns the page of a story."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dcmnet.report", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["as_script"] = as_script
+    return environment.get_template("report.html").render(
+        story=story,
+        sections=sections,
+        tables=tables,
+        exhibits=_exhibits(story),
+        versions=installed_versions(),
+        refresh_seconds=refresh_seconds if story.state == "running" else None,
+        made=datetime.now(UTC),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+    )
+
+
+def _exhibits(story: Story) -> dict[str, Exhibit]:
+    shown: list[Exhibit] = []
+    if story.results is not None:
+        shown += _result_exhibits(story.results)
+    if story.history:
+        shown += [learning_exhibit(story.history), pace_exhibit(story.history)]
+    return {exhibit.name: exhibit for exhibit in shown}
+
+
+def _result_exhibits(results: ResultsStory) -> list[Exhibit]:
+    shown, statistics = [], results.statistics
+    reference, predicted = grid_points(results.tree, results.name)
+    if reference.size:
+        shown.append(correlation_exhibit(reference, predicted, of=statistics.n_points))
+        shown.append(references_exhibit(results.table))
+        shown.append(groups_exhibit(statistics))
+    examples = read_examples(results.tree, results.name, results.table)
+    if examples:
+        shown.append(scenes_exhibit(examples))
+    if statistics.charges:
+        shown.append(charges_exhibit(statistics))
+    return shown
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole: a browser that loads it meanwhile sees the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

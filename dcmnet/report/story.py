@@ -1,0 +1,231 @@
+"""What there is to tell of an experiment: read once, from its directory and its store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import pandas as pd
+import xarray as xr
+from pydantic import ValidationError
+
+from dcmnet.analysis.statistics import Statistics, load_statistics
+from dcmnet.analysis.summary import molecule_table
+from dcmnet.config import ExperimentConfig, ModelConfig, parse
+from dcmnet.experiment import Experiment
+from dcmnet.model import create_model
+from dcmnet.training.initialization import parameter_shapes
+from dcmnet.training.log import EpochRecord
+from dcmnet.training.loop import Progress, is_over
+from pipeline import open_store
+from pipeline.inspection import StoreInspection, inspect_store
+from pipeline.splits import split_store
+from pipeline.zarr_metadata import exclusive
+from store_schema.names import RESULTS_GROUP
+from store_schema.problems import ConfigError, DcmError, StoreError
+from store_schema.results import ResultsSchema
+
+State = Literal["waiting", "running", "finished", "stopped"]
+# What computed the numbers, for whoever wants the same ones.
+VERSIONED = ("dcm-store", "jax", "flax", "e3x", "optax", "numpy", "zarr")
+
+
+@dataclass(frozen=True)
+class StoreStory:
+    """The data of an experiment.
+
+    Attributes:
+        inspection: What the store holds.
+        splits: Molecules of each split, with this experiment's fractions.
+        fingerprint: SHA-256 of the store's schema, which names every source file with
+            its own; analyses do not change it.
+    """
+
+    inspection: StoreInspection
+    splits: dict[str, int]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ResultsStory:
+    """The results of an analysis.
+
+    Attributes:
+        name: Name of the group in the store.
+        schema: How they were made.
+        tree: The store, opened lazily.
+        table: A row for each analysed molecule (``molecule_table``).
+        statistics: What they come to.
+        is_current: Whether they were made with the experiment's configuration.
+    """
+
+    name: str
+    schema: ResultsSchema
+    tree: xr.DataTree
+    table: pd.DataFrame
+    statistics: Statistics
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that a report tells.
+
+    Attributes:
+        experiment: Where the experiment lies.
+        config: Its configuration.
+        history: Its epochs so far.
+        state: Whether it trains, has trained to the end, or ended before.
+        n_parameters: Parameters of the network.
+        store_path: The store.
+        store: Its contents, None where it cannot be read.
+        results: The results, None where there are none.
+        problems: Why something is not told, in words.
+    """
+
+    experiment: Experiment
+    config: ExperimentConfig
+    history: list[EpochRecord]
+    state: State
+    n_parameters: int
+    store_path: str
+    store: StoreStory | None
+    results: ResultsStory | None
+    problems: tuple[str, ...]
+
+
+def read_story(
+    directory: str | Path, *, store: str | Path | None = None, results: str | None = None
+) -> Story:
+    """Reads what there is to tell of an experiment.
+
+    Args:
+        directory: The experiment.
+        store: Store with its data and results; the one it was trained on where left out.
+        results: Name of the results group; the experiment's where left out.
+
+    Raises:
+        ConfigError: The directory holds no valid experiment.
+        StoreError: The results that were asked for by name do not exist.
+    """
+    experiment = Experiment(directory)
+    config = experiment.config()
+    path = str(store or config.data.store)
+    problems: list[str] = []
+    data, found = None, None
+    try:
+        data = _store_story(path, config.data.split_fractions, _stamp(path))
+        found = _results_story(path, results, config)
+    except DcmError as error:
+        if results is not None:  # asked for by name
+            raise
+        problems.append(str(error.problems[0]))
+    history = experiment.history()
+    return Story(
+        experiment=experiment,
+        config=config,
+        history=history,
+        state=training_state(experiment, config, history),
+        n_parameters=_count_parameters(config.model),
+        store_path=path,
+        store=data,
+        results=found,
+        problems=tuple(problems),
+    )
+
+
+def training_state(
+    experiment: Experiment, config: ExperimentConfig, history: list[EpochRecord]
+) -> State:
+    """Tells whether an experiment trains; a run holds the lock of its directory."""
+    try:
+        with exclusive(experiment.directory, wait=False):
+            pass
+    except StoreError:
+        return "running"
+    if not history:
+        return "waiting"
+    progress = Progress(
+        epoch=history[-1].epoch,
+        best_epoch=max((record.epoch for record in history if record.best), default=0),
+        seconds=sum(record.seconds for record in history),
+    )
+    return "finished" if is_over(config.training, progress) else "stopped"
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns the versions of the packages that compute the numbers."""
+    return {package: importlib.metadata.version(package) for package in VERSIONED}
+
+
+def _stamp(store: str) -> int:
+    """Returns what changes whenever a store does; 0 where that cannot be seen."""
+    root = Path(store) / "zarr.json"
+    return root.stat().st_mtime_ns if root.is_file() else 0
+
+
+@lru_cache(maxsize=1)  # a page that is written again and again looks at the store once
+def _store_story(store: str, fractions: tuple[float, float], _stamp: int) -> StoreStory:
+    inspection = inspect_store(store)
+    schema = inspection.store_schema
+    return StoreStory(
+        inspection=inspection,
+        splits=split_store(store, fractions).counts if schema.n_molecules else {},
+        fingerprint=hashlib.sha256(schema.model_dump_json().encode()).hexdigest(),
+    )
+
+
+def _results_story(store: str, name: str | None, config: ExperimentConfig) -> ResultsStory | None:
+    tree = open_store(store)
+    group = name or config.name
+    if RESULTS_GROUP not in tree.children or group not in tree[RESULTS_GROUP].children:
+        if name is None:
+            return None
+        raise StoreError.of(
+            f"{store}, results/{group}",
+            expected="results of an analysis",
+            received="none of that name",
+            consequence="there is nothing to report on",
+            remedy="Run 'dcmnet analyze', or name results that 'dcmnet inspect' lists",
+        )
+    attributes = tree[RESULTS_GROUP][group].attrs
+    try:
+        schema = ResultsSchema.model_validate(
+            {key: attributes.get(key) for key in ResultsSchema.model_fields}
+        )
+    except ValidationError as error:
+        raise StoreError.of(
+            f"{store}, results/{group}",
+            expected="results that 'dcmnet analyze' wrote",
+            received=str(error.errors()[0]["msg"]),
+            consequence="they are left out of the report",
+            remedy="Analyse again with --overwrite",
+        ) from error
+    return ResultsStory(
+        name=group,
+        schema=schema,
+        tree=tree,
+        table=molecule_table(tree, group),
+        statistics=load_statistics(tree, group),
+        is_current=_is_config(schema.config, config),
+    )
+
+
+def _is_config(found: Mapping[str, Any], config: ExperimentConfig) -> bool:
+    try:  # with the defaults of fields that are younger than the results
+        return parse(ExperimentConfig, found) == config
+    except ConfigError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _count_parameters(model: ModelConfig) -> int:
+    shapes = parameter_shapes(create_model(model))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
