@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
@@ -45,27 +46,38 @@ class Structure:
     @classmethod
     def of_arrays(
         cls,
-        atomic_numbers: Int[np.ndarray, " a"] | Sequence[float],
-        positions: Float[np.ndarray, "a 3"] | Sequence[Sequence[float]],
+        atomic_numbers: npt.ArrayLike,
+        positions: npt.ArrayLike,
         total_charge: float = 0.0,
         place: str = "predict",
     ) -> Self:
         """Makes one of arrays, or of lists.
 
+        Args:
+            atomic_numbers: Atomic numbers (a,).
+            positions: Nuclear positions (a, 3), angstrom.
+            total_charge: Net charge, e.
+            place: How messages name it.
+
         Raises:
             SourceError: They are not whole numbers and one place in space for each.
         """
-        numbers, places = np.asarray(atomic_numbers), np.asarray(positions, np.float64)
-        places = places.reshape(0, 3) if not places.size else places
-        whole = numbers.ndim == 1 and bool(np.all(numbers == np.rint(numbers)))
-        if not whole or places.shape != (len(numbers), 3):
+        try:
+            numbers = np.asarray(atomic_numbers, np.float64)
+            places = np.asarray(positions, np.float64)
+            places = places.reshape(0, 3) if not places.size else places
+            if numbers.ndim != 1 or places.shape != (len(numbers), 3):
+                raise ValueError(f"shapes {numbers.shape} and {places.shape}")
+            if not np.all(numbers == np.rint(numbers)):
+                raise ValueError(f"atomic numbers {numbers.tolist()}"[:120])
+        except (TypeError, ValueError) as error:  # numpy's for what is no array of numbers
             raise SourceError.of(
                 f"{place}, atomic_numbers and positions",
                 expected="whole numbers (a,) and positions (a, 3)",
-                received=f"positions {places.shape}, atomic numbers {numbers.tolist()}"[:120],
+                received=str(error),
                 consequence=_CONSEQUENCE,
                 remedy="Give each atom its atomic number and its place in angstrom",
-            )
+            ) from error
         return cls(place, "molecule", numbers.astype(np.int64), places, float(total_charge))
 
     @property

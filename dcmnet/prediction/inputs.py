@@ -12,7 +12,7 @@ import ase.io
 import numpy as np
 
 from dcmnet.structure import Structure
-from pipeline import open_store
+from pipeline import open_store, read_schema
 from pipeline.adapters import discover
 from pipeline.canonical import canonical
 from pipeline.declarations import Declarations
@@ -199,6 +199,7 @@ class _Store:
     """Molecules of a store."""
 
     def __init__(self, store: str, with_esp: bool) -> None:
+        read_schema(store)  # refuses any other Zarr
         self.place = store
         self._names = _READ + (_ESP if with_esp else ())
 

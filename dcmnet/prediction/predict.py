@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+import numpy.typing as npt
+from jaxtyping import Int
 
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import distributed_charges
@@ -166,8 +167,8 @@ class Predictor:
 
 def predict_arrays(
     model: TrainedModel | Mixture[TrainedModel],
-    atomic_numbers: Int[np.ndarray, " a"] | Sequence[float],
-    positions: Float[np.ndarray, "a 3"] | Sequence[Sequence[float]],
+    atomic_numbers: npt.ArrayLike,
+    positions: npt.ArrayLike,
     total_charge: float = 0.0,
     *,
     strict: bool = False,
@@ -176,8 +177,8 @@ def predict_arrays(
 
     Args:
         model: A model, or several.
-        atomic_numbers: Atomic numbers.
-        positions: Nuclear positions, angstrom.
+        atomic_numbers: Atomic numbers (a,).
+        positions: Nuclear positions (a, 3), angstrom.
         total_charge: Net charge, e; the charges sum to it within 1e-12.
         strict: Refuse elements that a model has not seen in training.
 

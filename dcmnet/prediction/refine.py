@@ -33,7 +33,7 @@ class Refinement(NamedTuple):
 def refine_charges(
     molecule: ChargedMolecule,
     esp: Float[np.ndarray, " g"] | None = None,
-    grid: Float[np.ndarray, "g 3"] | None = None,
+    grid: Float[np.ndarray, "points 3"] | None = None,
     restraint: float = RESTRAINT,
 ) -> Refinement:
     """Fits charges to a reference ESP where they are, near what was predicted.
@@ -79,7 +79,7 @@ def refine_charges(
 def _reference(
     molecule: ChargedMolecule,
     esp: Float[np.ndarray, " g"] | None,
-    grid: Float[np.ndarray, "g 3"] | None,
+    grid: Float[np.ndarray, "points 3"] | None,
 ) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, "g 3"]]:
     structure = molecule.structure
     esp = structure.esp if esp is None else esp

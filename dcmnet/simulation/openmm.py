@@ -185,7 +185,7 @@ class _Parts(NamedTuple):
 def _attributes(site: Site, label: str, atoms: Sequence[str]) -> dict[str, str]:
     """Returns the attributes of a ``VirtualSite`` element, as OpenMM's guide lists them."""
     held = {f"atomName{i + 1}": atoms[atom] for i, atom in enumerate(site.atoms)}
-    about = {"siteName": label, **held, "excludeWith": atoms[site.owner]}
+    about = {"siteName": label, **held, "excludeWith": str(site.owner)}
     if len(site.atoms) == 2:
         weights = {f"weight{i + 1}": repr(w) for i, w in enumerate(site.origin)}
         return {"type": "average2", **about, **weights}
