@@ -48,7 +48,7 @@ class CanonicalBlock:
         return len(self.atoms.numbers)
 
     def miscounted(self) -> dict[str, int]:
-        """Returns how many molecules have a number of points that padding contradicts."""
+        """Returns how many molecules have a number of points that the points contradict."""
         grid = self.grid
         if grid.given is None or not grid.width:
             return {}
@@ -59,6 +59,9 @@ class CanonicalBlock:
             ),
             "have points beyond their number of grid points, which were left out": int(
                 (told & (grid.given < grid.unpadded)).sum()
+            ),
+            "have grid points where their number is 0, which were counted": int(
+                ((grid.given == 0) & (grid.n_grid > 0)).sum()
             ),
         }
 
@@ -77,6 +80,7 @@ class CanonicalBlock:
         return counts
 
 
+@np.errstate(invalid="ignore", over="ignore")  # infinities are left for validation to find
 def canonical(block: Block, interpretation: Interpretation, source: Source) -> CanonicalBlock:
     """Translates a block: names, units, padding, and the net charge where it is derived."""
     readings, columns, n = interpretation.readings, block.columns, block.n_molecules
@@ -232,10 +236,9 @@ def _whole(
 
 
 def _typed(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Casts to the types of the store; infinities are left for validation to find."""
+    """Casts to the types of the store."""
     typed = {}
     for name, array in values.items():
         dtype = VARIABLES[name].dtype if name in VARIABLES else "str"
-        with np.errstate(over="ignore"):
-            typed[name] = array if dtype == "str" else array.astype(dtype, copy=False)
+        typed[name] = array if dtype == "str" else array.astype(dtype, copy=False)
     return typed

@@ -33,6 +33,8 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
+# Reasons that an ingest without a sound molecule gives.
+_NAMED_REASONS: Final = 3
 _SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
 
@@ -87,7 +89,7 @@ def ingest(
         What was done; the schema says what every key was taken to mean, and why.
 
     Raises:
-        SourceError: A file cannot be read, or holds no molecules; or, with
+        SourceError: A file cannot be read, or holds no sound molecule; or, with
             ``on_invalid="raise"``, a molecule is invalid.
         AmbiguityError: A key could mean several things; it names what to declare.
         ConfigError: A declaration means nothing, or contradicts shape or physics.
@@ -119,6 +121,7 @@ def ingest(
         with Progress() if progress else nullcontext() as bar:
             for plan in run.plans:
                 run.write(plan, writer, bar)
+        run.check_stored()
         schema = _schema(writer, (*(before.sources if before else ()), *run.records))
         writer.commit(schema)
     return run.report(schema, repeated)
@@ -135,6 +138,7 @@ class _Run:
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    identities: list[np.ndarray] = field(default_factory=lambda: [np.empty(0, np.int64)])
 
     @property
     def keeps_split(self) -> bool:
@@ -162,6 +166,7 @@ class _Run:
     def write(self, plan: Plan, writer: StoreWriter, bar: Progress | None) -> None:
         """Translates, checks and writes a source, and records it."""
         first, quarantined_before = writer.n_molecules, writer.n_quarantined
+        repeated_before = self._repeated()
         present: Counter[str] = Counter()
         miscounted: Counter[str] = Counter()
         task = (
@@ -179,6 +184,8 @@ class _Run:
             if not sound.all():
                 values = {name: array[sound] for name, array in values.items()}
             writer.write(int(sound.sum()), values)
+            names = block.values["molecule_id"]
+            self.identities.append(np.fromiter(map(hash, names), np.int64, len(names)))
             present.update(block.present())
             miscounted.update(block.miscounted())
             if not sound.all():
@@ -193,11 +200,31 @@ class _Run:
         quarantined = writer.n_quarantined - quarantined_before
         self.records.append(self._record(plan, first, stored, quarantined, present))
         self._warn(plan, stored, quarantined, present)
+        if repeated := self._repeated() - repeated_before:
+            self.warnings.append(
+                f"{plan.source.place}: {repeated} molecules have an id that another has"
+            )
         self.warnings += [
             f"{plan.source.place}: {count} molecules {what}"
             for what, count in miscounted.items()
             if count
         ]
+
+    def check_stored(self) -> None:
+        """Raises a SourceError if no molecule was sound."""
+        if any(record.n_molecules for record in self.records):
+            return
+        n = sum(self.reasons.values())
+        raise SourceError(
+            Problem(
+                place=" and ".join(plan.source.place for plan in self.plans),
+                expected="a sound molecule",
+                received=f"{count} of {n} that fail as {reason}",
+                consequence="nothing was stored",
+                remedy="Mend the file, or its declarations",
+            )
+            for reason, count in self.reasons.most_common(_NAMED_REASONS)
+        )
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
         """Sums up what was done."""
@@ -208,6 +235,11 @@ class _Run:
             schema=schema,
             reasons=dict(self.reasons),
         )
+
+    def _repeated(self) -> int:
+        """Molecules so far whose id another has; of an id only its hash is kept."""
+        every = np.concatenate(self.identities)
+        return len(every) - len(np.unique(every))
 
     def _checked(self, plan: Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
         def work(block: Block) -> tuple[CanonicalBlock, list[str]]:

@@ -10,11 +10,22 @@ from jaxtyping import Bool, Float, Int
 
 # No molecule is this large in any unit of length; files pad with 1e4 and 1e6.
 _SENTINEL: Final = 999.0
-# What an atomic number becomes that is not a whole number; no check takes it for an element.
+# What an atomic number becomes that is negative or not whole; no check takes it for an element.
 NO_ELEMENT: Final = 10**6
 _WHOLE: Final = 1e-3
 # Points looked at first for padding, from the end.
 _FIRST_STEP: Final = 16
+
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
+
+
+def storable(values: np.ndarray) -> np.ndarray:
+    """Returns floating-point values with NaN for what float32 cannot hold, such as infinity."""
+    if values.dtype.kind != "f":
+        return values
+    lost = np.isinf(values) if values.itemsize < 8 else np.abs(values) > _LARGEST
+    return np.where(lost, np.nan, values).astype(values.dtype) if lost.any() else values
 
 
 class Atoms(NamedTuple):
@@ -71,13 +82,19 @@ class Grid(NamedTuple):
 def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
     """Tells atoms from padding by their atomic number, and trims what is all padding.
 
-    An atom at the origin is an atom; the order of the atoms is kept.
+    An atom at the origin is an atom; the order of the atoms is kept. An atomic number of -1
+    without a position is padding as well; any other negative one is an atom of no element.
 
     Args:
         numbers: Atomic numbers (molecule, atom), of any numeric type.
         positions: Positions (molecule, atom, 3).
     """
     numbers = np.nan_to_num(np.asarray(numbers, dtype=np.float64), nan=0.0)
+    positions = storable(positions)
+    negative = numbers < 0
+    if negative.any():
+        padding = (numbers == -1) & ~np.nan_to_num(positions).any(axis=-1)
+        numbers = np.where(negative, np.where(padding, 0, NO_ELEMENT), numbers)
     mask = numbers > 0
     order = None
     if (np.diff(mask.astype(np.int8), axis=1) > 0).any():
@@ -134,7 +151,8 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
 
 def _floating(values: np.ndarray) -> np.ndarray:
     """The values, in no more than the precision they have, and no less than the store's."""
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    plain = values.dtype in (np.float32, np.float64)
+    return storable(values if plain else values.astype(np.float64))
 
 
 def _counts(values: np.ndarray) -> Int[np.ndarray, " molecule"]:

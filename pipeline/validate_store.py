@@ -58,6 +58,8 @@ def validate_store(store: str | Path) -> StoreValidation:
         return StoreValidation(
             store=str(store), n_molecules=0, n_faulty=0, problems=tuple(problems)
         )
+    if not molecules.sizes.get(MOLECULE, 0):
+        problems.append(_problem(str(store), MOLECULE, "at least one molecule", "none"))
     present: Counter[str] = Counter()
     found, n_faulty = _faulty_molecules(str(store), molecules, present)
     if QUARANTINE_GROUP in tree.children:

@@ -13,6 +13,7 @@ from pipeline.canonical import CanonicalBlock
 from pipeline.inference.lengths import nearest_bonds, van_der_waals_radii
 from pipeline.inference.multipoles import cached_molecules, unexplained_by_multipoles
 from pipeline.structure import NO_ELEMENT, finite_rows, usable_points
+from store_schema import VARIABLES
 
 # Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
 _DISTINCT: Final = 0.5
@@ -34,6 +35,7 @@ _DIPOLE: Final = (0.3, 0.2)
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
 _POINTS, _POINTS_A_COLUMN = 256, 4
+_PLACES: Final = ("positions", "vdw_surface", "esp")
 
 
 class Finding(NamedTuple):
@@ -55,10 +57,12 @@ def faults(block: CanonicalBlock) -> list[str]:
         For each molecule every reason against it, joined by ``"; "``; empty if it is sound.
     """
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
-    for check in (_atoms, _counts, _grid, _charges, _monopoles, _potential, _dipoles):
-        for finding in check(block):
-            for row in np.flatnonzero(finding.failed):
-                reasons[row].append(finding.reason(int(row)))
+    checks = (_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _dipoles)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
+        for check in checks:
+            for finding in check(block):
+                for row in np.flatnonzero(finding.failed):
+                    reasons[row].append(finding.reason(int(row)))
     return ["; ".join(found) for found in reasons]
 
 
@@ -70,7 +74,7 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
     yield Finding(
         np.any(unknown, axis=1),
         lambda row: (
-            "an atomic number is not whole"
+            "an atomic number is negative or not whole"
             if atoms.numbers[row].max() == NO_ELEMENT
             else f"atomic number {int(atoms.numbers[row].max())} is no element"
         ),
@@ -93,6 +97,17 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
             f"its atoms are {usual[row]:.2f} covalent radii apart: it may be in another unit"
         ),
     )
+
+
+def _finite(block: CanonicalBlock) -> Iterator[Finding]:
+    """Values are finite where there are any; positions and grids are looked at by themselves."""
+    for name, values in block.values.items():
+        if name in VARIABLES and values.dtype.kind == "f" and name not in _PLACES:
+            infinite = np.isinf(values.reshape(len(values), -1)).any(axis=1)
+            yield Finding(
+                infinite,
+                lambda _, name=name: f"its {name.replace('_', ' ')} is infinite",  # type: ignore[misc]
+            )
 
 
 def _counts(block: CanonicalBlock) -> Iterator[Finding]:
@@ -165,6 +180,11 @@ def _charges(block: CanonicalBlock) -> Iterator[Finding]:
         yield Finding(
             (np.abs(charge - np.rint(charge)) > _WHOLE_CHARGE) | np.isinf(charge),
             lambda row: f"its net charge is {charge[row]:g}",
+        )
+        nuclear = np.where(block.atoms.mask, block.atoms.numbers, 0).sum(axis=1)
+        yield Finding(
+            np.abs(charge) > np.maximum(nuclear, 1),
+            lambda row: f"its net charge is {charge[row]:g}, of its nuclei {nuclear[row]}",
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.adapters.protocol import Block, Source
 from pipeline.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Conclusion, Hypothesis, settle
+from pipeline.structure import storable
 from store_schema import SEMANTICS, KeyRecord, Variable
 from store_schema.problems import AmbiguityError
 
@@ -72,7 +73,7 @@ class Interpreter:
 
     def __init__(self, source: Source, sample: Block, declarations: Declarations) -> None:
         self.source, self.declarations = source, declarations
-        self.columns = sample.columns
+        self.columns = {key: storable(values) for key, values in sample.columns.items()}
         self.n = sample.n_molecules
         self.readings: dict[str, Reading] = {}
         self.records: dict[str, KeyRecord] = {}
@@ -83,6 +84,11 @@ class Interpreter:
             meanings = [declared] if declared else sorted({f.semantics for f in fits})
             for meaning in meanings:
                 self.keys.setdefault(meaning, []).append(key)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sample is the whole source."""
+        return self.n == self.source.layout.n_molecules
 
     def next_key(self, semantics: str, after: Container[str] = ()) -> str | None:
         """Returns the next unsettled key, not among some, that means this and nothing else."""
@@ -99,7 +105,7 @@ class Interpreter:
 
     def missing(self, semantics: str) -> None:
         """Sets keys aside that are missing in every molecule; there is nothing to settle."""
-        if self.n < self.source.layout.n_molecules:
+        if not self.whole:
             return  # the rest may have values
         for key in self.keys.get(semantics, []):
             values = self.columns[key]
@@ -110,7 +116,18 @@ class Interpreter:
                 self.warnings.append(f"{key} is missing in every molecule")
 
     def take(self, key: str, hypotheses: Sequence[Hypothesis]) -> Conclusion:
-        """Settles a key and records it."""
+        """Settles a key and records it.
+
+        The unit of nothing makes no difference, and is that of the store.
+        """
+        values = self.columns[key]
+        meanings = {hypothesis.semantics for hypothesis in hypotheses}
+        nothing = values.dtype.kind in "biuf" and not np.nan_to_num(values).any()
+        if self.whole and nothing and len(meanings) == 1:
+            evidence = "it is zero in every molecule, so that its unit makes no difference"
+            alike = [replace(h, misfit=0.0, evidence=evidence) for h in hypotheses]
+            told = self.declarations.unit(key, *meanings) is not None
+            hypotheses = alike if told else [h for h in alike if h.factor == 1]
         conclusion = settle(self.source.place, key, hypotheses, self.declarations)
         best = conclusion.hypothesis
         stored = SEMANTICS[best.semantics].stored_as

@@ -67,8 +67,9 @@ def esp_units(
         ratio, _ = line(np.nan_to_num(monopoles[rows]), fitted)
         tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     if charges is not None:
-        ratio, _ = line(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
-        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
+        ratio, alignment = line(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
+        # Charges that are wrong point nowhere, and speak of themselves and not of the unit.
+        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if alignment > _TOLD else []
     return [
         Hypothesis(
             "esp",

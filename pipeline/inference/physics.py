@@ -22,6 +22,7 @@ from pipeline.inference.reference import Reference, reference_moments, rough_ref
 from pipeline.structure import Atoms, Grid, read_atoms, read_grid
 from store_schema import VARIABLES, KeyRecord, Variable
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
+from store_schema.problems import ConfigError, SourceError
 
 _QUADRUPOLES = ("quadrupole_components", "quadrupole_tensor")
 _DIPOLES = ("dipole_magnitude", "molecular_dipole_vector")
@@ -29,9 +30,12 @@ _DIPOLES = ("dipole_magnitude", "molecular_dipole_vector")
 _NOTHING = 2e-4
 # Rounding of a grid that was written twice changes what charges leave of the ESP by less.
 _WORSE = 2.0
+# In e; declared net charges further from what the ESP gives are wrong.
+_CONTRADICTED_CHARGE = 0.5
 _NOT_NAMES = {QUARANTINE_GROUP, RESULTS_GROUP, *VARIABLES}
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is absurdly large fits nothing
 def interpret(source: Source, sample: Block, declarations: Declarations) -> Interpretation:
     """Settles what every key of a source means.
 
@@ -41,6 +45,7 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
         declarations: What the user declared.
 
     Raises:
+        SourceError: There are no atoms.
         AmbiguityError: Physics leaves several readings, or none.
         ConfigError: A declaration contradicts shape or physics.
     """
@@ -60,6 +65,7 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
     reference = reference_moments(atoms, grid, monopoles)
     _moments(work, atoms, reference, monopoles)
     _energies(work, atoms)
+    _check_declared_charge(work, reference)
     derives = "total_charge" not in work.readings and declarations.total_charge is None
     if derives and reference is None:
         work.warnings.append("the net charge is not known: no charge, ESP or monopoles")
@@ -80,6 +86,14 @@ def _positions(work: Interpreter) -> Atoms:
     key = work.next_key("positions")
     assert key is not None  # the layout has one
     atoms = read_atoms(numbers, work.columns[key])
+    if work.whole and not atoms.mask.any():
+        raise SourceError.of(
+            f"{work.source.place}, {work.readings['atomic_numbers'].key}",
+            expected="atomic numbers above 0",
+            received="none in any molecule",
+            consequence="there are no atoms, and nothing was stored",
+            remedy="Look at how the file was written",
+        )
     candidates = lengths.position_units(atoms)
     if not np.nan_to_num(atoms.positions).any():
         evidence = "all atoms lie at the origin, so that their unit makes no difference"
@@ -194,14 +208,29 @@ def _moments(
                 candidates += moments.charge_hypotheses(values, atoms, reference)
             elif semantics == "atomic_dipoles":
                 candidates += moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles)
-        whole = work.n == work.source.layout.n_molecules
-        if whole and candidates and (np.abs(numeric(work.columns[key])) <= _NOTHING).all():
+        if work.whole and candidates and (np.abs(numeric(work.columns[key])) <= _NOTHING).all():
             evidence = "it is zero in every molecule, so that its unit makes no difference"
             candidates = [replace(h, misfit=0.0, evidence=evidence) for h in candidates[:1]]
         if declared:  # as the store has them
             candidates = [h for h in candidates if not h.about_center]
         if candidates:
             work.take(key, candidates)
+
+
+def _check_declared_charge(work: Interpreter, reference: Reference | None) -> None:
+    """Refuses a declared net charge that most molecules contradict."""
+    declared = work.declarations.total_charge
+    if declared is None or reference is None or "total_charge" in work.readings:
+        return
+    found = float(np.median(reference.charges))
+    if abs(found - declared) > _CONTRADICTED_CHARGE and not work.declarations.force:
+        raise ConfigError.of(
+            f"{work.source.place}, --declare total_charge={declared:g}",
+            expected=f"about {found:.2f}, which {reference.origin} gives",
+            received=f"the declaration of {declared:g}",
+            consequence="nothing was stored",
+            remedy="Correct the declaration, or force it if you know better",
+        )
 
 
 def _net_charges(work: Interpreter) -> Float[np.ndarray, " molecule"] | None:
