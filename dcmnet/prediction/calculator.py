@@ -9,6 +9,7 @@ from typing import Any
 
 import ase
 import numpy as np
+import numpy.typing as npt
 from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Float
 
@@ -94,12 +95,12 @@ class DCMCalculator(Calculator):
         return self._molecule
 
     def get_esp(
-        self, points: Float[np.ndarray, "g 3"], atoms: ase.Atoms | None = None
+        self, points: npt.ArrayLike, atoms: ase.Atoms | None = None
     ) -> Float[np.ndarray, " g"]:
         """Returns the electrostatic potential at points, in hartree/e.
 
         Args:
-            points: Places in angstrom, outside the molecule.
+            points: Places (g, 3) in angstrom, outside the molecule.
             atoms: The molecule; the one calculated last by default.
 
         Raises:
