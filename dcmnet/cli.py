@@ -166,13 +166,53 @@ def analyze(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of the same name.")
     ] = False,
+    formats: Annotated[
+        str,
+        typer.Option("--export", metavar="FORMATS", help="Of json,csv,parquet,pkl,netcdf."),
+    ] = "json,csv",
 ) -> None:
     """Write predictions and errors of a checkpoint back into the store."""
     from dcmnet.analysis.analyze import analyze as run
+    from dcmnet.analysis.export import parse_formats
     from dcmnet.analysis.tables import print_analysis
 
-    analysis = run(experiment, store=store, split=split, checkpoint=checkpoint, overwrite=overwrite)
+    analysis = run(
+        experiment,
+        store=store,
+        split=split,
+        checkpoint=checkpoint,
+        overwrite=overwrite,
+        formats=parse_formats(formats),
+        progress=True,
+    )
     print_analysis(analysis, Console())
+
+
+@app.command()
+def compare(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPERIMENT...", help="Directories; DIRECTORY@epoch_20 names a checkpoint."
+        ),
+    ],
+    store: Annotated[
+        str | None, typer.Option(help="Store to compare on; the one trained on by default.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where the figure goes.")] = Path(
+        "comparison.png"
+    ),
+) -> None:
+    """Compare experiments and checkpoints, molecule by molecule."""
+    from dcmnet.analysis.compare import compare as run
+    from dcmnet.analysis.compare_figure import save_comparison
+    from dcmnet.analysis.tables import print_comparison
+
+    comparison = run(experiments, split=split, store=store)
+    print_comparison(comparison, Console())
+    for path in save_comparison(comparison, out):
+        typer.echo(path)
 
 
 @app.command()

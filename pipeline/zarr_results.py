@@ -176,8 +176,8 @@ class ResultsWriter:
     def _release(self) -> None:
         """Lets go of the pages of the memory-mapped files; the files keep what was written."""
         for column in self._columns.values():
-            if isinstance(column, np.memmap) and column._mmap is not None:
-                column._mmap.madvise(mmap.MADV_DONTNEED)
+            if isinstance(column.base, mmap.mmap):
+                column.base.madvise(mmap.MADV_DONTNEED)
         self._resident = 0
 
     def _publish(self, documents: Mapping[str, Document]) -> None:

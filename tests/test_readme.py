@@ -60,7 +60,7 @@ def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     run_command(["dcmnet", "resume", "experiments/first"], monkeypatch)
     run_command(["dcmnet", "bench", "molecules.zarr", "--seconds", "0.1"], monkeypatch)
     for name in re.findall(r"`(dcmnet [a-z]+ [^`]+)`", README):
-        assert name.split()[1] in {"resume", "bench", *verbs}
+        assert name.split()[1] in {"resume", "bench", "compare", *verbs}
 
 
 def test_its_python_runs(here):

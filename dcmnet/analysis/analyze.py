@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict
 
+from dcmnet.analysis.collect import StatisticsCollector
+from dcmnet.analysis.export import Format, write_formats, write_json, write_table
 from dcmnet.analysis.figures import save_figures
-from dcmnet.analysis.predict import Values, predict_batches
-from dcmnet.analysis.summary import molecule_table, summarize
+from dcmnet.analysis.grouping import by_charge, by_size
+from dcmnet.analysis.history import history_table
+from dcmnet.analysis.predict import predict_batches, result_values
+from dcmnet.analysis.progress import molecules_bar
+from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, Statistics
+from dcmnet.analysis.summary import distributions, molecule_table, table_of, units, worst_molecules
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment, load_model
+from dcmnet.experiment import Experiment, TrainedModel, load_model
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
 from pipeline.splits import split_store
 from pipeline.zarr_store import ResultsWriter
-from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, Variable
+from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
@@ -37,7 +39,7 @@ class Analysis(BaseModel):
         results: Path of the group in the store.
         store: The store.
         epoch: Epoch of the checkpoint.
-        summary: The numbers, as in ``best_analysis.json``.
+        statistics: The numbers, as in ``best_analysis.json`` and in the group.
         files: Files written beside the experiment.
     """
 
@@ -46,7 +48,7 @@ class Analysis(BaseModel):
     results: str
     store: str
     epoch: int
-    summary: dict[str, Any]
+    statistics: Statistics
     files: tuple[Path, ...]
 
 
@@ -58,8 +60,13 @@ def analyze(
     checkpoint: str = "best",
     name: str | None = None,
     overwrite: bool = False,
+    formats: Sequence[Format] = (),
+    progress: bool = False,
 ) -> Analysis:
     """Predicts a split of a store and writes the results back into it.
+
+    Molecules are streamed; statistics are gathered on the way. The group appears whole,
+    with its statistics, or not at all.
 
     Args:
         experiment: Directory of the experiment.
@@ -69,6 +76,8 @@ def analyze(
         name: Name of the results group; the experiment's where left out, with the
             checkpoint behind it unless that is the best.
         overwrite: Whether results of that name are replaced.
+        formats: Files to write besides JSON and CSV: ``parquet``, ``pkl``, ``netcdf``.
+        progress: Whether a progress bar is shown.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it does not fit.
@@ -79,7 +88,7 @@ def analyze(
     config = source.config()
     path = str(store or config.data.store)
     model = load_model(experiment, checkpoint)
-    group = name or (config.name if checkpoint == "best" else f"{config.name}-{checkpoint}")
+    group = name or group_name(config, checkpoint)
     loader = _open_split(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,
@@ -91,15 +100,29 @@ def analyze(
         config=config.model_dump(mode="json"),
         versions={package: importlib.metadata.version(package) for package in _VERSIONED},
     )
-    _write_results(path, group, schema, predict_batches(model, loader, _widths(path)), overwrite)
-    table = molecule_table(open_store(path), group)
+    statistics = _write_results(
+        path,
+        group,
+        schema,
+        model=model,
+        loader=loader,
+        overwrite=overwrite,
+        progress=progress,
+    )
     return Analysis(
         results=f"results/{group}",
         store=path,
         epoch=model.epoch,
-        summary=summarize(table),
-        files=_write_files(source, group, schema, table, path),
+        statistics=statistics,
+        files=_write_files(
+            source, group, schema, statistics=statistics, store=path, formats=formats
+        ),
     )
+
+
+def group_name(config: ExperimentConfig, checkpoint: str) -> str:
+    """Returns the name of the group that a checkpoint's results have by default."""
+    return config.name if checkpoint == "best" else f"{config.name}-{checkpoint}"
 
 
 def _open_split(store: str, config: ExperimentConfig, split: str) -> BatchDataset:
@@ -122,50 +145,93 @@ def _open_split(store: str, config: ExperimentConfig, split: str) -> BatchDatase
     )
 
 
-def _widths(store: str) -> dict[str, int]:
-    schema = read_schema(store)
-    return {ATOM: schema.max_atoms, GRID_POINT: schema.max_grid}
-
-
 def _write_results(
     store: str,
     group: str,
     schema: ResultsSchema,
-    predicted: Iterable[tuple[Int[np.ndarray, " n"], Values]],
+    *,
+    model: TrainedModel,
+    loader: BatchDataset,
     overwrite: bool,
-) -> None:
+    progress: bool,
+) -> Statistics:
     fractions = ExperimentConfig.model_validate(schema.config).data.split_fractions
     labels = split_store(store, fractions).labels.astype(object)
     writer = ResultsWriter(
         store,
         group,
         [*RESULT_VARIABLES.values(), _SPLIT],
-        {DCM: schema.n_dcm},
+        {DCM: schema.n_dcm, XYZ: 3, XYZ2: 3},
         schema.model_dump(mode="json"),
         overwrite=overwrite,
         coordinates=("split",),
     )
-    with writer:
-        for rows, values in predicted:
+    collector = _collector(store)
+    sizes = _widths(store)
+    with writer, molecules_bar("analysing", schema.n_molecules, progress) as done:
+        for predicted in predict_batches(model, loader):
+            rows, values = result_values(predicted, sizes)
             writer.write(rows, {**values, "split": labels[rows]})
-        writer.commit()
+            collector.add(predicted)
+            done(len(rows))
+        statistics = _statistics(store, writer, collector)
+        writer.commit({STATISTICS_ATTRIBUTE: statistics.model_dump(mode="json")})
+    return statistics
+
+
+def _widths(store: str) -> dict[str, int]:
+    schema = read_schema(store)
+    return {ATOM: schema.max_atoms, GRID_POINT: schema.max_grid}
+
+
+def _collector(store: str) -> StatisticsCollector:
+    molecules = open_store(store).to_dataset()
+    unknown = np.full(molecules.sizes[MOLECULE], np.nan)
+    charges = molecules["total_charge"].values if "total_charge" in molecules else unknown
+    return StatisticsCollector(by_charge(charges), by_size(molecules["n_atoms"].values))
+
+
+def _statistics(store: str, writer: ResultsWriter, collector: StatisticsCollector) -> Statistics:
+    variables = (*RESULT_VARIABLES.values(), _SPLIT)
+    wanted = [v.name for v in variables if not {ATOM, GRID_POINT} & {*v.dims}]
+    table = table_of(open_store(store).to_dataset(), writer.staged(wanted))
+    points = collector.points()
+    return Statistics(
+        n_molecules=len(table),
+        n_points=points["all"]["all"]["model"].count if points["all"] else 0,
+        units=dict(units(table)),
+        molecules=distributions(table),
+        points=points,
+        monopoles=collector.monopoles(),
+        charges=collector.charges(),
+        displacements=collector.displacements(),
+        worst=worst_molecules(table),
+    )
 
 
 def _write_files(
-    experiment: Experiment, group: str, schema: ResultsSchema, table: pd.DataFrame, store: str
+    experiment: Experiment,
+    group: str,
+    schema: ResultsSchema,
+    *,
+    statistics: Statistics,
+    store: str,
+    formats: Sequence[Format],
 ) -> tuple[Path, ...]:
     folder = experiment.analysis_path
     if group != schema.experiment:  # so that what lies there stays that of the best
         folder /= group
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = folder / f"{schema.checkpoint}_analysis.json"
+    tree = open_store(store)
+    table = molecule_table(tree, group)
+    history = experiment.history()
     about = schema.model_dump(mode="json", exclude={"config"})
-    summary.write_text(json.dumps({**about, **summarize(table)}, indent=2) + "\n")
-    predictions = folder / "predictions.csv"
-    table.to_csv(predictions)
-    history = folder / "training_history.csv"
-    pd.json_normalize([record.model_dump() for record in experiment.history()]).to_csv(
-        history, index=False
+    written = (
+        write_json(
+            folder / f"{schema.checkpoint}_analysis.json",
+            about | statistics.model_dump(mode="json"),
+        ),
+        write_table(folder / "predictions.csv", table),
+        write_table(folder / "training_history.csv", history_table(history)),
+        *write_formats(folder, formats, tree, group, table),
     )
-    figures = save_figures(folder, open_store(store), group, table, experiment.history())
-    return (summary, predictions, history, *figures)
+    return (*written, *save_figures(folder, tree, group, table, history))

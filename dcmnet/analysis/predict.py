@@ -1,4 +1,4 @@
-"""Runs a trained network over batches: the values of a results group, batch by batch."""
+"""Runs a trained network over batches, beside the reference levels, batch by batch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet import electrostatics
+from dcmnet.analysis.accumulators import molecule_errors
+from dcmnet.analysis.reference_levels import GridReference, grid_reference
+from dcmnet.analysis.statistics import Level
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import Parameters, distributed_charges
-from dcmnet.observables import observe
+from dcmnet.observables import Observables, observe
 from pipeline.loader import MoleculeBatch
 from store_schema.results import RESULT_VARIABLES
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
@@ -21,95 +22,152 @@ from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 Values = dict[str, np.ndarray]
 
 
-class _Predicted(NamedTuple):
-    charges: Float[Array, "B A D"]
-    charge_positions: Float[Array, "B A D 3"]
-    esp: Float[Array, "B G"]
-    monopoles: Float[Array, "B A"]
-    dipole: Float[Array, "B 3"]
-    esp_of_monopoles: Float[Array, "B G"]
+class BatchPrediction(NamedTuple):
+    """What is known of a batch, on the host; padding is meaningless.
+
+    Attributes:
+        batch: The batch.
+        charges: Distributed charges, e.
+        charge_positions: Their positions, angstrom.
+        displacement: Distance of each from its nucleus, angstrom; 0 at padding.
+        monopoles: Sum of each atom's charges, e.
+        dipole: e*angstrom.
+        quadrupole: e*angstrom^2.
+        potential: ESP of the distributed charges, hartree/e.
+        fitted: Charges on the atoms fitted to the ESP, e.
+        reference: ESP, kcal/mol/e.
+        esp: ESP of each level, kcal/mol/e.
+        points: True where a level has a prediction and there is a reference.
+        nearest: The atom nearest to each point, in van der Waals radii.
+        distance: The distance to it, in that unit.
+    """
+
+    batch: MoleculeBatch
+    charges: Float[np.ndarray, "B A D"]
+    charge_positions: Float[np.ndarray, "B A D 3"]
+    displacement: Float[np.ndarray, "B A D"]
+    monopoles: Float[np.ndarray, "B A"]
+    dipole: Float[np.ndarray, "B 3"]
+    quadrupole: Float[np.ndarray, "B 3 3"]
+    potential: Float[np.ndarray, "B G"]
+    fitted: Float[np.ndarray, "B A"]
+    reference: Float[np.ndarray, "B G"]
+    esp: dict[Level, Float[np.ndarray, "B G"]]
+    points: dict[Level, Bool[np.ndarray, "B G"]]
+    nearest: Int[np.ndarray, "B G"]
+    distance: Float[np.ndarray, "B G"]
 
 
 def predict_batches(
-    model: TrainedModel, batches: Iterable[MoleculeBatch], sizes: Mapping[str, int]
-) -> Iterator[tuple[Int[np.ndarray, " n"], Values]]:
-    """Predicts batch after batch.
+    model: TrainedModel, batches: Iterable[MoleculeBatch]
+) -> Iterator[BatchPrediction]:
+    """Predicts batch after batch; one is computed while the one before is looked at.
 
     Args:
         model: The trained network.
         batches: Batches with grid fields and targets.
-        sizes: Lengths of the store's long dimensions; a batch may be padded beyond.
-
-    Yields:
-        Rows of the store and, for these molecules, the variables of a results group
-        (``store_schema.results``); NaN on padding and where a reference is absent.
     """
 
     @jax.jit
-    def run(params: Parameters, batch: MoleculeBatch) -> _Predicted:
+    def run(params: Parameters, batch: MoleculeBatch) -> tuple[Observables, Array]:
         charges, positions = distributed_charges(model.network, params, batch)
-        observables = observe(charges, positions, batch)
-        return _Predicted(
-            charges=charges,
-            charge_positions=positions,
-            esp=observables.esp,
-            monopoles=observables.monopoles,
-            dipole=observables.dipole,
-            esp_of_monopoles=electrostatics.esp(
-                jnp.asarray(batch.monopoles),
-                jnp.asarray(batch.positions),
-                jnp.asarray(batch.vdw_surface),
-            ),
-        )
+        return observe(charges, positions, batch), positions
 
+    waiting: tuple[MoleculeBatch, Any, GridReference] | None = None
     for batch in batches:
-        rows, values = _values(run(model.params, batch), batch)
-        yield rows, {name: _trimmed(name, array, sizes) for name, array in values.items()}
+        under_way = batch, run(model.params, batch), grid_reference(batch)
+        if waiting is not None:
+            yield _fetched(*waiting)
+        waiting = under_way
+    if waiting is not None:
+        yield _fetched(*waiting)
 
 
-def _values(on_device: _Predicted, batch: MoleculeBatch) -> tuple[Int[np.ndarray, " n"], Values]:
-    predicted: Any = jax.device_get(on_device)
-    points = batch.grid_mask & batch.has_esp[:, None]
-    rmse, mae = esp_errors(predicted.esp, batch.esp, points)
-    of_monopoles, _ = esp_errors(
-        predicted.esp_of_monopoles, batch.esp, points & batch.has_monopoles[:, None]
+def _fetched(
+    batch: MoleculeBatch, on_device: tuple[Observables, Array], grid: GridReference
+) -> BatchPrediction:
+    observables, positions = jax.device_get(on_device)
+    known: Bool[np.ndarray, "B G"] = (
+        batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
     )
+    esp: dict[Level, Float[np.ndarray, "B G"]] = {
+        "model": observables.esp,
+        "monopoles": np.asarray(grid.esp_monopoles),
+        "fitted": np.asarray(grid.esp_fitted),
+    }
+    return BatchPrediction(
+        batch=batch,
+        charges=observables.charges,
+        charge_positions=positions,
+        displacement=np.linalg.norm(observables.displacements, axis=-1),
+        monopoles=observables.monopoles,
+        dipole=observables.dipole,
+        quadrupole=observables.quadrupole,
+        potential=observables.esp,
+        fitted=grid.fitted,
+        reference=batch.esp * np.float32(HARTREE_IN_KCAL_PER_MOL),
+        esp={level: e * np.float32(HARTREE_IN_KCAL_PER_MOL) for level, e in esp.items()},
+        points={
+            "model": known,
+            "monopoles": known & batch.has_monopoles[:, None],
+            "fitted": known,
+        },
+        nearest=np.asarray(grid.nearest),
+        distance=np.asarray(grid.distance),
+    )
+
+
+def result_values(
+    predicted: BatchPrediction, sizes: Mapping[str, int]
+) -> tuple[Int[np.ndarray, " n"], Values]:
+    """Returns rows of the store and, for these molecules, the variables of a results group.
+
+    Args:
+        predicted: A batch.
+        sizes: Lengths of the store's long dimensions; a batch may be padded beyond.
+
+    Returns:
+        Rows and values (``store_schema.results``), NaN on padding and where a reference
+        is absent.
+    """
+    batch = predicted.batch
     atoms = batch.atom_mask
+    has_fit = np.asarray(predicted.points["fitted"].any(axis=1, keepdims=True))
+    esp = {
+        level: molecule_errors(predicted.esp[level], predicted.reference, predicted.points[level])
+        for level in predicted.esp
+    }
     values = {
         "charges": _masked(predicted.charges, atoms),
         "charge_positions": _masked(predicted.charge_positions, atoms),
-        "esp_predicted": _masked(predicted.esp, batch.grid_mask),
+        "esp_predicted": _masked(predicted.potential, batch.grid_mask),
         "monopoles_predicted": _masked(predicted.monopoles, atoms),
+        "monopoles_fitted": _masked(predicted.fitted, atoms & has_fit),
         "dipole_predicted": predicted.dipole,
-        "esp_rmse": rmse,
-        "esp_mae": mae,
-        "esp_rmse_monopoles": of_monopoles,
+        "quadrupole_predicted": predicted.quadrupole,
+        **{f"esp_{name}": numbers for name, numbers in esp["model"].items()},
+        "esp_rmse_monopoles": esp["monopoles"]["rmse"],
+        "esp_rmse_fitted": esp["fitted"]["rmse"],
+        "monopole_mae": _mean_size(
+            predicted.monopoles - batch.monopoles, atoms & batch.has_monopoles[:, None]
+        ),
+        "displacement_mean": _mean_size(predicted.displacement.mean(axis=-1), atoms),
+        "displacement_max": predicted.displacement.max(axis=(1, 2)),
     }
     real = batch.molecule_mask
-    return batch.molecule_index[real], {name: array[real] for name, array in values.items()}
+    trimmed = {
+        name: array[(real, *(slice(sizes.get(dim)) for dim in RESULT_VARIABLES[name].dims[1:]))]
+        for name, array in values.items()
+    }
+    return batch.molecule_index[real], trimmed
 
 
-def esp_errors(
-    predicted: Float[np.ndarray, "B G"],
-    reference: Float[np.ndarray, "B G"],
-    points: Bool[np.ndarray, "B G"],
-) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Returns RMSE and MAE of each molecule's ESP over its valid points, in kcal/mol/e.
-
-    Args:
-        predicted: hartree/e.
-        reference: hartree/e.
-        points: True where a point counts; a molecule without any gets NaN.
-    """
-    difference = predicted.astype(np.float64) - reference
-    error = np.where(points, difference, 0.0) * HARTREE_IN_KCAL_PER_MOL
-    count = np.where(points.any(axis=1), points.sum(axis=1), np.nan)
-    return np.sqrt((error**2).sum(axis=1) / count), np.abs(error).sum(axis=1) / count
-
-
-def _trimmed(name: str, array: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
-    dims = RESULT_VARIABLES[name].dims
-    return array[tuple(slice(sizes.get(dim)) for dim in dims)]
+def _mean_size(
+    values: Float[np.ndarray, "B A"], mask: Bool[np.ndarray, "B A"]
+) -> Float[np.ndarray, " B"]:
+    count = mask.sum(axis=1)
+    total = np.where(mask, np.abs(values.astype(np.float64)), 0.0).sum(axis=1)
+    return total / np.where(count, count, np.nan)
 
 
 def _masked(

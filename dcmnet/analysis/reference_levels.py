@@ -111,7 +111,7 @@ def _grid_sums(
     positions, monopoles = jnp.asarray(batch.positions), jnp.asarray(batch.monopoles)
     atom_mask = jnp.asarray(batch.atom_mask)[:, None, :]
 
-    def of_block(normal: Array, block: tuple[Array, Array, Array]) -> tuple[Array, Any]:
+    def of_block(normal: Array, block: tuple[Array, ...]) -> tuple[Array, Any]:
         grid, points, esp = block
         inverse = electrostatics.inverse_distances(grid, positions)
         potentials = jnp.where(atom_mask, BOHR_IN_ANGSTROM * inverse, 0.0)

@@ -8,11 +8,11 @@ docs/analysis.md has the formulae.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from dcmnet.experiment import Experiment
 from pipeline import open_store
@@ -49,6 +49,10 @@ ERROR_COLUMNS: Final = {
 }
 
 
+# Seven digits are all that float32 has.
+Number = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
+
+
 class _Numbers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,15 +74,15 @@ class Distribution(_Numbers):
     """
 
     count: int
-    mean: float | None = None
-    std: float | None = None
-    min: float | None = None
-    median: float | None = None
-    p75: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    max: float | None = None
+    mean: Number | None = None
+    std: Number | None = None
+    min: Number | None = None
+    median: Number | None = None
+    p75: Number | None = None
+    p90: Number | None = None
+    p95: Number | None = None
+    p99: Number | None = None
+    max: Number | None = None
 
 
 class Errors(_Numbers):
@@ -100,15 +104,15 @@ class Errors(_Numbers):
     """
 
     count: int
-    mean: float
-    mae: float
-    rmse: float
-    max: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    correlation: float | None
+    mean: Number
+    mae: Number
+    rmse: Number
+    max: Number
+    p50: Number
+    p90: Number
+    p95: Number
+    p99: Number
+    correlation: Number | None
 
 
 class Spread(_Numbers):
@@ -127,12 +131,12 @@ class Spread(_Numbers):
     """
 
     count: int
-    mean: float
-    std: float
-    min: float
-    max: float
-    start: float
-    width: float
+    mean: Number
+    std: Number
+    min: Number
+    max: Number
+    start: Number
+    width: Number
     counts: tuple[int, ...]
 
 
@@ -154,10 +158,10 @@ class WorstMolecule(_Numbers):
     molecule_id: str
     formula: str
     split: str
-    total_charge: float | None
-    esp_rmse: float
-    esp_rmse_monopoles: float | None
-    esp_rmse_fitted: float | None
+    total_charge: Number | None
+    esp_rmse: Number
+    esp_rmse_monopoles: Number | None
+    esp_rmse_fitted: Number | None
 
 
 class Statistics(_Numbers):
@@ -217,12 +221,13 @@ def load_statistics(source: str | Path | xr.DataTree, group: str | None = None) 
     """
     tree, name = _locate(source, group)
     path = f"{RESULTS_GROUP}/{name}"
-    found = tree[path].attrs.get(STATISTICS_ATTRIBUTE) if path in tree else None
+    exists = RESULTS_GROUP in tree.children and name in tree[RESULTS_GROUP].children
+    found = tree[path].attrs.get(STATISTICS_ATTRIBUTE) if exists else None
     if found is None:
         raise StoreError.of(
             f"{source if not isinstance(source, xr.DataTree) else 'store'}, group {path}",
             expected="results with statistics",
-            received="a group without" if path in tree else "no such group",
+            received="a group without" if exists else "no such group",
             consequence="there is nothing to show",
             remedy="Run 'dcmnet analyze EXPERIMENT', with --overwrite where it was analysed before",
         )

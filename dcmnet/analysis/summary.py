@@ -1,105 +1,180 @@
-"""What an analysis comes to: a table of molecules, and numbers with their distribution."""
+"""What an analysis comes to by molecule: a table, and how its columns are distributed."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from store_schema.names import ATOM, RESULTS_GROUP, XYZ
+from dcmnet.analysis.grouping import (
+    by_charge,
+    by_size,
+    charge_label,
+    elements_of,
+    formulas,
+)
+from dcmnet.analysis.statistics import (
+    ERROR_COLUMNS,
+    Distribution,
+    MoleculeGrouping,
+    WorstMolecule,
+)
+from pipeline.inference.multipoles import traceless
+from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.units import DEBYE_IN_E_ANGSTROM
+
+__all__ = [
+    "charge_label",
+    "distribution",
+    "distributions",
+    "molecule_table",
+    "table_of",
+    "units",
+    "worst_molecules",
+]
+
+_WORST = 10
+# Molecules whose atoms are read at once.
+_BLOCK = 2**15
+_COPIED = (
+    "esp_rmse",
+    "esp_mae",
+    "esp_mean",
+    "esp_p50",
+    "esp_p95",
+    "esp_max",
+    "esp_correlation",
+    "esp_rmse_monopoles",
+    "esp_rmse_fitted",
+    "monopole_mae",
+    "displacement_mean",
+    "displacement_max",
+)
 
 
 def molecule_table(tree: xr.DataTree, name: str) -> pd.DataFrame:
-    """Returns one row for each analysed molecule.
+    """Returns one row for each analysed molecule of a results group.
 
     Args:
         tree: The store.
         name: Name of the results group.
 
     Returns:
-        Columns ``molecule_id``, ``split``, ``total_charge``, ``n_atoms``, ``n_grid``,
-        ``esp_rmse``, ``esp_mae`` and ``esp_rmse_monopoles`` (kcal/mol/e),
-        ``monopole_mae`` (e) and ``dipole_error`` (D); NaN where the reference is absent.
+        As `table_of`.
     """
-    molecules, results = tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset()
+    return table_of(tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset())
+
+
+def table_of(molecules: xr.Dataset, results: xr.Dataset) -> pd.DataFrame:
+    """Returns one row for each analysed molecule.
+
+    Args:
+        molecules: The store's root group.
+        results: Variables of a results group.
+
+    Returns:
+        By row of the store: ``molecule_id``, ``formula``, ``split``, ``total_charge``,
+        ``n_atoms``, ``n_grid``; ``esp_rmse``, ``esp_mae``, ``esp_mean``, ``esp_p50``,
+        ``esp_p95``, ``esp_max`` (kcal/mol/e) and ``esp_correlation``;
+        ``esp_rmse_monopoles`` and ``esp_rmse_fitted`` (kcal/mol/e); ``monopole_mae``
+        (e); ``displacement_mean`` and ``displacement_max`` (angstrom); ``dipole_error``,
+        the norm of the difference (D); ``quadrupole_error``, the Frobenius norm of the
+        difference of the traceless parts (D*angstrom). NaN where the reference is absent.
+    """
     rows = np.flatnonzero(results["split"].values != "")
-    molecules, results = molecules.isel(molecule=rows), results.isel(molecule=rows)
     table = pd.DataFrame(
         {
-            "molecule_id": molecules["molecule_id"].values.astype(object),
-            "split": results["split"].values.astype(object),
-            "total_charge": _or_nan(molecules, "total_charge", rows.size),
-            "n_atoms": molecules["n_atoms"].values,
-            "n_grid": molecules["n_grid"].values,
-            **{
-                column: results[column].values.astype(np.float64)
-                for column in ("esp_rmse", "esp_mae", "esp_rmse_monopoles")
-            },
+            "molecule_id": molecules["molecule_id"].values[rows].astype(object),
+            "formula": _formulas(molecules, rows),
+            "split": results["split"].values[rows].astype(object),
+            "total_charge": _column(molecules, "total_charge", rows),
+            "n_atoms": molecules["n_atoms"].values[rows],
+            "n_grid": molecules["n_grid"].values[rows],
+            **{name: _column(results, name, rows) for name in _COPIED},
         },
-        index=pd.Index(rows, name="molecule"),
+        index=pd.Index(rows, name=MOLECULE),
     )
-    if "monopoles" in molecules:
-        error = abs(results["monopoles_predicted"] - molecules["monopoles"])
-        table["monopole_mae"] = error.mean(ATOM).values.astype(np.float64)
-    if "dipole" in molecules:
-        error = (results["dipole_predicted"] - molecules["dipole"]).astype(np.float64)
-        squared = (error**2).sum(XYZ, skipna=False)
-        table["dipole_error"] = np.sqrt(squared.values) / DEBYE_IN_E_ANGSTROM
+    if "dipole" in molecules and "dipole_predicted" in results:
+        error = _column(results, "dipole_predicted", rows) - _column(molecules, "dipole", rows)
+        table["dipole_error"] = np.linalg.norm(error, axis=1) / DEBYE_IN_E_ANGSTROM
+    if "quadrupole" in molecules and "quadrupole_predicted" in results:
+        error = traceless(
+            _column(results, "quadrupole_predicted", rows) - _column(molecules, "quadrupole", rows)
+        )
+        table["quadrupole_error"] = np.linalg.norm(error, axis=(1, 2)) / DEBYE_IN_E_ANGSTROM
     return table
 
 
-def summarize(table: pd.DataFrame) -> dict[str, Any]:
-    """Returns the numbers of a molecule table, ready for JSON.
-
-    Each error comes as count, mean, median, 95th percentile and maximum over
-    molecules, for all of them and for each total charge; the five worst molecules
-    are named.
-    """
-    worst = table.nlargest(5, "esp_rmse")[["molecule_id", "esp_rmse", "total_charge"]]
+def distributions(
+    table: pd.DataFrame,
+) -> dict[MoleculeGrouping, dict[str, dict[str, Distribution]]]:
+    """Returns the distribution over molecules of each error, by grouping and label."""
+    charges = by_charge(table["total_charge"].to_numpy())
+    sizes = by_size(table["n_atoms"].to_numpy())
+    contained = table["formula"].map(elements_of)
+    elements = sorted({element for some in contained for element in some})
     return {
-        "n_molecules": len(table),
-        "units": {
-            "esp": "kcal/mol/e",
-            "monopole_mae": "e",
-            "dipole_error": "debye",
-        },
-        "all": _distributions(table),
-        "by_charge": {
-            charge_label(charge): _distributions(group)
-            for charge, group in table.groupby("total_charge")
-        },
-        "worst": worst.to_dict("records"),
+        "all": {"all": _columns(table)},
+        "total_charge": _by(table, charges),
+        "n_atoms": _by(table, sizes),
+        "element": {e: _columns(table[[e in some for some in contained]]) for e in elements},
     }
 
 
-def charge_label(charge: float) -> str:
-    """Returns a total charge as chemists write it: -1, 0, +1."""
-    return f"{charge:+.0f}" if round(charge) else "0"
+def worst_molecules(table: pd.DataFrame) -> tuple[WorstMolecule, ...]:
+    """Returns the molecules with the largest ESP RMSE, the worst first."""
+    worst = table.nlargest(_WORST, "esp_rmse").reset_index()
+    fields = worst[list(WorstMolecule.model_fields)].astype(object)
+    return tuple(
+        WorstMolecule.model_validate(row)
+        for row in fields.where(fields.notna(), None).to_dict("records")
+    )
 
 
-def distribution(values: pd.Series) -> dict[str, float]:
-    """Returns count, mean, median, 95th percentile and maximum of the values that are there."""
-    known = values.dropna()
-    if known.empty:
-        return {"count": 0}
-    return {
-        "count": int(known.size),
-        "mean": float(known.mean()),
-        "median": float(known.median()),
-        "p95": float(known.quantile(0.95)),
-        "max": float(known.max()),
-    }
+def distribution(values: Iterable[float]) -> Distribution:
+    """Returns the distribution of the values that are there."""
+    array = np.asarray(list(values), np.float64)
+    known = array[np.isfinite(array)]
+    if not known.size:
+        return Distribution(count=0)
+    quantiles = np.quantile(known, (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0))
+    names = ("min", "median", "p75", "p90", "p95", "p99", "max")
+    return Distribution(
+        count=known.size,
+        mean=float(known.mean()),
+        std=float(known.std()),
+        **dict(zip(names, map(float, quantiles), strict=True)),
+    )
 
 
-_ERRORS = ("esp_rmse", "esp_mae", "esp_rmse_monopoles", "monopole_mae", "dipole_error")
+def units(table: pd.DataFrame) -> Mapping[str, str]:
+    """Returns the unit of each error column of a table."""
+    return {name: unit for name, unit in ERROR_COLUMNS.items() if name in table}
 
 
-def _distributions(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    return {name: distribution(table[name]) for name in _ERRORS if name in table}
+def _by(table: pd.DataFrame, groups: pd.Categorical) -> dict[str, dict[str, Distribution]]:
+    grouped = table.groupby(groups, observed=True)
+    return {str(label): _columns(part) for label, part in grouped}
 
 
-def _or_nan(dataset: xr.Dataset, name: str, length: int) -> np.ndarray:
-    return dataset[name].values if name in dataset else np.full(length, np.nan)
+def _columns(table: pd.DataFrame) -> dict[str, Distribution]:
+    return {name: distribution(table[name]) for name in ERROR_COLUMNS if name in table}
+
+
+def _column(dataset: xr.Dataset, name: str, rows: np.ndarray) -> np.ndarray:
+    if name not in dataset:
+        return np.full(rows.size, np.nan)
+    return dataset[name].values[rows].astype(np.float64)
+
+
+def _formulas(molecules: xr.Dataset, rows: np.ndarray) -> list[str]:
+    found: list[str] = []
+    numbers = molecules["atomic_numbers"]
+    for start in range(0, molecules.sizes[MOLECULE], _BLOCK):
+        wanted = rows[(rows >= start) & (rows < start + _BLOCK)]
+        if wanted.size:
+            block = numbers.isel(molecule=slice(start, start + _BLOCK)).values
+            found += formulas(block[wanted - start])
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,16 +10,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from dcmnet.analysis.analyze import Analysis
+from dcmnet.analysis.compare import COMPARED, Comparison
+from dcmnet.analysis.statistics import ERROR_COLUMNS, Distribution, Errors, Level
 
 _ROWS = (
-    ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
-    ("esp_rmse_monopoles", "  of monopoles", "kcal/mol/e"),
-    ("esp_mae", "ESP MAE", "kcal/mol/e"),
-    ("monopole_mae", "monopole MAE", "e"),
-    ("dipole_error", "dipole error", "D"),
+    ("esp_rmse", "ESP RMSE"),
+    ("esp_rmse_fitted", "  fitted charges"),
+    ("esp_rmse_monopoles", "  monopoles"),
+    ("esp_mae", "ESP MAE"),
+    ("esp_max", "largest error"),
+    ("monopole_mae", "monopole MAE"),
+    ("dipole_error", "dipole error"),
+    ("quadrupole_error", "quadrupole error"),
+    ("displacement_mean", "displacement"),
 )
+_SYMBOLS = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"}
 
-Errors = Mapping[str, Mapping[str, float]]
+Columns = Mapping[str, Distribution]
 
 
 def _table(*columns: str) -> Table:
@@ -31,39 +37,106 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def error_table(errors: Errors) -> Table:
+def error_table(columns: Columns) -> Table:
     """Returns the distribution of each error over molecules."""
     table = _table("unit", "molecules", "mean", "median", "95 %", "max")
-    for name, label, unit in _ROWS:
-        numbers = errors.get(name, {})
-        if numbers.get("count"):
-            values = (f"{numbers[key]:.3f}" for key in ("mean", "median", "p95", "max"))
-            table.add_row(label, unit, f"{numbers['count']:,}", *values)
+    for name, label in _ROWS:
+        found = columns.get(name)
+        if found and found.count:
+            unit = ERROR_COLUMNS[name]
+            numbers = (found.mean, found.median, found.p95, found.max)
+            table.add_row(
+                label, _SYMBOLS.get(unit, unit), f"{found.count:,}", *map(_number, numbers)
+            )
     return table
 
 
-def charge_table(by_charge: Mapping[str, Errors]) -> Table:
-    """Returns the mean ESP RMSE by total charge, beside that of the reference monopoles."""
-    table = _table("molecules", "this model", "monopoles")
-    for charge, errors in by_charge.items():
-        ours, theirs = (errors[name] for name in ("esp_rmse", "esp_rmse_monopoles"))
-        means = (f"{e['mean']:.3f}" if e["count"] else "" for e in (ours, theirs))
-        table.add_row(f"total charge {charge}", f"{ours['count']:,}", *means)
+def group_table(groups: Mapping[str, Columns], prefix: str) -> Table:
+    """Returns the mean ESP RMSE by group, beside that of the reference levels."""
+    table = _table("molecules", "this model", "fitted", "monopoles")
+    for label, columns in groups.items():
+        levels = ("esp_rmse", "esp_rmse_fitted", "esp_rmse_monopoles")
+        means = (_number(columns[name].mean) for name in levels)
+        table.add_row(escape(f"{prefix} {label}"), f"{columns['esp_rmse'].count:,}", *means)
+    return table
+
+
+def shell_table(shells: Mapping[str, Mapping[Level, Errors]]) -> Table:
+    """Returns the RMSE over the points of each distance shell, by level."""
+    table = _table("points", "this model", "fitted", "monopoles")
+    for label, levels in shells.items():
+        rmse = (
+            _number(levels[level].rmse if level in levels else None)
+            for level in ("model", "fitted", "monopoles")
+        )
+        table.add_row(f"{label} radii away", f"{levels['model'].count:,}", *rmse)
     return table
 
 
 def print_analysis(analysis: Analysis, console: Console) -> None:
     """Prints the tables of an analysis, its worst molecules and its files."""
-    summary: dict[str, Any] = analysis.summary
+    statistics = analysis.statistics
     console.print(
         f"[bold]{escape(analysis.results)}[/] in {escape(analysis.store)}", highlight=False
     )
-    console.print(error_table(summary["all"]))
-    if len(summary["by_charge"]) > 1:
+    console.print(error_table(statistics.molecules["all"]["all"]))
+    charges = statistics.molecules["total_charge"]
+    if len(charges) > 1:
         console.print("[bold]Mean ESP RMSE[/], kcal/mol/e", highlight=False)
-        console.print(charge_table(summary["by_charge"]))
-    worst = (f"{entry['molecule_id']} ({entry['esp_rmse']:.2f})" for entry in summary["worst"])
+        console.print(group_table(charges, "total charge"))
+    if statistics.points["shell"]:
+        console.print(
+            "[bold]ESP RMSE by distance[/] in van der Waals radii, kcal/mol/e", highlight=False
+        )
+        console.print(shell_table(statistics.points["shell"]))
+    worst = (f"{entry.molecule_id} ({entry.esp_rmse:.2f})" for entry in statistics.worst[:5])
     console.print(f"Worst molecules: {escape(', '.join(worst))}", highlight=False)
     console.print("\n[bold]Files[/]")
     for path in analysis.files:
         console.print(escape(f"  {path}"), highlight=False, soft_wrap=True)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints contenders side by side, and how sure the differences to the first are."""
+    first = str(comparison.summary.index[0])
+    counted = f"{len(comparison.molecules):,} molecules of {comparison.store}"
+    left_out = f", {comparison.left_out:,} not analysed by all" if comparison.left_out else ""
+    console.print(escape(counted + left_out), highlight=False, soft_wrap=True)
+    table = _table("epoch", "mean", "median", "largest", "dipole", "monopoles")
+    columns = [f"{name}_mean" for name in ("esp_max", "dipole_error", "monopole_mae")]
+    columns = ["esp_rmse_mean", "esp_rmse_median", *columns]
+    for label, row in comparison.summary.iterrows():
+        table.add_row(
+            escape(str(label)),
+            f"{row['epoch']:.0f}",
+            *(_number(row.get(column)) for column in columns),
+        )
+    console.print("[bold]ESP RMSE[/] and largest error, kcal/mol/e; dipole, D; monopoles, e")
+    console.print(table)
+    for label in comparison.summary.index[1:]:
+        console.print(f"[bold]{escape(str(label))}[/] less {escape(first)}", highlight=False)
+        differences = _table("unit", "molecules", "change", "95 % interval", "better")
+        for name, row in comparison.differences.loc[label].iterrows():
+            interval = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["molecules"] > 1 else ""
+            differences.add_row(
+                dict(_ROWS)[name],
+                COMPARED[name],
+                f"{row['molecules']:,.0f}",
+                f"{row['difference']:+.3f}",
+                interval,
+                f"{row['better']:.0%}",
+            )
+        console.print(differences)
+
+
+def _number(value: float | None) -> str:
+    """Writes a number in at most six characters."""
+    if value is None:
+        return ""
+    return (
+        f"{value:.3f}"
+        if abs(value) < 10
+        else f"{value:.2f}"
+        if abs(value) < 1000
+        else f"{value:.3g}"
+    )

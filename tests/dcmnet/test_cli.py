@@ -126,9 +126,9 @@ def test_train_resume_and_analyze(dcmnet, trained, sample_store, tmp_path):
     page = dcmnet("analyze", tmp_path / "trial", "--split", "valid")
     assert page.code == 0
     assert "ESP RMSE" in page.out
-    assert "of monopoles" in page.out
+    assert "fitted charges" in page.out
     summary = json.loads((tmp_path / "trial" / "analysis" / "best_analysis.json").read_text())
-    assert f"{summary['all']['esp_rmse']['mean']:.3f}" in page.out
+    assert f"{summary['molecules']['all']['all']['esp_rmse']['mean']:.3f}" in page.out
     assert_refused(dcmnet("analyze", tmp_path / "trial"), "results/trial", "--overwrite")
     assert dcmnet("analyze", tmp_path / "trial", "--overwrite").code == 0
     with xr.open_datatree(store, engine="zarr") as tree:
