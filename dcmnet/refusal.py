@@ -24,7 +24,7 @@ def refuse_politely(run: Callable[[], None]) -> None:
     except (DcmError, OSError) as error:
         if debug:
             raise
-        problems = error.problems if isinstance(error, DcmError) else (error,)
+        problems = error.problems if isinstance(error, DcmError) else (_in_words(error),)
         first, *others = (" ".join(str(problem).split()) for problem in problems)
         lines = [f"Error: {first}", *(f"       {other}" for other in others)]
         typer.echo("\n".join(lines), err=True)
@@ -35,3 +35,9 @@ def refuse_politely(run: Callable[[], None]) -> None:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         typer.echo(f"Error: this should not happen: {what}. See where with --debug.", err=True)
         sys.exit(1)
+
+
+def _in_words(error: OSError) -> str:
+    """What the operating system has against a file, without its number."""
+    places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*places, error.strerror or str(error)])

@@ -24,6 +24,7 @@ from pipeline.inference.interpretation import Interpretation
 from pipeline.source_plan import Plan, understood
 from pipeline.validation import faults
 from pipeline.zarr_layout import Compression
+from pipeline.zarr_metadata import local_path, usable_place
 from pipeline.zarr_store import StoreWriter, read_schema
 from store_schema import VARIABLES, KeyRecord, SourceFile, SourceRecord, StoreSchema, Variable
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, REQUIRED, XYZ, XYZ2
@@ -33,8 +34,6 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
-# Reasons that an ingest without a sound molecule gives.
-_NAMED_REASONS: Final = 3
 _SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
 
@@ -93,13 +92,16 @@ def ingest(
             ``on_invalid="raise"``, a molecule is invalid.
         AmbiguityError: A key could mean several things; it names what to declare.
         ConfigError: A declaration means nothing, or contradicts shape or physics.
-        StoreError: The store exists already, or is at work elsewhere.
+        StoreError: The store exists already, is at work elsewhere, or cannot be where it
+            should be.
     """
     declarations = Declarations.parse(declare, force=force)
     found = discover(sources, allow_pickle=allow_pickle)
     declarations.check_keys({key for source in found for key in source.columns})
     files = [tuple(map(_describe, source.files)) for source in found]
-    before = read_schema(store) if append or _is_same(store, files) else None
+    with usable_place(store):
+        store = local_path(store)
+        before = read_schema(store) if append or _is_same(store, files) else None
     known = {source.files for source in before.sources} if before else set()
     new = [(s, f) for s, f in zip(found, files, strict=True) if f not in known]
     repeated = tuple(
@@ -214,16 +216,13 @@ class _Run:
         """Raises a SourceError if no molecule was sound."""
         if any(record.n_molecules for record in self.records):
             return
-        n = sum(self.reasons.values())
-        raise SourceError(
-            Problem(
-                place=" and ".join(plan.source.place for plan in self.plans),
-                expected="a sound molecule",
-                received=f"{count} of {n} that fail as {reason}",
-                consequence="nothing was stored",
-                remedy="Mend the file, or its declarations",
-            )
-            for reason, count in self.reasons.most_common(_NAMED_REASONS)
+        first = next(iter(self.reasons), "there are none")
+        raise SourceError.of(
+            " and ".join(plan.source.place for plan in self.plans),
+            expected="a sound molecule",
+            received=f"{sum(self.reasons.values())} that are not, the first as {first}",
+            consequence="nothing was stored",
+            remedy="Mend the file, or correct what was declared",
         )
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
@@ -335,9 +334,9 @@ def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSche
     )
 
 
-def _is_same(store: str | Path, files: list[tuple[SourceFile, ...]]) -> bool:
+def _is_same(store: Path, files: list[tuple[SourceFile, ...]]) -> bool:
     """Whether a store exists that holds exactly these sources."""
-    if not (Path(store) / "zarr.json").is_file():
+    if not (store / "zarr.json").is_file():
         return False
     return [source.files for source in read_schema(store).sources] == files
 

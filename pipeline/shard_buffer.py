@@ -44,8 +44,8 @@ class ShardBuffer:
                 raise ValueError(f"{name} is {widths} wide, its array was created with {bounds}")
             if name not in self._arrays:
                 dtype = self._variables[name].dtype
-                dtype = object if dtype == "str" else dtype
-                self._arrays[name] = np.empty((self._rows, *bounds), dtype=dtype)
+                shape = (self._rows, *bounds)
+                self._arrays[name] = np.empty(shape, dtype=object if dtype == "str" else dtype)
             self._arrays[name][(rows, *map(slice, widths))] = array
             self._parts.setdefault(name, []).append((rows, widths))
         self.n_rows += n_rows

@@ -139,6 +139,26 @@ def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 @contextmanager
+def usable_place(place: object) -> Iterator[None]:
+    """Says in words what the file system has against the place of a store.
+
+    Raises:
+        StoreError: It cannot be reached or made there.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError.of(
+            str(place),
+            expected="a place where a store can be",
+            received=(error.strerror or str(error)).lower()
+            + (f" at {error.filename}" if error.filename not in (None, str(place)) else ""),
+            consequence="nothing was written",
+            remedy="Choose another path, or make this one usable",
+        ) from error
+
+
+@contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
     """Gives an empty hidden folder beside ``target``; nothing of it stays behind on an error.
 
@@ -148,7 +168,8 @@ def staging_folder(target: Path) -> Iterator[Path]:
         StoreError: Another writer is at work on the same target.
     """
     staging = target.with_name(f".{target.name}.partial")
-    staging.mkdir(parents=True, exist_ok=True)
+    with usable_place(target):
+        staging.mkdir(parents=True, exist_ok=True)
     with exclusive(staging, wait=False):
         empty(staging)
         try:

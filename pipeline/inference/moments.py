@@ -20,6 +20,8 @@ _TYPICAL_CHARGE, _CHARGE_SPREAD = 0.3, 0.8
 # Where charges leave more of the ESP, as around N2, their size says nothing of its unit.
 _TOLD = 0.5
 _AGAINST_CHARGES = 0.3
+# Sums of an ion's charges, over their size, are above this.
+_ION = 0.3
 _ALIGNMENT_SPREAD = 0.08
 # In e·Å; less does not tell one point that dipoles are about from another.
 _MOVED, _ESP_DIPOLE = 0.03, 0.01
@@ -67,9 +69,11 @@ def esp_units(
         ratio, _ = line(np.nan_to_num(monopoles[rows]), fitted)
         tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
     if charges is not None:
-        ratio, alignment = line(np.nan_to_num(charges[rows]), fitted.sum(axis=1))
-        # Charges that are wrong point nowhere, and speak of themselves and not of the unit.
-        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if alignment > _TOLD else []
+        sums = fitted.sum(axis=1)
+        ratio, _ = line(np.nan_to_num(charges[rows]), sums)
+        # Sums of neutral molecules are rounding, and speak of wrong charges, not of the unit.
+        ions = float(np.median(np.abs(sums))) > _ION * size
+        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ions and ratio > 0 else []
     return [
         Hypothesis(
             "esp",

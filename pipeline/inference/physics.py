@@ -87,15 +87,12 @@ def _positions(work: Interpreter) -> Atoms:
     assert key is not None  # the layout has one
     atoms = read_atoms(numbers, work.columns[key])
     if work.whole and not atoms.mask.any():
-        raise SourceError.of(
-            f"{work.source.place}, {work.readings['atomic_numbers'].key}",
-            expected="atomic numbers above 0",
-            received="none in any molecule",
-            consequence="there are no atoms, and nothing was stored",
-            remedy="Look at how the file was written",
-        )
+        key = work.readings["atomic_numbers"].key
+        raise _nothing_in(work, key, "atomic numbers above 0", "there are no atoms")
     candidates = lengths.position_units(atoms)
     if not np.nan_to_num(atoms.positions).any():
+        if work.whole and (atoms.mask.sum(axis=1) > 1).all():
+            raise _nothing_in(work, key, "positions", "the atoms would lie in one place")
         evidence = "all atoms lie at the origin, so that their unit makes no difference"
         candidates = [replace(h, evidence=evidence) for h in candidates if h.factor == 1]
     elif not any(hypothesis.misfit for hypothesis in candidates):
@@ -109,6 +106,16 @@ def _positions(work: Interpreter) -> Atoms:
         other = read_atoms(numbers, work.columns[repeat])
         work.take(repeat, lengths.position_units(other))
     return atoms._replace(positions=atoms.positions * factor)
+
+
+def _nothing_in(work: Interpreter, key: str, expected: str, consequence: str) -> SourceError:
+    return SourceError.of(
+        f"{work.source.place}, {key}",
+        expected=expected,
+        received="nothing but zeros",
+        consequence=f"{consequence}, and nothing was stored",
+        remedy="Look at how the file was written, or leave the key out",
+    )
 
 
 def _discard_width(work: Interpreter, atoms: Atoms) -> None:
@@ -141,6 +148,8 @@ def _raw_grid(work: Interpreter, surface: str | None = None) -> Grid:
 def _grid(work: Interpreter, atoms: Atoms) -> Grid:
     """Settles the unit of the grid and returns it in Å."""
     grid = _raw_grid(work)
+    if work.whole and (key := work.next_key("esp")) and not np.nan_to_num(grid.esp).any():
+        raise _nothing_in(work, key, "an ESP", "its molecules would all be set aside")
     weighed: dict[str, tuple[Grid, list[Hypothesis]]] = {}
     while (key := work.next_key("vdw_surface", after=weighed)) is not None:
         raw = _raw_grid(work, key)
