@@ -81,6 +81,8 @@ class TrainingConfig(_Config):
         chg_w: Weight of the monopoles.
         dipole_w: Weight of the dipole.
         quadrupole_w: Weight of the quadrupole.
+        min_vdw_factor: The loss leaves out points nearer to any atom than this times its van
+            der Waals radius; none where None. Metrics are of all points always.
         grid_points: Random grid points a molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
         print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
@@ -107,6 +109,7 @@ class TrainingConfig(_Config):
     chg_w: float = Field(default=1.0, ge=0)
     dipole_w: float = Field(default=0.0, ge=0)
     quadrupole_w: float = Field(default=0.0, ge=0)
+    min_vdw_factor: float | None = Field(default=None, gt=0)
     grid_points: int | None = Field(default=None, ge=1)
     save_every_n_epochs: int = Field(default=10, ge=0)
     print_every_n_epochs: int = Field(default=1, ge=1)

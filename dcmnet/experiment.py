@@ -6,13 +6,12 @@ import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from dcmnet.config import ExperimentConfig, ModelConfig, load_config
+from dcmnet.config import ExperimentConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
 from dcmnet.seen_elements import seen_elements
@@ -178,45 +177,3 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         name=f"{config.name}/{checkpoint}",
         elements=seen_elements(path, config),
     )
-
-
-def parameters_from(source: str | Path, network: DCMNet) -> Parameters:
-    """Returns the parameters of another model, for a network of the same shapes.
-
-    Raises:
-        CheckpointError: A parameter has another shape; all of them are named.
-    """
-    model = load_model(source)
-    given = model.params
-    differences = _differences(given, parameter_shapes(network))
-    if differences:
-        raise CheckpointError.of(
-            str(source),
-            expected="parameters of the configured network",
-            received=f"another network ({'; '.join(differences[:4])})",
-            consequence="training cannot start from it",
-            remedy=f"Make it the same network: {_settings(model.network, network)}",
-        )
-    return jax.tree.map(jax.numpy.asarray, given)
-
-
-def _settings(wanted: DCMNet, network: DCMNet) -> str:
-    """Returns the options that turn one network into the other."""
-    return " ".join(
-        f"--set model.{name}={getattr(wanted, name)}"
-        for name in ModelConfig.model_fields
-        if getattr(wanted, name) != getattr(network, name)
-    )
-
-
-def _differences(given: Parameters, expected: Parameters) -> list[str]:
-    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
-        return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
-
-    a, b = shapes(given), shapes(expected)
-    return [
-        f"{name} is {a.get(name, 'absent')}, not {b.get(name, 'present')}"
-        for name in sorted(a.keys() | b.keys())
-        if a.get(name) != b.get(name)
-    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,25 +17,27 @@ from rich.console import Console
 from rich.markup import escape
 
 from dcmnet.config import PRESETS, ExperimentConfig
-from dcmnet.experiment import Experiment, parameters_from
+from dcmnet.experiment import Experiment
 from dcmnet.model import DCMNet, Parameters, create_model
 from dcmnet.refusal import refuse_politely
 from dcmnet.seen_elements import record_elements
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.devices import LocalDevices
-from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.epoch import Trainer
+from dcmnet.training.fine_tuning import parameters_from
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.training.log import MetricsFile, print_outcome
 from dcmnet.training.loop import Progress, is_over, train
+from dcmnet.training.molecules import make_data
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.parameter_table import print_parameters
 from dcmnet.training.reporter import Reporter
 from dcmnet.training.step import initial_state, make_steps
 from dcmnet.training.tensorboard import EventFile, ScalarWriter
-from pipeline import ingest, make_loader, open_store, read_schema
+from pipeline import ingest
 from pipeline.sample import sample_sources
 from pipeline.zarr_metadata import exclusive
-from store_schema.problems import ConfigError, TrainingError
+from store_schema.problems import ConfigError
 
 # What a run that SIGTERM stopped exits with: EX_TEMPFAIL of sysexits.h, "try again later".
 # Unlike 143, which a shell reports of a process that the signal killed, it says that
@@ -156,81 +157,6 @@ def _sample_store(out: Path) -> Path:
     return store
 
 
-def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
-    """Opens the training and validation batches of an experiment.
-
-    Returns:
-        The batches, and the rows of the training molecules.
-
-    Raises:
-        TrainingError: There are no training molecules.
-    """
-    data, training = config.data, config.training
-    _check_targets(config)
-    common = functools.partial(
-        make_loader,
-        data.store,
-        batch_size=training.batch_size,
-        seed=training.seed,
-        cutoff=config.model.cutoff,
-        split_fractions=data.split_fractions,
-    )
-    train = common(
-        split="train",
-        num_epochs=None,
-        grid_points=training.grid_points,
-        max_molecules=data.num_train,
-    )
-    if not train.n_molecules:
-        raise TrainingError.of(
-            f"{data.store}, training split",
-            expected="at least one molecule",
-            received="none",
-            consequence="there is nothing to train on",
-            remedy="Ingest more molecules, or raise data.train_fraction",
-        )
-    valid = common(split="valid", shuffle=False, max_molecules=data.num_valid)
-    sizes = {"train": train.n_molecules, "valid": valid.n_molecules}
-    return Data(
-        train=iter(train),
-        batches_per_epoch=train.batches_per_epoch,
-        padding_waste=train.padding_waste,
-        valid=lambda: iter(valid),
-        names=functools.partial(_names, data.store),
-        notes=tuple(_notes(config, sizes)),
-    ), train.plan.sizes.rows
-
-
-def _notes(config: ExperimentConfig, sizes: Mapping[str, int]) -> Iterator[str]:
-    for split, there in sizes.items():
-        wanted = getattr(config.data, f"num_{split}")
-        if wanted is not None and wanted > there:
-            yield f"data.num_{split} is {wanted}, but there are {there}; all of them are taken"
-    if not sizes["valid"]:
-        yield (
-            "There are no validation molecules: the training metrics, of parameters as they "
-            "went along, decide which epoch is best"
-        )
-
-
-def _names(store: str, rows: Iterable[int]) -> list[str]:
-    ids = open_store(store).to_dataset()["molecule_id"].values
-    return [str(ids[row]) for row in rows]
-
-
-def _check_targets(config: ExperimentConfig) -> None:
-    """Refuses to train on an ESP that the store does not have."""
-    variables = read_schema(config.data.store).variables
-    if config.training.esp_w and not {"esp", "vdw_surface"} <= set(variables):
-        raise TrainingError.of(
-            config.data.store,
-            expected="an ESP and its grid, since training.esp_w is not 0",
-            received=f"a store of {', '.join(variables)}",
-            consequence="there is no ESP to train on",
-            remedy="Ingest files with an ESP, or set training.esp_w=0",
-        )
-
-
 def _run(
     experiment: Experiment,
     config: ExperimentConfig,
@@ -243,8 +169,13 @@ def _run(
     _use_compilation_cache()
     data, rows = make_data(config)
     for note in data.notes:
-        console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
-    trainer = _make_trainer(config, data, rows)
+        _print_note(note, console)
+    network = create_model(config.model)
+    goes_on = resume and _has_begun(experiment)
+    # Where they come from may be gone when a run goes on; it brings its own.
+    start = config.model_copy(update={"init_from": None}) if goes_on else config
+    params = _starting_parameters(start, network, rows, console)
+    trainer = _make_trainer(config, network, params, data.batches_per_epoch)
     if verbose:
         print_parameters(trainer.state.params, console)
     progress = Progress()
@@ -259,8 +190,7 @@ def _run(
         if not resume:  # only now, when nothing else can be refused any more
             _refuse_existing(experiment)
             config.save(experiment.config_path)
-        # A run that ended before its first checkpoint begins again.
-        if resume and (checkpoints.names() or metrics.read()):
+        if goes_on:
             trainer.state, saved = checkpoints.restore(trainer.state)
             progress = Progress.model_validate(saved)
             data.train.set_state(progress.iterator or {})
@@ -292,26 +222,43 @@ def _run(
     return best, progress.best, experiment.directory
 
 
-def _make_trainer(config: ExperimentConfig, data: Data, rows: Int[np.ndarray, " n"]) -> Trainer:
+def _has_begun(experiment: Experiment) -> bool:
+    """Tells whether to go on; a run that ended before its first checkpoint begins again."""
+    if len(experiment.history()) > 1:  # there was a checkpoint then
+        return True
+    if not experiment.checkpoints_path.is_dir():
+        return False
+    with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
+        return "latest" in checkpoints.names()
+
+
+def _make_trainer(
+    config: ExperimentConfig, network: DCMNet, params: Parameters, batches_per_epoch: int
+) -> Trainer:
     training = config.training
-    network = create_model(config.model)
-    updates = -(-data.batches_per_epoch // training.gradient_accumulation_steps)
+    updates = -(-batches_per_epoch // training.gradient_accumulation_steps)
     optimizer = make_optimizer(training, updates)
     devices = LocalDevices()
-    params = _starting_parameters(config, network, rows)
     state = devices.replicate(initial_state(params, optimizer))
     steps = make_steps(network, optimizer, training, devices)
     return Trainer(steps, state, training, make_schedule(training, updates))
 
 
 def _starting_parameters(
-    config: ExperimentConfig, network: DCMNet, rows: Int[np.ndarray, " n"]
+    config: ExperimentConfig, network: DCMNet, rows: Int[np.ndarray, " n"], console: Console
 ) -> Parameters:
+    seed = config.training.seed
     if config.init_from:
-        return parameters_from(config.init_from, network)
-    params = initial_parameters(network, config.training.seed)
+        return parameters_from(
+            config.init_from, network, seed, lambda text: _print_note(text, console)
+        )
+    params = initial_parameters(network, seed)
     monopoles = mean_monopoles(config.data.store, rows, network.max_atomic_number)
     return with_element_bias(params, monopoles, network.n_dcm)
+
+
+def _print_note(note: str, console: Console) -> None:
+    console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class Checkpoints:
                     max_to_keep=None if series == "periodic" else 1,
                     step_prefix=prefix,
                     create=not read_only,
+                    # What a killed run left half written; it only gets in the way.
+                    cleanup_tmp_directories=not read_only,
                 ),
                 item_names=_ITEMS,
             )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float
 
 from dcmnet.config import TrainingConfig
+from dcmnet.electrostatics import from_blocks, inverse_distances, to_blocks
 from dcmnet.observables import Observables
+from pipeline.inference.lengths import van_der_waals_radii
 from pipeline.loader import MoleculeBatch
+
+# By atomic number, in angstrom; padding atoms have none, so that no point is near them.
+_RADII = np.nan_to_num(van_der_waals_radii(np.arange(len(chemical_symbols))))
 
 
 def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) -> Float[Array, " B"]:
@@ -16,6 +24,23 @@ def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) ->
     axes = tuple(range(1, values.ndim))
     total = jnp.sum(jnp.where(mask, values, 0.0), axis=axes)
     return total / jnp.maximum(jnp.sum(mask, axis=axes), 1)
+
+
+def points_outside(batch: MoleculeBatch, factor: float) -> Bool[Array, "B G"]:
+    """Tells which points are no nearer to any atom than a factor of its van der Waals radius.
+
+    Point charges cannot follow a potential inside the electron density. The radii are
+    those that ingestion and validation go by.
+    """
+    limits = factor * jnp.asarray(_RADII, jnp.float32)[jnp.asarray(batch.atomic_numbers)]
+    positions = jnp.asarray(batch.positions)
+
+    def of_block(points: Float[Array, "B block 3"]) -> Bool[Array, "B block"]:
+        inverse = inverse_distances(points, positions)
+        return jnp.all(inverse * limits[:, None, :] <= 1.0, axis=-1)
+
+    grid = jnp.asarray(batch.vdw_surface)
+    return from_blocks(jax.lax.map(of_block, to_blocks(grid)), grid.shape[1])
 
 
 def molecule_losses(
@@ -38,6 +63,8 @@ def molecule_losses(
     terms = {}
     if config.esp_w:
         mask = batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
+        if config.min_vdw_factor is not None:
+            mask &= points_outside(batch, config.min_vdw_factor)
         terms["esp"] = config.esp_w * _mean_over(optax.l2_loss(predicted.esp, batch.esp), mask)
     if config.chg_w:
         mask = batch.atom_mask & (batch.has_monopoles & batch.molecule_mask)[:, None]

@@ -85,10 +85,8 @@ def batch_statistics(
 def added_across(statistics: Mapping[str, Sums], axis: str) -> dict[str, Sums]:
     """Returns the sums of all devices along a mapped axis, on each of them."""
     return {
-        name: Sums(
-            *(jax.lax.psum(value, axis) for value in sums[:4]),
-            minimum=jax.lax.pmin(sums.minimum, axis),
-            maximum=jax.lax.pmax(sums.maximum, axis),
+        name: jax.lax.psum(sums, axis)._replace(
+            minimum=jax.lax.pmin(sums.minimum, axis), maximum=jax.lax.pmax(sums.maximum, axis)
         )
         for name, sums in statistics.items()
     }

@@ -165,7 +165,7 @@ def _over(
         return added_across(evaluate(params, part), AXIS)
 
     return (
-        devices.map(all_gradients, (SUMMED, BatchReport(SUMMED, BY_MOLECULE))),
+        devices.map(all_gradients, (SUMMED, BatchReport._make((SUMMED, BY_MOLECULE)))),
         devices.map(all_statistics, SUMMED),
     )
 

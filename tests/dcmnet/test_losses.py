@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dcmnet.config import TrainingConfig
 from dcmnet.observables import Observables
-from dcmnet.training.losses import molecule_losses
+from dcmnet.training.losses import molecule_losses, points_outside
 from pipeline.loader import BatchShape, make_batch
 from tests.molecules import random_molecule, seeds, without
 
@@ -136,3 +136,26 @@ def test_strongly_anisotropic_points_are_kept(rng):
 def test_terms_without_weight_are_left_out(rng):
     config = TrainingConfig(esp_w=0.0, chg_w=0.0, dipole_w=1.0)
     assert set(losses(random_prediction(rng), batch_of(molecules_of(rng)), config)) == {"dipole"}
+
+
+def test_points_inside_atoms_are_left_out_where_asked(rng):
+    """By hand: hydrogen's radius is 1.2 angstrom, oxygen's 1.52; padding atoms have none."""
+    molecule = {
+        "atomic_numbers": [8, 1],
+        "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.96]],
+        # 1.25, 1.9 and 3 times oxygen's radius; 1.25 and 1.6 times hydrogen's
+        "vdw_surface": [[x, 0, 0] for x in (-1.9, -2.888, -4.56)]
+        + [[0, 0, 0.96 + z] for z in (1.5, 1.92)],
+        "esp": [0.1] * 5,
+    }
+    other = random_molecule(rng, 9, 24)  # makes the first one padded
+    batch = batch_of([molecule, other])
+    outside = np.asarray(points_outside(batch, 1.4))[0, :5]
+    assert outside.tolist() == [False, True, True, False, True]
+    predicted = random_prediction(rng)
+    error = (np.asarray(predicted.esp)[0, :5].astype(float) - 0.1) ** 2
+    config = CONFIG.updated(min_vdw_factor=1.4)
+    found = float(losses(predicted, batch, config)["esp"][0])
+    assert found == pytest.approx(1e4 * 0.5 * error[outside].mean(), rel=1e-5)
+    nothing_left = losses(predicted, batch, CONFIG.updated(min_vdw_factor=50.0))["esp"]
+    assert np.asarray(nothing_left).tolist() == [0.0] * SHAPE.molecules
