@@ -32,6 +32,7 @@ class Structure:
         charge_given: Whether anyone said what the net charge is.
         esp: Reference ESP, hartree/e.
         grid: Points of that ESP, angstrom.
+        periodic: Whether it was given as part of a crystal or a liquid.
     """
 
     place: str
@@ -42,6 +43,7 @@ class Structure:
     charge_given: bool = True
     esp: Float[np.ndarray, " g"] | None = None
     grid: Float[np.ndarray, "g 3"] | None = None
+    periodic: bool = False
 
     @classmethod
     def of_arrays(

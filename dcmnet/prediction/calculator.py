@@ -126,11 +126,6 @@ class DCMCalculator(Calculator):
         return (0.0, False) if found is None else (found, True)
 
     def _structure(self, atoms: ase.Atoms) -> Structure:
-        if atoms.pbc.any():
-            warnings.warn(
-                "the atoms are periodic; they are predicted as one molecule without images",
-                stacklevel=2,
-            )
         charge, given = self._charge(atoms)
         return Structure(
             place="atoms",
@@ -139,4 +134,5 @@ class DCMCalculator(Calculator):
             positions=atoms.positions.astype(np.float64),
             total_charge=charge,
             charge_given=given,
+            periodic=bool(atoms.pbc.any()),
         )

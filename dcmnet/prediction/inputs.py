@@ -164,6 +164,7 @@ class _XyzFile:
             positions=atoms.positions.astype(np.float64),
             total_charge=0.0 if given is None else given,
             charge_given=given is not None,
+            periodic=bool(atoms.pbc.any()),
         )
 
 

@@ -29,8 +29,9 @@ from pipeline.loader.shapes import (
 )
 from store_schema.problems import Problem, SourceError
 
-# Molecules of a batch; without a grid they are small.
+# Molecules of a batch, and pairs that their messages may take memory for.
 BATCH_SIZE: Final = 64
+_BATCH_PAIRS: Final = 2**17
 # Problems that are listed; a file of another kind would fill the screen.
 _MOST_PROBLEMS: Final = 20
 
@@ -198,7 +199,8 @@ class _Plan:
 
     @classmethod
     def of(cls, sizes: MoleculeSizes) -> _Plan:
-        batch_size = max(1, min(BATCH_SIZE, len(sizes.rows)))
+        most_pairs = max(1, int(sizes.n_pairs.max(initial=1)))
+        batch_size = max(1, min(BATCH_SIZE, len(sizes.rows), _BATCH_PAIRS // most_pairs))
         most = shapes_worth_compiling(sizes, batch_size)
         return cls(sizes, choose_shapes(sizes, batch_size, most))
 
@@ -233,6 +235,7 @@ class _Looking:
         self._problems: list[Problem] = []
         self._elements: list[Counter[int]] = [Counter() for _ in mixture.models]
         self._uncharged = 0
+        self._periodic = 0
 
     def look(self, window: Sequence[Structure]) -> None:
         """Checks and measures some molecules."""
@@ -240,6 +243,7 @@ class _Looking:
             self._names.append(structure.name)
             self._n_atoms.append(structure.n_atoms)
             self._uncharged += not structure.charge_given
+            self._periodic += structure.periodic
             choice = self._mixture.choose(structure)
             numbers = structure.atomic_numbers
             used = [model.network.max_atomic_number for model in self._mixture.models]
@@ -279,6 +283,11 @@ class _Looking:
             warnings.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
                 "0 was assumed. Give it as charge=-1 in the comment line, or with --charge"
+            )
+        if self._periodic:
+            warnings.append(
+                f"{place}: {self._periodic} of {len(self._names)} molecules are periodic; each is "
+                "predicted by itself, and must not be cut by the edge of its cell"
             )
         return Survey(
             names=tuple(self._names),

@@ -71,6 +71,7 @@ def refine_charges(
     change, *_ = lstsq(
         np.concatenate([matrix @ basis, weight * basis]),
         np.concatenate([error, np.zeros(count)]),
+        lapack_driver="gelsy",  # by QR: as sound here as by SVD, in a fraction of the time
     )
     refined = molecule.with_charges(molecule.charges + basis @ change)
     return Refinement(refined, _rmse(error), _rmse(reference - matrix @ refined.charges))

@@ -5,6 +5,7 @@ import pytest
 
 from dcmnet.prediction import InMemory, Predictor, open_structures, predict_arrays
 from dcmnet.prediction import inputs as inputs_module
+from dcmnet.prediction.predict import _Plan
 from dcmnet.structure import Structure
 from pipeline import ingest
 from pipeline.sample import sample_sources
@@ -127,6 +128,25 @@ def test_a_net_charge_that_nobody_gives_is_said_to_be_assumed(tmp_path):
     told = open_structures(path, total_charge=-1)
     assert not Predictor(model()).survey(told).warnings
     assert {s.total_charge for window in told.windows() for s in window} == {-1.0}
+
+
+def test_a_periodic_frame_is_warned_of(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text('1\nLattice="9 0 0 0 9 0 0 0 9" pbc="T T T" charge=0\nO 0 0 0\n')
+    (warning,) = Predictor(model()).survey(open_structures(path)).warnings
+    assert "1 of 1 molecules are periodic" in warning
+
+
+def test_a_large_molecule_does_not_take_the_memory_of_a_full_batch(monkeypatch):
+    monkeypatch.setattr("dcmnet.prediction.predict._BATCH_PAIRS", 1000)
+    some = [*structures(30, seed=6, most_atoms=4), *structures(1, seed=7), structure("C6H6")]
+    predictor = Predictor(model())
+    given = InMemory(tuple(some))
+    sizes = predictor.survey(given).sizes(model().network.cutoff)
+    assert _Plan.of(sizes).shapes[0].molecules < 10
+    for found, alone in zip(predictor.predict(some)[::8], some[::8], strict=True):
+        expected = predictor.predict([alone])[0]
+        np.testing.assert_allclose(found.charges, expected.charges, atol=2e-5)
 
 
 WATER = "O 0 0 0\nH 0 0 1\nH 0 1 0\n"
