@@ -157,21 +157,26 @@ def _write_results(
 ) -> Statistics:
     fractions = ExperimentConfig.model_validate(schema.config).data.split_fractions
     labels = split_store(store, fractions).labels.astype(object)
+    sizes = _widths(store)
+    variables = [*RESULT_VARIABLES.values(), _SPLIT]
+    if not sizes[GRID_POINT]:  # a store without an ESP does not have this dimension
+        variables = [v for v in variables if GRID_POINT not in v.dims]
+    names = {variable.name for variable in variables}
     writer = ResultsWriter(
         store,
         group,
-        [*RESULT_VARIABLES.values(), _SPLIT],
+        variables,
         {DCM: schema.n_dcm, XYZ: 3, XYZ2: 3},
         schema.model_dump(mode="json"),
         overwrite=overwrite,
         coordinates=("split",),
     )
     collector = _collector(store)
-    sizes = _widths(store)
     with writer, molecules_bar("analysing", schema.n_molecules, progress) as done:
         for predicted in predict_batches(model, loader):
             rows, values = result_values(predicted, sizes)
-            writer.write(rows, {**values, "split": labels[rows]})
+            values["split"] = labels[rows]
+            writer.write(rows, {name: values[name] for name in names})
             collector.add(predicted)
             done(len(rows))
         statistics = _statistics(store, writer, collector)

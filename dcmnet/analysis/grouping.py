@@ -12,15 +12,16 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int, Shaped
 
 # Lower ends of the distance shells, in van der Waals radii of the nearest atom; the last
-# has no upper end.
-SHELLS: Final = (0.0, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
+# has no upper end. They lie between the surfaces that ESPs are usually computed on (1.4,
+# 1.6, 1.8, 2.0), whose points rounding would deal to both sides of a border.
+SHELLS: Final = (0.0, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1, 2.6, 3.1)
 # Groups of sizes at most, of equal width.
 _SIZE_GROUPS: Final = 10
 UNKNOWN: Final = "unknown"
 
 
 def shell_labels() -> list[str]:
-    """Returns the names of the distance shells, such as ``1.2-1.4``."""
+    """Returns the names of the distance shells, such as ``1.3-1.5``."""
     between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(SHELLS)]
     return [f"<{SHELLS[1]:g}", *between[1:], f">{SHELLS[-1]:g}"]
 

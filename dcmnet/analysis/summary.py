@@ -125,7 +125,7 @@ def distributions(
 
 def worst_molecules(table: pd.DataFrame) -> tuple[WorstMolecule, ...]:
     """Returns the molecules with the largest ESP RMSE, the worst first."""
-    worst = table.nlargest(_WORST, "esp_rmse").reset_index()
+    worst = table.dropna(subset="esp_rmse").nlargest(_WORST, "esp_rmse").reset_index()
     fields = worst[list(WorstMolecule.model_fields)].astype(object)
     return tuple(
         WorstMolecule.model_validate(row)
