@@ -22,8 +22,8 @@ from dcmnet.analysis.figure_style import (
     label_plainly,
     new_axes,
 )
+from dcmnet.analysis.grouping import charge_label
 from dcmnet.analysis.statistics import Level
-from dcmnet.analysis.summary import charge_label
 from store_schema.names import RESULTS_GROUP
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 

@@ -10,7 +10,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from dcmnet.analysis.esp_figures import errors_beside_monopoles, esp_correlation, grid_points
+from dcmnet.analysis.examples import read_examples
 from dcmnet.analysis.figure_style import new_axes
+from dcmnet.analysis.group_figures import charges_and_displacements, errors_by_group
+from dcmnet.analysis.molecule_figures import examples_figure
+from dcmnet.analysis.statistics import load_statistics
 from dcmnet.analysis.training_figures import training_curves, training_pace
 from dcmnet.training.log import EpochRecord
 
@@ -32,7 +36,21 @@ def save_figures(
     table: pd.DataFrame,
     history: Sequence[EpochRecord],
 ) -> tuple[Path, ...]:
-    """Writes the figures of an analysis as PNG files and returns their paths."""
+    """Writes the figures of an analysis as PNG files.
+
+    Args:
+        folder: Where to.
+        tree: The store.
+        name: Name of the results group.
+        table: Its molecules (``molecule_table``).
+        history: Epochs of the experiment.
+
+    Returns:
+        Paths of the files.
+
+    Raises:
+        StoreError: The group has no statistics.
+    """
     figures: dict[str, Figure] = {}
     if history:
         figures["training_curves"] = training_curves(history)
@@ -40,6 +58,10 @@ def save_figures(
     if table["esp_rmse"].notna().any():
         figures["esp_correlation"] = esp_correlation(*grid_points(tree, name))
         figures["errors_beside_monopoles"] = errors_beside_monopoles(table)
+        statistics = load_statistics(tree, name)
+        figures["errors_by_group"] = errors_by_group(statistics)
+        figures["charges_and_displacements"] = charges_and_displacements(statistics)
+        figures["molecules"] = examples_figure(read_examples(tree, name, table))
     paths = []
     for title, figure in figures.items():
         path = folder / f"{title}.png"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from ase.data import atomic_numbers
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,14 +35,15 @@ def errors_by_group(statistics: Statistics) -> Figure:
     """Draws the ESP RMSE over points by distance, by element and by size."""
     figure, axes = new_axes(columns=len(GROUPINGS), width=4.4, height=3.6)
     for ax, (grouping, label) in zip(axes, GROUPINGS.items(), strict=True):
-        labels = list(statistics.points.get(grouping, {}))
+        labels = in_order(statistics.points.get(grouping, {}))
         for level in LEVELS:
             table = statistics.point_table(grouping, level)
             if table.empty:
                 continue
+            shown = [name for name in labels if name in table.index]
             ax.plot(
-                [labels.index(name) for name in table.index],
-                table["rmse"],
+                [labels.index(name) for name in shown],
+                table["rmse"][shown],
                 "o" if grouping == "nearest_element" else "o-",
                 color=LEVEL_COLOURS[level],
                 markersize=5,
@@ -52,6 +56,25 @@ def errors_by_group(statistics: Statistics) -> Figure:
         ax.set_ylabel("ESP RMSE (kcal/mol/e)")
     axes[0].legend(frameon=False)
     return figure
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Returns labels of groups in the order one expects; a store keeps them by the alphabet.
+
+    Elements come by atomic number, ranges and charges by their first number, what is
+    unknown last.
+    """
+
+    def place(label: str) -> tuple[float, str]:
+        if label in atomic_numbers:
+            return float(atomic_numbers[label]), label
+        number = re.match(r"[<>]?([+-]?\d+(?:\.\d+)?)", label)
+        if number is None:
+            return math.inf, label
+        # What is below a bound comes before what begins there, what is above it after.
+        return float(number[1]) + {"<": -1e-6, ">": 1e-6}.get(label[0], 0.0), label
+
+    return sorted(labels, key=place)
 
 
 def charges_and_displacements(statistics: Statistics) -> Figure:

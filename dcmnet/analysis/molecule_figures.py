@@ -86,17 +86,19 @@ def examples_figure(examples: Mapping[str, Example]) -> Figure:
     """Draws molecules in columns: their distributed charges, and below the error of the ESP.
 
     Args:
-        examples: By title; all errors are drawn on one scale.
+        examples: By what they are examples of: ``best``, ``median``, ``worst``; all errors
+            are drawn on one scale.
     """
     figure = Figure(figsize=(4.0 * len(examples), 6.4), layout="constrained", dpi=150)
     colours = ScalarMappable(CenteredNorm(halfrange=error_range(examples.values())), DIVERGING)
     surfaces = []
-    for column, (title, example) in enumerate(examples.items(), start=1):
+    for column, (rank, example) in enumerate(examples.items(), start=1):
         molecule = without_padding(example.molecule)
         charges = figure.add_subplot(2, len(examples), column)
         _draw_charges(charges, molecule, example.charges, example.charge_positions)
         charges.margins(0.1)
-        charges.set_title(title, fontsize=11)
+        title = f"{rank}: {example.name}\n{example.esp_rmse:.2f} kcal/mol/e"
+        charges.set_title(title, fontsize=11, parse_math=False)  # a name may have a $ in it
         surface = figure.add_subplot(2, len(examples), len(examples) + column)
         atoms, points, shown = _upper_surface(molecule)
         _draw_surface(surface, molecule, atoms, points[shown], example.error[shown], colours)

@@ -24,11 +24,13 @@ from dcmnet.analysis.figure_style import (
     LINE_COLOUR,
     MODEL_COLOUR,
 )
-from dcmnet.analysis.summary import charge_label
+from dcmnet.analysis.grouping import charge_label
 from dcmnet.report.exhibit import Exhibit, chart, logarithmic
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _BINS = 90
+# Molecules and steps drawn at most; more would only make the page heavy.
+_MAX_MOLECULES, _MAX_STEPS = 3000, 1000
 _DASHED = {"color": LINE_COLOUR, "width": 1, "dash": "dash"}
 _DENSITY_SCALE = [[float(s), to_hex(DENSITY(s))] for s in np.linspace(0.0, 1.0, 9)]
 
@@ -67,9 +69,13 @@ def correlation_exhibit(
 def references_exhibit(table: pd.DataFrame) -> Exhibit:
     """Returns each molecule's error, of the model and of the reference levels."""
     both = table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"])
+    thinned = ""
     charts = [("Molecules with at most this error", _cumulative(table))]
     if len(both):
-        charts.append(("ESP RMSE, molecule by molecule", _pairs(both)))
+        every = -(-len(both) // _MAX_MOLECULES)
+        charts.append(("ESP RMSE, molecule by molecule", _pairs(both.iloc[::every])))
+        if every > 1:
+            thinned = f" Every {every}th molecule is drawn."
     means = "; ".join(
         f"{LEVEL_LABELS[level]} {table[RMSE_COLUMNS[level]].mean():.2f}"
         for level in shown_levels(table)
@@ -89,7 +95,7 @@ def references_exhibit(table: pd.DataFrame) -> Exhibit:
         + pairs,
         caption="Left: share of molecules whose ESP RMSE is at most the value on the axis; only "
         "molecules that have every level shown. Right: each molecule's error beside that of its "
-        f"reference monopoles, on logarithmic axes.{pairs}"
+        f"reference monopoles, on logarithmic axes.{pairs}{thinned}"
         if len(both)
         else "Share of molecules whose ESP RMSE is at most the value on the axis.",
     )
@@ -152,6 +158,9 @@ def _cumulative(table: pd.DataFrame) -> go.Figure:
     for level in levels:
         values = np.sort(common[RMSE_COLUMNS[level]].to_numpy(np.float64))
         share = np.arange(1, values.size + 1) / max(values.size, 1)
+        if values.size > _MAX_STEPS:
+            share = np.linspace(0.0, 1.0, _MAX_STEPS)
+            values = np.quantile(values, share)
         traces.append(
             go.Scatter(
                 x=values.astype(np.float32),
@@ -172,18 +181,18 @@ def _cumulative(table: pd.DataFrame) -> go.Figure:
 def _pairs(both: pd.DataFrame) -> go.Figure:
     traces = []
     for charge, group in both.groupby("total_charge", dropna=False):
-        known = not pd.isna(charge)
+        sign = 0 if pd.isna(charge) else int(np.sign(charge))
         traces.append(
-            go.Scattergl(
+            go.Scatter(
                 x=group["esp_rmse_monopoles"].to_numpy(np.float32),
                 y=group["esp_rmse"].to_numpy(np.float32),
                 mode="markers",
                 marker={
-                    "color": CHARGE_COLOURS[int(np.sign(charge)) if known else 0],
+                    "color": CHARGE_COLOURS[sign],
                     "size": 8,
                     "opacity": 0.75,
                 },
-                name="charge " + (charge_label(charge).replace("-", "−") if known else "unknown"),
+                name="charge " + charge_label(charge).replace("-", "−"),
                 text=[html.escape(str(name)) for name in group["molecule_id"]],
                 hovertemplate="%{text}: %{y:.2f}, monopoles %{x:.2f} kcal/mol/e<extra></extra>",
             )

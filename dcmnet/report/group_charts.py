@@ -13,6 +13,7 @@ from dcmnet.analysis.group_figures import (
     GROUPINGS,
     charges_and_displacements,
     errors_by_group,
+    in_order,
     ridges,
 )
 from dcmnet.analysis.statistics import LEVELS, PointGrouping, Spread, Statistics
@@ -56,6 +57,8 @@ def groups_exhibit(statistics: Statistics) -> Exhibit:
 def charges_exhibit(statistics: Statistics) -> Exhibit:
     """Returns how charges, and their distances from the nuclei, are distributed."""
     every, away = statistics.charges["all"], statistics.displacements["all"]
+    end = away.start + away.width * len(away.counts)
+    beyond = f" The last bar holds those beyond, up to {away.max:.2f} Å." if away.max > end else ""
     return Exhibit(
         name="charges",
         charts=[
@@ -71,17 +74,18 @@ def charges_exhibit(statistics: Statistics) -> Exhibit:
         alt=f"Histograms by element. Charges run from {every.min:.2f} to {every.max:.2f} e; their "
         f"distances from the nuclei are {away.mean:.2f} Å on average, {away.max:.2f} Å at most.",
         caption=f"Distribution of the {every.count:,} distributed charges by element, and of their "
-        "distances from the nuclei. Each row is scaled to its own highest bar.",
+        f"distances from the nuclei. Each row is scaled to its own highest bar.{beyond}",
     )
 
 
 def _groups(statistics: Statistics, grouping: PointGrouping, label: str) -> go.Figure:
-    order = [name.replace("-", "–") for name in statistics.points.get(grouping, {})]
+    order = in_order(statistics.points.get(grouping, {}))
     traces: list[Any] = []
     for level in LEVELS:
         table = statistics.point_table(grouping, level)
         if table.empty:
             continue
+        table = table.reindex([name for name in order if name in table.index])
         traces.append(
             go.Scatter(
                 x=[str(name).replace("-", "–") for name in table.index],
@@ -101,7 +105,7 @@ def _groups(statistics: Statistics, grouping: PointGrouping, label: str) -> go.F
             "title": label,
             "type": "category",
             "categoryorder": "array",
-            "categoryarray": order,
+            "categoryarray": [name.replace("-", "–") for name in order],
         },
         {"title": "ESP RMSE (kcal/mol/e)", "rangemode": "tozero"},
         showlegend=False,

@@ -44,10 +44,10 @@ def scenes_exhibit(examples: Mapping[str, Example]) -> Exhibit:
         examples: By what they are examples of: ``best``, ``median``, ``worst``.
     """
     limit = error_range(examples.values())
-    charts, titles = [], {}
+    charts, told = [], []
     for rank, example in examples.items():
         title = f"{rank.capitalize()}: {example.name}"
-        titles[f"{title}\n{example.esp_rmse:.2f} kcal/mol/e"] = example
+        told.append(f"{title}, RMSE {example.esp_rmse:.2f} kcal/mol/e")
         # A molecule after the other on a phone, charges above errors on a desk.
         charts.append((title, _charge_scene(example)))
         error = f"Error of its ESP, RMSE {example.esp_rmse:.2f} kcal/mol/e"
@@ -55,9 +55,9 @@ def scenes_exhibit(examples: Mapping[str, Example]) -> Exhibit:
     return Exhibit(
         name="molecules",
         charts=charts,
-        still=examples_figure(titles),
+        still=examples_figure(examples),
         alt="Ball-and-stick models with their distributed charges, and with a surface around "
-        "each coloured by the error of the ESP: " + "; ".join(titles) + ".",
+        "each coloured by the error of the ESP: " + "; ".join(told) + ".",
         caption="Charges: area tells the size, blue is positive, red is negative; point at one to "
         "read it. Surface: predicted minus reference ESP on the innermost shell of grid points, "
         "drawn through all of its points, on one colour scale for all molecules (1 % of the "
@@ -67,7 +67,7 @@ def scenes_exhibit(examples: Mapping[str, Example]) -> Exhibit:
         columns=len(examples),
         scale=ColourScale(
             colours=tuple(_COLOURS),
-            ticks=tuple(f"{value:+.3g}" if value else "0" for value in (-limit, 0.0, limit)),
+            ticks=(f"−{limit:.3g}", "0", f"+{limit:.3g}"),
             label="predicted − reference ESP (kcal/mol/e)",
         ),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,13 @@ import pandas as pd
 
 from dcmnet.analysis.esp_figures import RMSE_COLUMNS, shown_levels
 from dcmnet.analysis.figure_style import LEVEL_LABELS
+from dcmnet.analysis.group_figures import in_order
+from dcmnet.analysis.grouping import charge_label
 from dcmnet.analysis.statistics import LEVELS, Distribution, Statistics
-from dcmnet.analysis.summary import charge_label
 from dcmnet.report.story import ResultsStory, StoreStory
 from store_schema.provenance import SourceRecord
 
+_MAX_FILES = 200
 _ERRORS = (
     ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
     ("esp_mae", "ESP MAE", "kcal/mol/e"),
@@ -76,10 +77,11 @@ def _file_names(source: SourceRecord) -> str:
 def files_table(store: StoreStory) -> Table:
     """Returns every source file with its checksum."""
     files = [file for source in store.inspection.store_schema.sources for file in source.files]
+    left_out = f"; the first {_MAX_FILES} of {len(files):,}" if len(files) > _MAX_FILES else ""
     return Table(
-        caption="Source files",
+        caption=f"Source files{left_out}",
         header=("file", "bytes", "SHA-256"),
-        rows=tuple((file.name, f"{file.size:,}", file.sha256) for file in files),
+        rows=tuple((file.name, f"{file.size:,}", file.sha256) for file in files[:_MAX_FILES]),
         text_columns=frozenset({2}),
     )
 
@@ -143,11 +145,18 @@ def levels_table(table: pd.DataFrame) -> Table:
 
 def charges_table(statistics: Statistics) -> Table:
     """Returns the mean ESP RMSE of molecules by total charge."""
-    return _grouped(
-        "total charge",
-        "Mean ESP RMSE of a molecule by total charge (kcal/mol/e): of the model, of the stored "
-        "monopoles and of charges fitted to each ESP",
-        statistics.molecules.get("total_charge", {}).items(),
+    groups = statistics.molecules.get("total_charge", {})
+    rows = []
+    for name in in_order(groups):
+        found = [groups[name].get(column) for column in RMSE_COLUMNS.values()]
+        means = ["" if one is None or one.mean is None else f"{one.mean:.2f}" for one in found]
+        count = groups[name]["esp_rmse"].count
+        rows.append((name.replace("-", "−"), f"{count:,}", *means))
+    return Table(
+        caption="Mean ESP RMSE of a molecule by total charge (kcal/mol/e): of the model, of the "
+        "stored monopoles and of charges fitted to each ESP",
+        header=("total charge", "molecules", "model", "stored", "fitted"),
+        rows=tuple(rows),
     )
 
 
@@ -189,25 +198,6 @@ def versions_table(results: ResultsStory | None, installed: dict[str, str]) -> T
         caption="Versions of packages",
         header=("package", "when analysed", "when this page was made"),
         rows=tuple((name, analysed.get(name, ""), installed.get(name, "")) for name in names),
-    )
-
-
-def _grouped(
-    label: str,
-    caption: str,
-    groups: Iterable[tuple[str, dict[str, Distribution]]],
-) -> Table:
-    rows: list[Sequence[str]] = []
-    for name, columns in groups:
-        means = []
-        for column in RMSE_COLUMNS.values():
-            found = columns.get(column)
-            means.append("" if found is None or found.mean is None else f"{found.mean:.2f}")
-        rows.append((name.replace("-", "−"), f"{columns['esp_rmse'].count:,}", *means))
-    return Table(
-        caption=caption,
-        header=(label, "molecules", "model", "stored", "fitted"),
-        rows=tuple(tuple(row) for row in rows),
     )
 
 
