@@ -70,7 +70,8 @@ class Conclusion:
 
 def deviation(value: float, expected: float, sigma: float) -> float:
     """Returns the misfit of a normally distributed value."""
-    return 0.5 * ((value - expected) / sigma) ** 2
+    off = (value - expected) / sigma
+    return 0.5 * off * off  # a power would raise where this becomes infinite
 
 
 def log_deviation(value: float, expected: float, sigma: float) -> float:

@@ -23,6 +23,8 @@ _AGAINST_CHARGES = 0.3
 # Sums of an ion's charges, over their size, are above this.
 _ION = 0.3
 _ALIGNMENT_SPREAD = 0.08
+# Below, a ratio is that of accidents, however well it fits a unit.
+_LEAST_ALIGNMENT = 0.6
 # In e·Å; less does not tell one point that dipoles are about from another.
 _MOVED, _ESP_DIPOLE = 0.03, 0.01
 _NEARLY_WHOLE = 0.1
@@ -156,7 +158,8 @@ def _against(
             semantics,
             unit,
             log_deviation(factor / ratio, 1.0, spread)
-            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0)),
+            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0))
+            + (0.0 if alignment > _LEAST_ALIGNMENT else NO_FIT),
             f"it is {factor / ratio:.2f} times what {reference.origin} gives "
             f"(correlation {alignment:.2f})",
         )

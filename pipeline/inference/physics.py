@@ -58,7 +58,7 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
     _discard_width(work, atoms)
     grid = _grid(work, atoms)
     while (key := work.next_key("atomic_charges")) is not None:
-        work.take(key, moments.charge_hypotheses(sample.columns[key], atoms, None))
+        work.take(key, moments.charge_hypotheses(work.columns[key], atoms, None))
     scaled = work.scaled("monopoles")
     monopoles = None if scaled is None else atoms.per_atom(scaled)
     grid = _potential(work, atoms, grid, monopoles, _net_charges(work))

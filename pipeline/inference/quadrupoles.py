@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import least_squares
 
-from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
+from pipeline.inference.hypothesis import NO_FIT, Hypothesis, deviation, log_deviation, unsettled
 from pipeline.inference.multipoles import traceless
 from pipeline.inference.reference import ESP_SPREAD, Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
@@ -19,6 +20,10 @@ from store_schema.units import FACTORS
 _SPREAD, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.06, 1.5
 # Dipoles on the atoms do not explain the ESP of F2, nor give its quadrupole.
 _EXPLAINED: Final = 0.1
+# Quadrupoles are about another point if they are this far off, as a part of their size, and if
+# about that point they are much less so; of fewer molecules it cannot be told.
+_MISPLACED, _CLOSER, _LEAST_TO_MOVE = 0.1, 0.5, 4
+_FACTORS: Final = tuple(FACTORS["quadrupole"].values())
 # Traces and asymmetries below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
 # The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
@@ -46,8 +51,12 @@ def quadrupole_hypotheses(
     if (known & (reference.residual < _EXPLAINED)).any():
         known &= reference.residual < _EXPLAINED
     values, expected = values[known], reference.quadrupole[known]
-    left = reference.residual[known]
-    reference = reference._replace(residual=left)
+    reference = reference._replace(
+        residual=reference.residual[known],
+        dipole=reference.dipole[known],
+        charges=reference.charges[known],
+        centers=reference.centers[known],
+    )
     if not values.any() or not np.isfinite(expected).all():
         return unsettled(units, "there is none to hold against another")
     hypotheses = []
@@ -83,6 +92,13 @@ def _weighed(
         conventions["as Buckingham's 3/2 of the traceless tensor "] = _BUCKINGHAM
     if not math.isfinite(ratio):
         return []
+    best = min(
+        (scale * factor for scale in conventions.values() for factor in _FACTORS),
+        key=lambda factor: abs(math.log(factor / ratio)) if ratio > 0 else math.inf,
+    )
+    moved = _moved(best * given, expected, reference)
+    if moved:
+        misfit += 2 * NO_FIT
     return [
         Hypothesis(
             semantics,
@@ -91,12 +107,47 @@ def _weighed(
             + log_deviation(scale * factor / ratio, 1.0, spread)
             + (_SELDOM if convention else 0.0),
             f"{convention}it is {scale * factor / ratio:.2f} times what "
-            f"{reference.origin} gives (correlation {alignment:.2f})",
+            f"{reference.origin} gives (correlation {alignment:.2f}){moved}",
             scale=scale,
         )
         for convention, scale in conventions.items()
         for unit, factor in FACTORS["quadrupole"].items()
     ]
+
+
+def _moved(
+    given: Float[np.ndarray, "molecule 3 3"],
+    expected: Float[np.ndarray, "molecule 3 3"],
+    reference: Reference,
+) -> str:
+    """Says that quadrupoles are about another point than the origin; empty if they are not.
+
+    About a point s, Σ q (r - s)(r - s) = Q - μ s - s μ + q s s: one s for all molecules is
+    fitted, and the centres of mass are tried.
+    """
+    if reference.spread > ESP_SPREAD or not len(given):
+        return ""
+    charges = np.rint(reference.charges)
+
+    def about(points: Float[np.ndarray, "molecule 3"]) -> Float[np.ndarray, "molecule 3 3"]:
+        mixed = reference.dipole[:, :, None] * points[:, None, :]
+        own = charges[:, None, None] * points[:, :, None] * points[:, None, :]
+        return traceless(expected - mixed - mixed.transpose(0, 2, 1) + own)
+
+    def off(points: np.ndarray) -> np.ndarray:
+        return (about(np.broadcast_to(points, reference.dipole.shape)) - given).ravel()
+
+    here = float(np.linalg.norm(off(np.zeros(3))))
+    fitted = least_squares(off, np.zeros(3), method="trf")
+    places = {
+        f"a point {np.linalg.norm(fitted.x):.1f} Å from the origin": np.linalg.norm(fitted.fun),
+        "the centres of mass": np.linalg.norm(off(reference.centers)),
+    }
+    name, there = min(places.items(), key=lambda place: place[1])
+    size = float(np.linalg.norm(expected))
+    if len(given) < _LEAST_TO_MOVE or here < _MISPLACED * size or there > _CLOSER * here:
+        return ""
+    return f"; it seems to be about {name}"
 
 
 def quadrupole_tensor(

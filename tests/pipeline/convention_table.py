@@ -19,7 +19,9 @@ import xarray as xr
 from pipeline import ingest, open_store
 from pipeline.sample import sample_sources
 from store_schema.problems import AmbiguityError
-from tests.pipeline.conventions import Writer, mistakes
+from tests.pipeline.conventions import Writer
+from tests.pipeline.lone_ions import with_lone_ions
+from tests.pipeline.written import mistakes
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data"
 # What the table is broken down by, and how a line is called.
@@ -41,6 +43,16 @@ KINDS = {
     "unit of E": "energy in",
     "F": "forces",
     "unit of F": "forces in",
+    "gradient beside": "a gradient beside",
+    "lone ions": "ions of one atom",
+    "Dxyz in": "Dxyz in",
+    "point of Q": "quadrupole about",
+    "n_grid": "n_grid",
+    "grid padding": "grid padded with",
+    "atomic dipoles": "atomic dipoles",
+    "unit of dip": "atomic dipoles in",
+    "polar": "polarizability",
+    "unit of polar": "polarizability in",
 }
 
 
@@ -64,7 +76,8 @@ def molecules(folder: Path) -> xr.Dataset:
     """All records that conventions are drawn from, in memory."""
     sources = [REFERENCE] if REFERENCE.exists() else sample_sources()
     ingest(sources, folder / "records.zarr")
-    return open_store(folder / "records.zarr").to_dataset().load()
+    records = open_store(folder / "records.zarr").to_dataset().load()
+    return with_lone_ions(records, np.random.default_rng(0))
 
 
 def outcomes(records: xr.Dataset, folder: Path, seeds: Iterable[int]) -> Iterator[Outcome]:

@@ -5,56 +5,27 @@ Names, shapes, paddings, units, what is present, and the number of atoms are dra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
-
-# Units written out again, so that a wrong factor in the package does not cancel.
-BOHR = 0.529177210903
-LENGTH = {"angstrom": 1.0, "bohr": 1 / BOHR}
-POTENTIAL = {"hartree/e": 1.0, "kcal/mol/e": 627.509474, "eV/e": 27.211386245988}
-DIPOLE = {"e*angstrom": 1.0, "e*bohr": 1 / BOHR, "debye": 1 / 0.20819434}
-QUADRUPOLE = {
-    "e*angstrom^2": 1.0,
-    "e*bohr^2": 1 / BOHR**2,
-    "debye*angstrom": 1 / 0.20819434,
-}
-ENERGY = {"hartree": 1.0, "eV": 27.211386245988, "kcal/mol": 627.509474}
-FORCE = {
-    "hartree/angstrom": 1.0,
-    "hartree/bohr": BOHR,
-    "eV/angstrom": 27.211386245988,
-    "kcal/mol/angstrom": 627.509474,
-}
-PADDING = (0.0, 10000.0, 1e6, np.nan)
-# Atomization takes about this much an atom, in hartree.
-BINDING = 0.16
-MASS = {1: 1.008, 6: 12.011, 7: 14.007, 8: 15.999, 9: 18.998, 16: 32.06, 17: 35.45}
-GAUSSIAN_ORDER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-SETS = ("train", "valid", "test")
-
-
-@dataclass
-class Written:
-    """What was written.
-
-    Attributes:
-        source: What to hand to ingest.
-        rows: Molecules of the dataset, in the order they were written.
-        kind: Choices made, for the table of results.
-        truth: Expected value of each variable, NaN padded.
-        keys: Keys of each file.
-    """
-
-    source: str
-    rows: np.ndarray
-    kind: dict[str, str] = field(default_factory=dict)
-    truth: dict[str, np.ndarray] = field(default_factory=dict)
-    keys: list[str] = field(default_factory=list)
+from tests.pipeline.convention_units import (
+    BINDING,
+    DIPOLE,
+    ENERGY,
+    FORCE,
+    GAUSSIAN_ORDER,
+    LENGTH,
+    MASS,
+    PADDING,
+    POLARIZABILITY,
+    POTENTIAL,
+    QUADRUPOLE,
+    SETS,
+)
+from tests.pipeline.written import Written, fit, permuted
 
 
 class Writer:
@@ -126,12 +97,15 @@ class Writer:
     def pick(self) -> np.ndarray:
         """Draws molecules; sometimes all of a number of atoms that makes shapes ambiguous."""
         size = self.data.n_atoms.to_numpy()
-        pool = np.arange(len(size))
-        self.out = Written("", pool)
+        self.out = Written("", size)
+        lone = self.choose("lone ions", ["no", "no", "yes"]) == "yes"
+        pool = np.flatnonzero(size > (0 if lone else 1))
         numbers = {"two": [2], "three": [3], "six": [6], "nine": [9]}
         chosen = self.choose("atoms", ["any", "any", "any", *numbers])
         if chosen != "any":
             pool = np.flatnonzero(np.isin(size, numbers[chosen]))
+        if chosen != "any":
+            self.out.kind["lone ions"] = "no"
         self.many_atoms = chosen in ("any", "nine")
         # Of two or three atoms there are too few bonds to hydrogen to tell a unit of forces.
         few = chosen in ("two", "three")
@@ -148,6 +122,13 @@ class Writer:
         least = 24 if self.with_forces or not self.with_esp else 4
         n = min(len(pool), int(self.rng.integers(least, 4 * least)))
         rows = self.rng.choice(pool, n, replace=False)
+        if self.out.kind["lone ions"] == "yes" and (size[pool] == 1).any():
+            # A few, among molecules: of lone atoms alone, no unit of length can be told.
+            some = self.rng.choice(pool[size[pool] == 1], max(1, n // 6), replace=False)
+            rows = np.unique(np.concatenate([rows[size[rows] > 1][: n - len(some)], some]))
+            self.rng.shuffle(rows)
+        else:
+            kind["lone ions"] = "no"
         self.kept_kind = kind
         return rows
 
@@ -222,8 +203,9 @@ class Writer:
             and "vdw_grid" not in columns
             and self.choose("other grid", ["no"] * 5 + ["yes"]) == "yes"
         ):
+            turn, _ = np.linalg.qr(self.rng.normal(size=(3, 3)))
             # Of another calculation, say: as wide, but not where the ESP is.
-            turned = np.where(np.isnan(grid) | (grid == pad), pad, grid @ turn(self.rng))
+            turned = np.where(np.isnan(grid) | (grid == pad), pad, grid @ turn)
             columns = {"vdw_grid": turned.astype(np.float32), **columns}
         count = self.choose("n_grid", ["none", "(n,)", "(n,1)", "width"])
         if count != "none":
@@ -240,6 +222,8 @@ class Writer:
         kind = self.choose("D", ["none", "(n,)", "(n,1)", "(n,3)", "flat", "Dxyz"])
         factor = DIPOLE[self.choose("unit of D", DIPOLE)] if kind != "none" else 1.0
         size = np.linalg.norm(vector, axis=1) * factor
+        if kind == "Dxyz":
+            self.out.kind["Dxyz in"] = self.out.kind["unit of D"]
         if kind in ("(n,)", "(n,1)"):
             columns["D"] = size if kind == "(n,)" else size[:, None]
             self.out.truth["dipole_magnitude"] = np.linalg.norm(vector, axis=1)
@@ -255,7 +239,42 @@ class Writer:
             columns["Dxyz" if kind == "Dxyz" else "D"] = given.ravel() if kind == "flat" else given
             self.out.truth["dipole"] = vector
         columns |= self.charges(n, width, n_atoms)
+        columns |= self.atomic_dipoles(n_atoms, width, columns)
+        columns |= self.polarizability(n)
         return {key: np.asarray(value, dtype=np.float32) for key, value in columns.items()}
+
+    def atomic_dipoles(self, n_atoms, width, columns) -> dict[str, np.ndarray]:
+        """What a partition has besides its monopoles: together they are the dipole."""
+        if not (self.with_esp and "monopoles" in self.out.truth and self.many_atoms):
+            return {}
+        options = ["none", "none", "dip", "atomic_dipoles", *([] if "D" in columns else ["D"])]
+        name = self.choose("atomic dipoles", options)
+        if name == "none":
+            return {}
+        monopoles = self.out.truth["monopoles"]
+        real = np.isfinite(monopoles)[..., None]
+        left = self.get("dipole") - np.einsum("ma,max->mx", np.nan_to_num(monopoles), self.placed)
+        noise = np.where(real, self.rng.normal(scale=0.02, size=(*monopoles.shape, 3)), 0.0)
+        each = (left - noise.sum(axis=1)) / n_atoms[:, None]
+        truth = np.where(real, each[:, None] + noise, np.nan)
+        self.out.truth["atomic_dipoles"] = truth
+        return {name: fit(truth * DIPOLE[self.choose("unit of dip", DIPOLE)], width, 0.0)}
+
+    def polarizability(self, n) -> dict[str, np.ndarray]:
+        """Of the size that the atoms suggest, more or less, and missing now and then."""
+        shape = self.choose("polar", ["none", "none", "(n,3,3)", "(n,9)"])
+        if shape == "none":
+            return {}
+        # Isotropic polarizabilities of the free atoms in bohr^3 (CRC Handbook), a fifth less.
+        free = {1: 4.5, 3: 0.2, 6: 11.3, 7: 7.4, 8: 5.3, 9: 3.7, 11: 1.0, 16: 19.4, 17: 14.6}
+        size = np.vectorize(lambda z: 0.8 * free.get(int(z), 0.0))(self.get("atomic_numbers"))
+        skew = self.rng.normal(scale=0.08, size=(n, 3, 3))
+        tensor = size.sum(axis=1)[:, None, None] * (np.eye(3) + skew + skew.transpose(0, 2, 1))
+        tensor[: n // 4] = np.nan
+        self.out.truth["polarizability"] = tensor
+        given = tensor * POLARIZABILITY[self.choose("unit of polar", POLARIZABILITY)]
+        name = self.choose("name of polar", ["polar", "polarizability"])
+        return {name: given.reshape(n, 9) if shape == "(n,9)" else given}
 
     def charges(self, n, width, n_atoms) -> dict[str, np.ndarray]:
         columns: dict[str, np.ndarray] = {}
@@ -280,6 +299,15 @@ class Writer:
             if convention != "plain":
                 tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
             self.out.truth["quadrupole"] = tensor
+            if self.choose("point of Q", ["origin"] * 19 + ["another"]) == "another":
+                # Far enough that the ESP can tell; of nearer points docs/inference.md speaks.
+                shift = np.array([1.2, -1.0, 1.4])
+                mixed = self.get("dipole")[:, :, None] * shift
+                charge = self.get("total_charge")[:, None, None]
+                tensor = tensor - mixed - mixed.transpose(0, 2, 1) + charge * np.outer(shift, shift)
+                if convention != "plain":
+                    trace = np.trace(tensor, axis1=1, axis2=2)[:, None, None]
+                    tensor = tensor - trace * np.eye(3) / 3
             unit = self.choose("unit of Q", QUADRUPOLE)
             tensor = tensor * QUADRUPOLE[unit] * (1.5 if convention == "Buckingham's" else 1.0)
             columns["Q"] = {
@@ -320,6 +348,8 @@ class Writer:
             forces = self.truth("forces", n_atoms)
             sign = -1 if self.out.kind["F"] == "gradient" else 1
             given = sign * forces * FORCE[self.choose("unit of F", FORCE)]
+            if self.out.kind.get("unit of E") == "eV" and sign < 0:
+                self.out.kind["gradient beside"] = "E in eV"
             columns[self.choose("name of F", ["F", "forces"])] = fit(given, width, 0.0)
         if self.choose("com", ["none", "none", "yes"]) == "yes":
             weight = self.masses[:, : self.placed.shape[1], None]
@@ -367,65 +397,3 @@ class Writer:
             if self.choose("zip", ["stored", "deflated"]) == "stored"
             else np.savez_compressed
         )(path, **columns)
-
-
-def turn(rng: np.random.Generator) -> np.ndarray:
-    """A random rotation by a large angle."""
-    turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    return turned
-
-
-def permuted(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Puts molecules into another order, also where their axis was merged with others."""
-    return values.reshape(len(order), -1)[order].reshape(values.shape)
-
-
-def fit(values: np.ndarray, width: int, pad: float) -> np.ndarray:
-    """Pads the second axis to a width, and replaces NaN by the padding."""
-    out = np.full((values.shape[0], width, *values.shape[2:]), pad)
-    out[:, : values.shape[1]] = np.where(np.isnan(values), pad, values)
-    return out
-
-
-def matched(truth: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """Row of the store of each molecule that was written, by its positions."""
-    inside = np.nan_to_num(stored[:, : truth.shape[1]].astype(np.float64))
-    apart = np.abs(np.nan_to_num(truth)[:, None] - inside[None]).max(axis=(2, 3))
-    return apart.argmin(axis=1)
-
-
-TOLERANCE = {
-    "energy": 1e-6,
-    "forces": 1e-5,
-    "center_of_mass": 1e-2,
-    "positions": 2e-4,
-    "vdw_surface": 3e-4,
-    "esp": 2e-6,
-    "quadrupole": 5e-3,
-}
-
-
-def mistakes(written: Written, stored: xr.Dataset) -> list[str]:
-    """Variables of a store that are not what was written."""
-    wrong = []
-    if not len(stored.positions):
-        return ["no molecule was stored"]
-    rows = matched(written.truth["positions"], stored.positions.to_numpy())
-    for name, truth in written.truth.items():
-        if name not in stored:
-            wrong.append(f"{name} is not there")
-            continue
-        values = stored[name].to_numpy().astype(np.float64)[rows]
-        inside = tuple(map(slice, truth.shape))
-        tolerance = TOLERANCE.get(name, 2e-3)
-        if not np.allclose(values[inside], truth, rtol=2e-5, atol=tolerance, equal_nan=True):
-            wrong.append(name)
-        elif np.isfinite(values).sum() != np.isfinite(truth).sum():
-            wrong.append(f"{name} beyond its padding")
-    unasked = {"dipole", "dipole_magnitude", "quadrupole", "monopoles"} - written.truth.keys()
-    if len(stored.positions) != len(written.rows):
-        wrong.append(f"{len(stored.positions)} molecules of {len(written.rows)}")
-    wrong += [
-        f"{n} out of nothing" for n in unasked if n in stored and np.isfinite(stored[n]).any()
-    ]
-    return wrong
