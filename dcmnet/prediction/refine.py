@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import lstsq, null_space
+from threadpoolctl import threadpool_limits
 
 from dcmnet.prediction.charges import ChargedMolecule, potential_matrix
 from store_schema.problems import ConfigError, SourceError
@@ -68,11 +69,12 @@ def refine_charges(
     count = len(molecule.charges)
     basis = null_space(np.ones((1, count)))
     weight = np.sqrt(restraint * np.mean(np.sum(matrix**2, axis=0)))
-    change, *_ = lstsq(
-        np.concatenate([matrix @ basis, weight * basis]),
-        np.concatenate([error, np.zeros(count)]),
-        lapack_driver="gelsy",  # by QR: as sound here as by SVD, in a fraction of the time
-    )
+    with threadpool_limits(1, user_api="blas"):  # systems are small; threads would only wait
+        change, *_ = lstsq(
+            np.concatenate([matrix @ basis, weight * basis]),
+            np.concatenate([error, np.zeros(count)]),
+            lapack_driver="gelsy",
+        )
     refined = molecule.with_charges(molecule.charges + basis @ change)
     return Refinement(refined, _rmse(error), _rmse(reference - matrix @ refined.charges))
 
