@@ -93,8 +93,8 @@ def references_exhibit(table: pd.DataFrame) -> Exhibit:
         still=errors_beside_monopoles(table),
         alt=f"Cumulative distributions of the ESP RMSE of molecules. Means in kcal/mol/e: {means}."
         + pairs,
-        caption="Left: share of molecules whose ESP RMSE is at most the value on the axis; only "
-        "molecules that have every level shown. Right: each molecule's error beside that of its "
+        caption="First: share of molecules whose ESP RMSE is at most the value on the axis; only "
+        "molecules that have every level shown. Second: each molecule's error beside that of its "
         f"reference monopoles, on logarithmic axes.{pairs}{thinned}"
         if len(both)
         else "Share of molecules whose ESP RMSE is at most the value on the axis.",
