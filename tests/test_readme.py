@@ -44,7 +44,7 @@ def run_command(words, monkeypatch):
 def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     verbs = [command.split()[1] for command in COMMANDS]
-    assert verbs == ["ingest", "inspect", "validate", "train", "analyze"]
+    assert verbs == ["ingest", "inspect", "validate", "train", "analyze", "report"]
     for command, verb in zip(COMMANDS, verbs, strict=True):
         run_command([*command.split(), *(short if verb == "train" else [])], monkeypatch)
     (look,) = [block for block in PYTHON if "open_zarr" in block]

@@ -31,7 +31,7 @@ def demo(tmp_path_factory, request):
 
 def test_it_tells_every_step_within_a_terminal(demo):
     _, text = demo
-    for step in ("1 · ingest", "2 · train", "3 · analyse"):
+    for step in ("1 · ingest", "2 · train", "3 · analyse", "4 · report"):
         assert step in text
     assert all(len(line) <= 80 for line in text.splitlines() if "/" not in line)
 
@@ -86,6 +86,9 @@ def test_the_files_it_names_are_there(demo):
         "esp_correlation.png",
         "errors_beside_monopoles.png",
     }
+    page = out / "experiments" / "demo" / "analysis" / "report.html"
+    assert f"for a browser: {page}" in text
+    assert "reproduces the reference ESP" in page.read_text()
     for path in files:
         assert os.path.getsize(path) > 0
         if path.endswith(".png"):
