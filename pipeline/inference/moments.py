@@ -23,7 +23,7 @@ _AGAINST_CHARGES = 0.3
 # Sums of an ion's charges, over their size, are above this.
 _ION = 0.3
 _ALIGNMENT_SPREAD = 0.08
-# Below, a ratio is that of accidents, however well it fits a unit.
+# Below, a rough reference says nothing, however well a ratio fits a unit.
 _LEAST_ALIGNMENT = 0.6
 # In e·Å; less does not tell one point that dipoles are about from another.
 _MOVED, _ESP_DIPOLE = 0.03, 0.01
@@ -153,13 +153,16 @@ def _against(
     if not math.isfinite(ratio) or not ratio:
         return []
     spread = reference.spread
+    if spread > ESP_SPREAD and alignment < _LEAST_ALIGNMENT:
+        units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["dipole"]]
+        reason = f"{reference.origin} is too rough to tell (correlation {alignment:.2f})"
+        return unsettled(units, reason)
     return [
         Hypothesis(
             semantics,
             unit,
             log_deviation(factor / ratio, 1.0, spread)
-            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0))
-            + (0.0 if alignment > _LEAST_ALIGNMENT else NO_FIT),
+            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0)),
             f"it is {factor / ratio:.2f} times what {reference.origin} gives "
             f"(correlation {alignment:.2f})",
         )

@@ -299,7 +299,7 @@ class Writer:
             if convention != "plain":
                 tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
             self.out.truth["quadrupole"] = tensor
-            if self.choose("point of Q", ["origin"] * 19 + ["another"]) == "another":
+            if self.choose("point of Q", ["origin"] * 59 + ["another"]) == "another":
                 # Far enough that the ESP can tell; of nearer points docs/inference.md speaks.
                 shift = np.array([1.2, -1.0, 1.4])
                 mixed = self.get("dipole")[:, :, None] * shift
