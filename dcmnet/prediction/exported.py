@@ -64,6 +64,7 @@ def export_model(
 
 def _program(model: TrainedModel) -> Callable[..., tuple[Array, Array]]:
     """Returns the network as a function of molecules alone, its parameters inside."""
+    params = jax.tree.map(jnp.asarray, model.params)  # published ones are of numpy
 
     def run(  # noqa: PLR0917 - exported programs are called by place
         atomic_numbers: Int[Array, "B A"],
@@ -101,7 +102,7 @@ def _program(model: TrainedModel) -> Callable[..., tuple[Array, Array]]:
             "pair_src": pair_src,
             "pair_mask": pair_mask,
         }
-        return distributed_charges(model.network, model.params, MoleculeBatch(**fields))
+        return distributed_charges(model.network, params, MoleculeBatch(**fields))
 
     return run
 

@@ -276,9 +276,7 @@ class _Looking:
         unseen = self._unseen(place)
         if strict and unseen:
             raise SourceError(unseen)
-        warnings = [
-            f"{p.place}: {p.received}, {p.consequence}; expected {p.expected}" for p in unseen
-        ]
+        warnings = [f"{p.place}: {p.received}; {p.consequence}" for p in unseen]
         if self._uncharged:
             warnings.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
@@ -305,19 +303,18 @@ class _Looking:
             new = set(elements) - set(seen or ())
             if not new:
                 continue
-            known = seen is not None
+            if seen is None:
+                expected = "a model with a record of the elements it was trained on"
+                received = f"{model.name}, whose elements are not on record"
+            else:
+                expected = f"elements of its training data, {symbols_of(seen)}"
+                received = f"{symbols_of(new)}, which {model.name} has not seen in training"
             problems.append(
                 Problem(
                     place=place,
-                    expected=f"elements of its training data, {symbols_of(seen)}"
-                    if seen is not None
-                    else "a model whose training data are on record",
-                    received=f"{symbols_of(new)}, which {model.name} has not seen in training"
-                    if known
-                    else f"{model.name}, whose training data are not on record",
-                    consequence="their charges mean nothing"
-                    if known
-                    else "whether it knows these elements is not known",
+                    expected=expected,
+                    received=received,
+                    consequence="charges of elements that it has not seen mean nothing",
                     remedy="Train on molecules with these elements, or predict without --strict",
                 )
             )

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
+from dcmnet.experiment import TrainedModel
 from dcmnet.prediction import export_model, predict_arrays
 from dcmnet.prediction.artefact_runner import (
     load,
@@ -49,7 +51,11 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def artefact(tmp_path_factory):
-    return export_model(model(), tmp_path_factory.mktemp("exported") / "model.dcmx")
+    """The model, with parameters of numpy as a published one has them."""
+    trained = model()
+    params = jax.tree.map(np.asarray, trained.params)
+    published = TrainedModel(trained.network, params, name="n2", elements=trained.elements)
+    return export_model(published, tmp_path_factory.mktemp("exported") / "model.dcmx")
 
 
 def test_it_runs_without_this_package(artefact, tmp_path):
