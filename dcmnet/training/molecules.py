@@ -62,8 +62,8 @@ def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
 def _notes(config: ExperimentConfig, sizes: Mapping[str, int]) -> Iterator[str]:
     for split, there in sizes.items():
         wanted = getattr(config.data, f"num_{split}")
-        if wanted is not None and wanted > there:
-            yield f"data.num_{split} is {wanted}, but there are {there}; all of them are taken"
+        if there and wanted is not None and wanted > there:
+            yield f"data.num_{split} is {wanted}, but there are {there}; all are taken"
     if not sizes["valid"]:
         yield (
             "There are no validation molecules: the training metrics, of parameters as they "

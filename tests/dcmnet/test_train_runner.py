@@ -12,6 +12,8 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.train_runner import make_config, resume
 from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.log import print_outcome
+from dcmnet.training.molecules import make_data
 from pipeline.sample import sample_sources
 from store_schema.problems import CheckpointError, ConfigError, StoreError, TrainingError
 from tests.experiments import SETTINGS, copy, metrics
@@ -279,3 +281,26 @@ def test_epochs_are_told_as_often_as_asked(trained, sample_store, tmp_path):
     assert "epoch 2/3" not in text
     assert "epoch 3/3" in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_more_molecules_than_there_are_is_told(sample_store):
+    config = ExperimentConfig().with_fields(
+        {"store": str(sample_store), "num_train": 10_000, "num_valid": 1, "batch_size": 64}
+    )
+    (note,) = make_data(config)[0].notes
+    assert "data.num_train is 10000" in note
+    config = config.with_fields({"num_train": 5, "train_fraction": 1.0, "valid_fraction": 0.0})
+    (note,) = make_data(config)[0].notes
+    assert "no validation molecules" in note
+
+
+def test_a_single_molecule_trains_and_the_training_decides(rng, tmp_path):
+    store = write_store(tmp_path / "one.zarr", random_columns(rng, [5], [9]), split=["train"])
+    console = Console(record=True, width=80)
+    fields = {**SETTINGS, "num_epochs": 2, "out": str(tmp_path)}
+    _, best, directory = run_training("one", store, console=console, **fields)
+    assert best == min(line["train"]["esp_rmse"] for line in metrics(directory))
+    print_outcome(best, directory, console)
+    text = " ".join(console.export_text().split())
+    assert "no validation molecules" in text
+    assert "best training ESP RMSE" in text
