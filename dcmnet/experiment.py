@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from dcmnet.config import ExperimentConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
-from dcmnet.seen_elements import seen_elements
+from dcmnet.seen_elements import elements_of_bias, seen_elements
 from dcmnet.structure import Structure, problems_of, symbols_of
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.initialization import parameter_shapes
@@ -155,7 +155,14 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     path = Path(source)
     if path.suffix == ".pkl":
         published, params = read_published(path)
-        return TrainedModel(create_model(published), params, checkpoint=path.name, name=path.name)
+        bias = np.asarray(params["params"]["charge_head"]["element_bias"])
+        return TrainedModel(
+            create_model(published),
+            params,
+            checkpoint=path.name,
+            name=path.name,
+            elements=elements_of_bias(bias),
+        )
     experiment = Experiment(path)
     config = experiment.config()
     network = create_model(config.model)

@@ -108,7 +108,7 @@ def problems_of(structure: Structure, largest: int) -> list[Problem]:
         wrong = []
         if strange:
             found = ", ".join(map(str, strange[:5])) + (" (a site X)" if 0 in strange else "")
-            wrong.append((f"atomic numbers, whole numbers from 1 to {largest},", found))
+            wrong.append((f"atomic numbers, whole numbers from 1 to {largest}", found))
         if not np.isfinite(structure.total_charge):
             wrong.append(("a finite charge", str(structure.total_charge)))
         with np.errstate(over="ignore", invalid="ignore"):

@@ -6,6 +6,7 @@ import pytest
 from dcmnet.prediction import InMemory, Predictor, open_structures, predict_arrays
 from dcmnet.prediction import inputs as inputs_module
 from dcmnet.prediction.predict import _Plan
+from dcmnet.seen_elements import elements_of_bias
 from dcmnet.structure import Structure
 from pipeline import ingest
 from pipeline.sample import sample_sources
@@ -119,6 +120,13 @@ def test_a_model_without_a_record_says_so():
     assert "not on record" in warning
     with pytest.raises(SourceError, match="not on record"):
         Predictor(unknown, strict=True).survey(InMemory((structure(),)))
+
+
+def test_a_published_model_tells_its_elements_by_what_training_moved():
+    bias = np.zeros(18, np.float32)
+    assert elements_of_bias(bias) is None
+    bias[[1, 8]] = 0.1, -0.2
+    assert elements_of_bias(bias) == {1, 8}
 
 
 def test_a_net_charge_that_nobody_gives_is_said_to_be_assumed(tmp_path):
