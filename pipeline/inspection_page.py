@@ -145,7 +145,7 @@ def _reading(record: KeyRecord) -> tuple[str, str, str, str]:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, overflow="fold")  # a name is read whole, also in 80 columns
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table

@@ -100,7 +100,7 @@ def analyze(
         config=config.model_dump(mode="json"),
         versions={package: importlib.metadata.version(package) for package in _VERSIONED},
     )
-    statistics = _write_results(
+    statistics = write_results(
         path,
         group,
         schema,
@@ -145,16 +145,30 @@ def _open_split(store: str, config: ExperimentConfig, split: str) -> BatchDatase
     )
 
 
-def _write_results(
+def write_results(
     store: str,
     group: str,
     schema: ResultsSchema,
     *,
     model: TrainedModel,
     loader: BatchDataset,
-    overwrite: bool,
-    progress: bool,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> Statistics:
+    """Predicts the molecules of a loader and publishes the results, with their statistics.
+
+    Args:
+        store: Store they come from and go to.
+        group: Name of the results group.
+        schema: How they are made.
+        model: The trained network.
+        loader: Batches, with all their fields.
+        overwrite: Whether results of that name are replaced.
+        progress: Whether a progress bar is shown.
+
+    Raises:
+        StoreError: The store has results of that name already.
+    """
     fractions = ExperimentConfig.model_validate(schema.config).data.split_fractions
     labels = split_store(store, fractions).labels.astype(object)
     sizes = _widths(store)

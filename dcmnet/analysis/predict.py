@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from dcmnet.analysis.accumulators import molecule_errors
 from dcmnet.analysis.reference_levels import GridReference, grid_reference
 from dcmnet.analysis.statistics import Level
 from dcmnet.experiment import TrainedModel
-from dcmnet.model import Parameters, distributed_charges
+from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.observables import Observables, observe
 from pipeline.loader import MoleculeBatch
 from store_schema.results import RESULT_VARIABLES
@@ -58,6 +59,14 @@ class BatchPrediction(NamedTuple):
     distance: Float[np.ndarray, "B G"]
 
 
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for a network
+def _observed(
+    network: DCMNet, params: Parameters, batch: MoleculeBatch
+) -> tuple[Observables, Float[Array, "B A D 3"]]:
+    charges, positions = distributed_charges(network, params, batch)
+    return observe(charges, positions, batch), positions
+
+
 def predict_batches(
     model: TrainedModel, batches: Iterable[MoleculeBatch]
 ) -> Iterator[BatchPrediction]:
@@ -67,15 +76,9 @@ def predict_batches(
         model: The trained network.
         batches: Batches with grid fields and targets.
     """
-
-    @jax.jit
-    def run(params: Parameters, batch: MoleculeBatch) -> tuple[Observables, Array]:
-        charges, positions = distributed_charges(model.network, params, batch)
-        return observe(charges, positions, batch), positions
-
     waiting: tuple[MoleculeBatch, Any, GridReference] | None = None
     for batch in batches:
-        under_way = batch, run(model.params, batch), grid_reference(batch)
+        under_way = batch, _observed(model.network, model.params, batch), grid_reference(batch)
         if waiting is not None:
             yield _fetched(*waiting)
         waiting = under_way
