@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from pipeline.adapters import Source, split_of
+from pipeline.adapters import Block, Source, split_of
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.inference.physics import interpret
@@ -85,8 +85,36 @@ def understood(
                     plans[index] = _plan(source, files, told)
                     break
         else:
-            raise question
+            beside = [other for other, _ in sources if _belong_together(source, other)]
+            plans[index] = _plan_together(source, files, beside, declarations, question)
     return [_alike(plans[index], settled, declarations) for index in range(len(sources))]
+
+
+def _plan_together(
+    source: Source,
+    files: tuple[SourceFile, ...],
+    beside: Sequence[Source],
+    declarations: Declarations,
+    question: AmbiguityError,
+) -> Plan:
+    """Looks at files of the same keys together, if each leaves a question by itself.
+
+    What their molecules say together is taken if those of the source do not contradict it.
+
+    Raises:
+        AmbiguityError: The question is left.
+    """
+    samples = [_sample(other) for other in beside]
+    shapes = [{key: array.shape[1:] for key, array in s.columns.items()} for s in samples]
+    if len(samples) < 2 or any(shape != shapes[0] for shape in shapes):
+        raise question
+    columns = {key: np.concatenate([s.columns[key] for s in samples]) for key in shapes[0]}
+    try:
+        together = interpret(source, Block(0, columns), declarations)
+    except AmbiguityError:
+        raise question from None
+    siblings = together.as_siblings("the files beside it, all together")
+    return _plan(source, files, replace(declarations, siblings=siblings))
 
 
 def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
@@ -109,10 +137,14 @@ def _belong_together(source: Source, other: Source) -> bool:
 
 
 def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> Plan:
+    interpretation = interpret(source, _sample(source), declarations)
+    return Plan(source, files, interpretation, split_of(source))
+
+
+def _sample(source: Source) -> Block:
     layout = source.layout
     most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
-    sample = source.sample(_spread(layout.n_molecules, most))
-    return Plan(source, files, interpret(source, sample, declarations), split_of(source))
+    return source.sample(_spread(layout.n_molecules, most))
 
 
 def _spread(n: int, most: int) -> Int[np.ndarray, " row"]:
