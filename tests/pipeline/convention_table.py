@@ -46,7 +46,6 @@ KINDS = {
     "gradient beside": "a gradient beside",
     "lone ions": "ions of one atom",
     "Dxyz in": "Dxyz in",
-    "point of Q": "quadrupole about",
     "n_grid": "n_grid",
     "grid padding": "grid padded with",
     "atomic dipoles": "atomic dipoles",

@@ -299,15 +299,6 @@ class Writer:
             if convention != "plain":
                 tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
             self.out.truth["quadrupole"] = tensor
-            if self.choose("point of Q", ["origin"] * 59 + ["another"]) == "another":
-                # Far enough that the ESP can tell; of nearer points docs/inference.md speaks.
-                shift = np.array([1.2, -1.0, 1.4])
-                mixed = self.get("dipole")[:, :, None] * shift
-                charge = self.get("total_charge")[:, None, None]
-                tensor = tensor - mixed - mixed.transpose(0, 2, 1) + charge * np.outer(shift, shift)
-                if convention != "plain":
-                    trace = np.trace(tensor, axis1=1, axis2=2)[:, None, None]
-                    tensor = tensor - trace * np.eye(3) / 3
             unit = self.choose("unit of Q", QUADRUPOLE)
             tensor = tensor * QUADRUPOLE[unit] * (1.5 if convention == "Buckingham's" else 1.0)
             columns["Q"] = {

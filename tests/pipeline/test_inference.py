@@ -185,3 +185,18 @@ def test_atoms_at_the_origin_need_no_unit(tmp_path):
     report, molecules = stored(tmp_path, columns)
     assert report.n_molecules == 2
     assert not molecules.positions.to_numpy().any()
+
+
+@pytest.mark.parametrize("traceless", [False, True])
+def test_a_quadrupole_about_another_point_is_a_question(ions, tmp_path, traceless):
+    """Trap: it has the right unit and nearly the right size, and is not what the store says."""
+    columns, truth = ions
+    shift = np.array([1.2, -1.0, 1.4])
+    mixed = truth.dipole.to_numpy()[:, :, None] * shift
+    charge = truth.total_charge.to_numpy()[:, None, None]
+    tensor = truth.quadrupole.to_numpy() - mixed - mixed.transpose(0, 2, 1)
+    tensor = tensor + charge * np.outer(shift, shift)
+    if traceless:
+        tensor = tensor - np.trace(tensor, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
+    with pytest.raises(AmbiguityError, match=r"Q: .* it seems to be about"):
+        stored(tmp_path, columns | {"Q": tensor / BOHR**2})
