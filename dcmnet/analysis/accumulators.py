@@ -55,7 +55,8 @@ class ErrorSums:
         for i, column in enumerate(columns, start=1):
             self._sums[i] += np.bincount(group, column, minlength=n_groups)
         np.maximum.at(self._largest, group, size)
-        np.add.at(self._counts, (group, _bin_of(size)), 1)
+        # Flat, as numpy is several times faster on a single index.
+        np.add.at(self._counts.reshape(-1), group * _BINS + _bin_of(size), 1)
 
     def errors(self, groups: Iterable[int]) -> Errors | None:
         """Returns the errors of some groups together; None without any."""
@@ -96,7 +97,7 @@ class SpreadSums:
         np.minimum.at(self._ends[0], group, values)
         np.maximum.at(self._ends[1], group, values)
         bins = np.clip((values - self._low) // self._width, 0, n_bins - 1).astype(np.intp)
-        np.add.at(self._counts, (group, bins), 1)
+        np.add.at(self._counts.reshape(-1), group * n_bins + bins, 1)
 
     def spread(self, groups: Iterable[int]) -> Spread | None:
         """Returns the spread of some groups together; None without any value."""
