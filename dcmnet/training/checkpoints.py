@@ -9,6 +9,7 @@ parameters to predict with), ``training`` (what a resumed run needs besides) and
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -33,6 +34,9 @@ class Checkpoints:
     def __init__(self, directory: Path, read_only: bool = False) -> None:
         """Opens the checkpoints below a directory, which is made where it is missing."""
         self.directory = directory.resolve()
+        if not read_only:
+            for series in ("latest", "best"):
+                _remove_leftovers(self.directory / series)
         self._managers = {
             series: ocp.CheckpointManager(
                 self.directory if series == "periodic" else self.directory / series,
@@ -165,6 +169,17 @@ class Checkpoints:
     ) -> None:
         for manager in self._managers.values():
             manager.close()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes all but the newest checkpoint: a kill may have cut the removal of one short."""
+    steps = {
+        int(found.group(1)): path
+        for path in folder.glob("*")
+        if (found := re.fullmatch(r"[a-z]+_(\d+)", path.name))
+    }
+    for step in sorted(steps)[:-1]:
+        shutil.rmtree(steps[step])
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:

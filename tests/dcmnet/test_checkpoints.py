@@ -113,3 +113,20 @@ def test_a_damaged_checkpoint_is_refused(saved, trained, damage):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError, match="latest"):
         checkpoints.restore(trained[1])
+
+
+def test_what_a_kill_left_half_done_is_cleared_away(saved, trained, caplog):
+    """Half of a checkpoint being written, and half of one being removed."""
+    state, like = trained
+    half_written = saved / "latest" / "update_7.orbax-checkpoint-tmp" / "model"
+    half_removed = saved / "best" / "epoch_1" / "model"
+    for folder in (half_written, half_removed):
+        folder.mkdir(parents=True)
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.names() == ["best", "latest", "epoch_1"]
+        assert_identical(jax.device_get(checkpoints.restore(like)[0]), state)
+        checkpoints.save("latest", 7, like, PROGRESS)
+        checkpoints.wait()
+        assert not half_written.exists()
+        assert not half_removed.exists()
+    assert not [entry for entry in caplog.records if entry.levelname == "WARNING"]

@@ -13,6 +13,7 @@ from dcmnet.cli import app, main
 from pipeline.inspection import StoreInspection
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError
+from tests.dcmnet.test_train_runner import asked_to_stop, interrupt
 from tests.experiments import SETTINGS, copy, metrics
 from tests.stores import random_columns, write_store
 
@@ -136,6 +137,18 @@ def test_train_resume_and_analyze(dcmnet, trained, sample_store, tmp_path):
         labels = group["split"].values.tolist()
         assert set(labels) == {"test", ""}
         assert int(np.isfinite(group["esp_rmse"]).sum()) == labels.count("test")
+
+
+def test_a_run_that_sigterm_stopped_can_be_told_by_its_exit_code(
+    dcmnet, sample_store, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, asked_to_stop)
+        stopped = dcmnet("train", sample_store, "--name", "cut", "--out", tmp_path, *settings())
+    assert stopped.code == 75
+    assert f"dcmnet resume {tmp_path / 'cut'}" in stopped.out
+    assert not stopped.err
+    assert dcmnet("resume", tmp_path / "cut").code == 0
 
 
 def test_a_refusal_is_one_line(dcmnet, trained, sample_store, rng, tmp_path):
