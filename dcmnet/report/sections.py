@@ -62,8 +62,8 @@ def lead(story: Story) -> str:
     if results is None:
         best = _best(story)
         reached = (
-            f" Its best epoch so far reached a mean ESP RMSE of {best:.2f} kcal/mol/e on the "
-            "validation molecules."
+            f" Its best epoch{_so_far(story)} reached a mean ESP RMSE of {best:.2f} kcal/mol/e "
+            "on the validation molecules."
             if best is not None
             else ""
         )
@@ -296,12 +296,18 @@ def _training_cards(story: Story) -> list[Card]:
     shown, history = [], story.history
     best = _best(story)
     if best is not None and story.results is None:
-        shown.append(Card("Validation ESP RMSE", f"{best:.2f}", "kcal/mol/e", "best epoch so far"))
+        shown.append(
+            Card("Validation ESP RMSE", f"{best:.2f}", "kcal/mol/e", f"best epoch{_so_far(story)}")
+        )
     note = f"epoch {history[-1].epoch:,} of {story.config.training.num_epochs:,}"
     seconds = sum(record.seconds for record in history)
     value, unit = _duration(seconds).split(" ", 1)
     shown.append(Card("Training", value, unit, note))
     return shown
+
+
+def _so_far(story: Story) -> str:
+    return "" if story.state == "finished" else " so far"
 
 
 def _best(story: Story) -> float | None:
