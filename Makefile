@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Written last, so that an interrupted installation is done again.
 STAMP := $(VENV)/installed
 
-.PHONY: env demo test lint bench clean
+.PHONY: env demo test lint bench docs clean
 
 env: $(STAMP)
 
@@ -28,5 +28,9 @@ lint: env
 bench: env
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
 
+# Pages for a browser, in site/.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
