@@ -133,15 +133,17 @@ def unexplained_by_multipoles(
         stride: Fit to every so many points only.
         quadrupoles: Put quadrupoles on the atoms as well.
     """
-    displacement, distance, design = _multipole_columns(positions, grid)
+    # What is asked for is a share of some percent, for which single precision will do.
+    single = positions.astype(np.float32), grid.astype(np.float32, copy=False)
+    displacement, distance, design = _multipole_columns(*single)
     if quadrupoles:
         products = displacement[..., :, None] * displacement[..., None, :]
         upper = products[..., *np.triu_indices(3)] / distance[..., None] ** 5
         design = np.concatenate([design, upper.reshape(*grid.shape[:2], -1)], axis=-1)
     design *= grid_mask[..., None]
     target = np.where(grid_mask, esp, 0.0).astype(np.float64)
-    solution = _ridge(design[:, ::stride], target[:, ::stride])
-    left = target - (design @ solution[..., None])[..., 0]
+    solution = _ridge(design[:, ::stride].astype(np.float64), target[:, ::stride])
+    left = target - (design @ solution[..., None].astype(np.float32))[..., 0]
     return np.linalg.norm(left, axis=1) / _variation(target, grid_mask)
 
 
@@ -177,7 +179,8 @@ def _multipole_columns(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Displacements, distances, and potentials of unit charges and dipoles on the atoms."""
     displacement = grid[..., :, None, :] - positions[..., None, :, :]
-    distance = np.maximum(np.linalg.norm(displacement, axis=-1), 1e-3)
+    squared = np.einsum("...x,...x->...", displacement, displacement)
+    distance = np.maximum(np.sqrt(squared, out=squared), 1e-3)
     dipoles = BOHR_IN_ANGSTROM * displacement / distance[..., None] ** 3
     flat = dipoles.reshape(*grid.shape[:-1], -1)
     return displacement, distance, np.concatenate([BOHR_IN_ANGSTROM / distance, flat], axis=-1)
@@ -232,9 +235,15 @@ def _potentials(
     placed = np.clip(positions, -_FAR, _FAR)
     middle = np.where(atom_mask[..., None], placed, 0.0).sum(axis=1) / n_atoms[:, None]
     atoms = (placed - middle[:, None]).astype(dtype)
-    points = np.clip(grid, -_FAR, _FAR).astype(dtype) - middle[:, None].astype(dtype)
-    squared = (-2 * atoms) @ points.transpose(0, 2, 1)
-    squared += np.where(atom_mask, (atoms**2).sum(axis=-1), np.inf)[:, :, None]
-    squared += np.where(grid_mask, np.einsum("mpx,mpx->mp", points, points), np.inf)[:, None]
+    # A row (-2 x, |x|², 1) times a column (r, 1, |r|²), so that one product adds all three.
+    rows = np.ones((*atoms.shape[:2], 5), dtype)
+    rows[..., :3] = -2 * atoms
+    rows[..., 3] = np.where(atom_mask, np.einsum("max,max->ma", atoms, atoms), np.inf)
+    columns = np.ones((len(grid), 5, grid.shape[1]), dtype)
+    points = columns[:, :3]
+    np.clip(grid.transpose(0, 2, 1), -_FAR, _FAR, out=points, casting="same_kind")
+    points -= middle[:, :, None].astype(dtype)
+    columns[:, 4] = np.where(grid_mask, np.einsum("mxp,mxp->mp", points, points), np.inf)
+    squared = rows @ columns
     np.maximum(squared, 1e-6, out=squared)
     return np.divide(BOHR_IN_ANGSTROM, np.sqrt(squared, out=squared), out=squared)
