@@ -124,12 +124,9 @@ class ResultsWriter:
             if array.ndim != column.ndim or any(np.greater(array.shape[1:], column.shape[1:])):
                 raise ValueError(f"{name} is {array.shape}, the store has {column.shape}")
             if array.shape[1:] != column.shape[1:]:
-                widths = [
-                    (0, n - m) for n, m in zip(column.shape[1:], array.shape[1:], strict=True)
-                ]
-                array = np.pad(  # noqa: PLW2901
-                    array, [(0, 0), *widths], constant_values=variable.fill_value
-                )
+                whole = np.full((len(array), *column.shape[1:]), variable.fill_value, column.dtype)
+                whole[(slice(None), *map(slice, array.shape[1:]))] = array
+                array = whole  # noqa: PLW2901
             column[index] = array
             self._written[name][index] = True
             self._resident += array.nbytes

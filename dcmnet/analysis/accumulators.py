@@ -7,6 +7,7 @@ Sums are float64. Percentiles are read off a histogram with 100 bins a decade, w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,12 +20,55 @@ _BINS = _BINS_PER_DECADE * (_DECADES[1] - _DECADES[0])
 _PERCENTILES = (50, 90, 95, 99)
 
 
-class ErrorSums:
-    """Errors of predictions, by group.
+class RunErrors(NamedTuple):
+    """Errors of predictions, each run of neighbours added up: nearly all of the work, done once.
 
-    What is kept of a group: number, sums of error, its absolute value and square, of
-    reference and prediction, their squares and product, largest error, histogram.
+    Attributes:
+        sums: Number, sums of error, its absolute value and square, of reference and
+            prediction, and of their squares.
+        largest: Largest error.
+        lengths: Predictions in the run.
+        bins: Bin of the histogram of each prediction.
     """
+
+    sums: Float[np.ndarray, "8 run"]
+    largest: Float[np.ndarray, " run"]
+    lengths: Int[np.ndarray, " run"]
+    bins: Int[np.ndarray, " n"]
+
+
+def run_errors(
+    starts: Int[np.ndarray, " run"],
+    predicted: Float[np.ndarray, " n"],
+    reference: Float[np.ndarray, " n"],
+) -> RunErrors:
+    """Adds up errors run by run.
+
+    Args:
+        starts: Where each run begins, ascending, the first at 0.
+        predicted: Predicted values; all of them count.
+        reference: Reference values.
+    """
+    lengths = np.diff(starts, append=len(predicted))
+    predicted, reference = predicted.astype(np.float64), reference.astype(np.float64)
+    error = predicted - reference
+    size = np.abs(error)
+    columns = (error, size, error**2, reference, predicted, reference**2, predicted**2)
+    return RunErrors(
+        sums=np.stack([lengths, *(np.add.reduceat(column, starts) for column in columns)]),
+        largest=np.maximum.reduceat(size, starts),
+        lengths=lengths,
+        bins=_bin_of(size),
+    )
+
+
+def run_starts(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " run"]:
+    """Returns where each run of equal values begins."""
+    return np.flatnonzero(np.diff(group, prepend=-1))
+
+
+class ErrorSums:
+    """Errors of predictions, by group: what ``RunErrors`` has of a run, and a histogram."""
 
     def __init__(self, n_groups: int) -> None:
         self._sums = np.zeros((8, n_groups))
@@ -37,26 +81,18 @@ class ErrorSums:
         predicted: Float[np.ndarray, " n"],
         reference: Float[np.ndarray, " n"],
     ) -> None:
-        """Adds values; all of them count."""
-        n_groups = len(self._largest)
-        predicted, reference = predicted.astype(np.float64), reference.astype(np.float64)
-        error = predicted - reference
-        size = np.abs(error)
-        columns = (
-            error,
-            size,
-            error**2,
-            reference,
-            predicted,
-            reference**2,
-            predicted**2,
-        )
-        self._sums[0] += np.bincount(group, minlength=n_groups)
-        for i, column in enumerate(columns, start=1):
-            self._sums[i] += np.bincount(group, column, minlength=n_groups)
-        np.maximum.at(self._largest, group, size)
+        """Adds values; all of them count. Quickest where those of a group are neighbours."""
+        starts = run_starts(group)
+        self.add_runs(group[starts], run_errors(starts, predicted, reference))
+
+    def add_runs(self, group: Int[np.ndarray, " run"], runs: RunErrors) -> None:
+        """Adds runs, each to its group."""
+        for i, column in enumerate(runs.sums):
+            self._sums[i] += np.bincount(group, column, minlength=len(self._largest))
+        np.maximum.at(self._largest, group, runs.largest)
         # Flat, as numpy is several times faster on a single index.
-        np.add.at(self._counts.reshape(-1), group * _BINS + _bin_of(size), 1)
+        first_bin = np.repeat(group * np.int64(_BINS), runs.lengths)
+        np.add.at(self._counts.reshape(-1), first_bin + runs.bins, 1)
 
     def errors(self, groups: Iterable[int]) -> Errors | None:
         """Returns the errors of some groups together; None without any."""
@@ -159,6 +195,17 @@ def molecule_errors(
         "max": np.where(np.isfinite(count), size.max(axis=1, initial=0.0), np.nan),
         "correlation": correlation,
     }
+
+
+def molecule_rmse(
+    predicted: Float[np.ndarray, "B G"],
+    reference: Float[np.ndarray, "B G"],
+    points: Bool[np.ndarray, "B G"],
+) -> Float[np.ndarray, " B"]:
+    """Returns ``molecule_errors(...)["rmse"]`` alone, for a fifth of the work."""
+    count = np.where(points.any(axis=1), points.sum(axis=1), np.nan)
+    error = np.where(points, predicted.astype(np.float64) - reference, 0.0)
+    return np.sqrt((error**2).sum(axis=1) / count)
 
 
 def _sorted_quantile(

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from ase.data import chemical_symbols
 
-from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
+from dcmnet.analysis.accumulators import ErrorSums, SpreadSums, run_errors, run_starts
 from dcmnet.analysis.grouping import SHELLS, shell_labels, shell_of
 from dcmnet.analysis.predict import BatchPrediction
 from dcmnet.analysis.statistics import LEVELS, Errors, Level, PointGrouping, Spread
 
 _ELEMENTS = len(chemical_symbols)
+_PLACES = _ELEMENTS * len(SHELLS)
 # Bins of charges in e and of displacements in angstrom: from, to, width.
 _CHARGE_BINS = (-5.0, 5.0, 0.05)
 _DISPLACEMENT_BINS = (0.0, 1.0, 0.01)
@@ -38,7 +39,7 @@ class StatisticsCollector:
         self._charges, self._sizes = total_charge.categories, n_atoms.categories
         self._molecule_cell = total_charge.codes.astype(int) * len(self._sizes) + n_atoms.codes
         n_cells = len(self._charges) * len(self._sizes)
-        self._by_place = {level: ErrorSums(_ELEMENTS * len(SHELLS)) for level in LEVELS}
+        self._by_place = {level: ErrorSums(_PLACES) for level in LEVELS}
         self._by_molecule = {level: ErrorSums(n_cells) for level in LEVELS}
         self._monopoles = ErrorSums(_ELEMENTS)
         self._charge = SpreadSums(_ELEMENTS, *_CHARGE_BINS)
@@ -46,24 +47,35 @@ class StatisticsCollector:
 
     def add(self, predicted: BatchPrediction) -> None:
         """Adds a batch."""
+        self._add_points(predicted)
         batch = predicted.batch
         numbers = batch.atomic_numbers
-        element = np.take_along_axis(numbers, predicted.nearest, axis=1)
-        place = element * len(SHELLS) + shell_of(predicted.distance)
-        molecule = np.broadcast_to(
-            self._molecule_cell[batch.molecule_index][:, None], place.shape
-        )  # an empty molecule has the index -1, and no points
-        for level in LEVELS:
-            points = predicted.points[level]
-            values = predicted.esp[level][points], predicted.reference[points]
-            self._by_place[level].add(place[points], *values)
-            self._by_molecule[level].add(molecule[points], *values)
         known = batch.atom_mask & batch.has_monopoles[:, None]
         self._monopoles.add(numbers[known], predicted.monopoles[known], batch.monopoles[known])
         atoms = batch.atom_mask
         of_charge = np.repeat(numbers[atoms], predicted.charges.shape[-1])
         self._charge.add(of_charge, predicted.charges[atoms].ravel())
         self._displacement.add(of_charge, predicted.displacement[atoms].ravel())
+
+    def _add_points(self, predicted: BatchPrediction) -> None:
+        batch = predicted.batch
+        element = np.take_along_axis(batch.atomic_numbers, predicted.nearest, axis=1)
+        place = element * len(SHELLS) + shell_of(predicted.distance)
+        molecules, width = place.shape
+        # Points of a molecule with the same place become neighbours. They are sorted by
+        # counting, which numpy does with 16 bits.
+        order = np.argsort(place.astype(np.int16), axis=1, kind="stable")
+        order = (order + width * np.arange(molecules)[:, None]).ravel()
+        cell = (place + _PLACES * np.arange(molecules)[:, None]).ravel()
+        reference = predicted.reference.ravel()
+        for level in LEVELS:
+            chosen = order[predicted.points[level].ravel()[order]]
+            starts = run_starts(cell[chosen])
+            runs = run_errors(starts, predicted.esp[level].ravel()[chosen], reference[chosen])
+            row, place_of_run = np.divmod(cell[chosen[starts]], _PLACES)
+            self._by_place[level].add_runs(place_of_run, runs)
+            of_molecule = self._molecule_cell[batch.molecule_index[row]]
+            self._by_molecule[level].add_runs(of_molecule, runs)
 
     def points(self) -> dict[PointGrouping, dict[str, dict[Level, Errors]]]:
         """Returns the errors over points, by grouping, label and level."""

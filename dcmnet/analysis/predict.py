@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet.analysis.accumulators import molecule_errors
+from dcmnet.analysis.accumulators import molecule_errors, molecule_rmse
 from dcmnet.analysis.reference_levels import GridReference, grid_reference
 from dcmnet.analysis.statistics import Level
 from dcmnet.experiment import TrainedModel
@@ -76,27 +76,27 @@ def predict_batches(
         model: The trained network.
         batches: Batches with grid fields and targets.
     """
-    waiting: tuple[MoleculeBatch, Any, GridReference] | None = None
+    waiting: tuple[MoleculeBatch, Any] | None = None
     for batch in batches:
-        under_way = batch, _observed(model.network, model.params, batch), grid_reference(batch)
+        under_way = _observed(model.network, model.params, batch), grid_reference(batch)
         if waiting is not None:
             yield _fetched(*waiting)
-        waiting = under_way
+        waiting = batch, under_way
     if waiting is not None:
         yield _fetched(*waiting)
 
 
 def _fetched(
-    batch: MoleculeBatch, on_device: tuple[Observables, Array], grid: GridReference
+    batch: MoleculeBatch, under_way: tuple[tuple[Observables, Array], GridReference]
 ) -> BatchPrediction:
-    observables, positions = jax.device_get(on_device)
+    (observables, positions), grid = jax.device_get(under_way)
     known: Bool[np.ndarray, "B G"] = (
         batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
     )
     esp: dict[Level, Float[np.ndarray, "B G"]] = {
         "model": observables.esp,
-        "monopoles": np.asarray(grid.esp_monopoles),
-        "fitted": np.asarray(grid.esp_fitted),
+        "monopoles": grid.esp_monopoles,
+        "fitted": grid.esp_fitted,
     }
     return BatchPrediction(
         batch=batch,
@@ -115,8 +115,8 @@ def _fetched(
             "monopoles": known & batch.has_monopoles[:, None],
             "fitted": known,
         },
-        nearest=np.asarray(grid.nearest),
-        distance=np.asarray(grid.distance),
+        nearest=grid.nearest,
+        distance=grid.distance,
     )
 
 
@@ -136,10 +136,9 @@ def result_values(
     batch = predicted.batch
     atoms = batch.atom_mask
     has_fit = np.asarray(predicted.points["fitted"].any(axis=1, keepdims=True))
-    esp = {
-        level: molecule_errors(predicted.esp[level], predicted.reference, predicted.points[level])
-        for level in predicted.esp
-    }
+    of_model = molecule_errors(
+        predicted.esp["model"], predicted.reference, predicted.points["model"]
+    )
     values = {
         "charges": _masked(predicted.charges, atoms),
         "charge_positions": _masked(predicted.charge_positions, atoms),
@@ -148,9 +147,13 @@ def result_values(
         "monopoles_fitted": _masked(predicted.fitted, atoms & has_fit),
         "dipole_predicted": predicted.dipole,
         "quadrupole_predicted": predicted.quadrupole,
-        **{f"esp_{name}": numbers for name, numbers in esp["model"].items()},
-        "esp_rmse_monopoles": esp["monopoles"]["rmse"],
-        "esp_rmse_fitted": esp["fitted"]["rmse"],
+        **{f"esp_{name}": numbers for name, numbers in of_model.items()},
+        "esp_rmse_monopoles": molecule_rmse(
+            predicted.esp["monopoles"], predicted.reference, predicted.points["monopoles"]
+        ),
+        "esp_rmse_fitted": molecule_rmse(
+            predicted.esp["fitted"], predicted.reference, predicted.points["fitted"]
+        ),
         "monopole_mae": _mean_size(
             predicted.monopoles - batch.monopoles, atoms & batch.has_monopoles[:, None]
         ),

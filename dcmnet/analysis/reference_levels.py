@@ -24,8 +24,6 @@ from store_schema.units import BOHR_IN_ANGSTROM
 # effect on the fit elsewhere.
 _RIDGE = 1e-10
 
-_esp = jax.jit(electrostatics.esp)
-
 
 class GridReference(NamedTuple):
     """What a batch's grid and atoms say without the model; padding is meaningless.
@@ -38,40 +36,49 @@ class GridReference(NamedTuple):
         distance: The distance to it, in that unit.
     """
 
-    fitted: Float[np.ndarray, "B A"]
+    fitted: Float[Array, "B A"]
     esp_fitted: Float[Array, "B G"]
     esp_monopoles: Float[Array, "B G"]
     nearest: Int[Array, "B G"]
     distance: Float[Array, "B G"]
 
 
-class _GridSums(NamedTuple):
-    normal: Float[Array, "B A+1 A+1"]
-    esp_monopoles: Float[Array, "B G"]
-    nearest: Int[Array, "B G"]
-    distance: Float[Array, "B G"]
-
-
 def grid_reference(batch: MoleculeBatch) -> GridReference:
-    """Fits charges to the ESP of each molecule and evaluates the reference levels."""
-    atoms, points = batch.atom_mask, batch.grid_mask & batch.has_esp[:, None]
+    """Fits charges to the ESP of each molecule and evaluates the reference levels.
+
+    Returns:
+        Arrays on the device, which may still be under way.
+    """
     radii = np.nan_to_num(van_der_waals_radii(batch.atomic_numbers)).astype(np.float32)
-    with jax.enable_x64(True):  # for the sums; the operands are float32
-        sums = _grid_sums(batch, radii, points)
-    normal = np.asarray(sums.normal)
-    total_charge = np.where(batch.has_total_charge, batch.total_charge, np.nan)
-    fitted = solve_charges(normal[:, :-1, :-1], normal[:, :-1, -1], atoms, total_charge)
-    fitted *= points.any(axis=1)[:, None]
-    esp_fitted = _esp(fitted.astype(np.float32), batch.positions, batch.vdw_surface)
-    return GridReference(fitted, esp_fitted, sums.esp_monopoles, sums.nearest, sums.distance)
+    with jax.enable_x64(True):  # for the normal equations; all else is float32
+        return _grid_reference(batch, radii)
+
+
+@jax.jit
+def _grid_reference(batch: MoleculeBatch, radii: Float[Array, "B A"]) -> GridReference:
+    points = batch.grid_mask & batch.has_esp[:, None]
+    normal, (esp_monopoles, nearest, closeness) = _grid_sums(batch, radii, points)
+    fitted = solve_charges(
+        normal[:, :-1, :-1],
+        normal[:, :-1, -1],
+        jnp.asarray(batch.atom_mask),
+        jnp.asarray(batch.total_charge),
+        jnp.asarray(batch.has_total_charge),
+    )
+    fitted *= jnp.any(points, axis=1)[:, None]
+    esp_fitted = electrostatics.esp(
+        fitted.astype(jnp.float32), jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface)
+    )
+    return GridReference(fitted, esp_fitted, esp_monopoles, nearest, 1.0 / closeness)
 
 
 def solve_charges(
-    normal: Float[np.ndarray, "B A A"],
-    right: Float[np.ndarray, "B A"],
-    atom_mask: Bool[np.ndarray, "B A"],
-    total_charge: Float[np.ndarray, " B"],
-) -> Float[np.ndarray, "B A"]:
+    normal: Float[Array, "B A A"],
+    right: Float[Array, "B A"],
+    atom_mask: Bool[Array, "B A"],
+    total_charge: Float[Array, " B"],
+    known: Bool[Array, " B"],
+) -> Float[Array, "B A"]:
     """Solves the normal equations of charges on atoms under their exact sum.
 
     Minimises |V - T q|^2 subject to 1·q = Q: with N = T'T the solution without the
@@ -81,33 +88,35 @@ def solve_charges(
         normal: N, float64; rows of padding atoms are 0.
         right: T'V.
         atom_mask: True for atoms.
-        total_charge: Q in e; NaN where unknown, those charges are fitted freely.
+        total_charge: Q in e.
+        known: True where it is known; elsewhere the charges are fitted freely.
 
     Returns:
         Charges in e, float64, 0 at padding.
     """
-    n_atoms = np.maximum(atom_mask.sum(axis=1), 1)
-    scale = np.trace(normal, axis1=1, axis2=2) / n_atoms
-    scale = np.where(scale > 0, scale, 1.0)
-    diagonal = np.where(atom_mask, _RIDGE, 1.0) * scale[:, None]
-    diagonals = range(normal.shape[1])
-    regular = normal.copy()
-    regular[:, diagonals, diagonals] += diagonal
-    sides = np.stack([right, atom_mask.astype(np.float64) * scale[:, None]], axis=-1)
-    free, along = np.moveaxis(np.linalg.solve(regular, sides), -1, 0)
-    known = np.isfinite(total_charge)
-    charges = np.array(free)
+    n_atoms = jnp.maximum(atom_mask.sum(axis=1), 1)
+    scale = jnp.trace(normal, axis1=1, axis2=2) / n_atoms
+    scale = jnp.where(scale > 0, scale, 1.0)
+    diagonal = jnp.where(atom_mask, _RIDGE, 1.0) * scale[:, None]
+    regular = normal + diagonal[:, :, None] * jnp.eye(normal.shape[1])
+    sides = jnp.stack([right, atom_mask * scale[:, None]], axis=-1)
+    charges, along = jnp.moveaxis(jnp.linalg.solve(regular, sides), -1, 0)
     for _ in range(2):  # the second round takes away the rounding of the first
-        lacking = np.where(known, np.nan_to_num(total_charge) - charges.sum(axis=1), 0.0)
-        charges = charges + along * (lacking / np.where(known, along.sum(axis=1), 1.0))[:, None]
-    return np.where(atom_mask, charges, 0.0)
+        lacking = jnp.where(known, total_charge - charges.sum(axis=1), 0.0)
+        charges += along * (lacking / jnp.where(known, along.sum(axis=1), 1.0))[:, None]
+    return jnp.where(atom_mask, charges, 0.0)
 
 
-@jax.jit
 def _grid_sums(
     batch: MoleculeBatch, radii: Float[Array, "B A"], points: Bool[Array, "B G"]
-) -> _GridSums:
-    """Goes over the grid in blocks; sums normal equations in float64, the ESP as last column."""
+) -> tuple[Float[Array, "B A+1 A+1"], list[Array]]:
+    """Goes over the grid in blocks.
+
+    Returns:
+        Normal equations, summed in float64, with the ESP as last column; and at each
+        point the ESP of the monopoles, the nearest atom, and the inverse of the distance
+        to it in its van der Waals radius.
+    """
     positions, monopoles = jnp.asarray(batch.positions), jnp.asarray(batch.monopoles)
     atom_mask = jnp.asarray(batch.atom_mask)[:, None, :]
 
@@ -124,10 +133,8 @@ def _grid_sums(
 
     molecules, atoms = batch.atom_mask.shape
     start = jnp.zeros((molecules, atoms + 1, atoms + 1), jnp.float64)
-    fields = (jnp.asarray(batch.vdw_surface), jnp.asarray(points), jnp.asarray(batch.esp))
+    fields = (jnp.asarray(batch.vdw_surface), points, jnp.asarray(batch.esp))
     blocks = tuple(electrostatics.to_blocks(field) for field in fields)
     normal, of_points = jax.lax.scan(of_block, start, blocks)
-    esp, nearest, closeness = (
-        electrostatics.from_blocks(values, points.shape[1]) for values in of_points
-    )
-    return _GridSums(normal, esp, nearest, 1.0 / closeness)
+    n_points = batch.vdw_surface.shape[1]
+    return normal, [electrostatics.from_blocks(values, n_points) for values in of_points]
