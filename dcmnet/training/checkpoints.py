@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -24,6 +27,8 @@ from dcmnet.training.step import TrainState
 from store_schema.problems import CheckpointError
 
 Series = Literal["latest", "best", "periodic"]
+_T = TypeVar("_T")
+_LISTINGS = 10
 _ITEMS = ("model", "training", "progress")
 _PREFIX: dict[Series, str] = {"latest": "update", "best": "epoch", "periodic": "epoch"}
 
@@ -38,20 +43,23 @@ class Checkpoints:
             for series in ("latest", "best"):
                 _remove_leftovers(self.directory / series)
         self._managers = {
-            series: ocp.CheckpointManager(
-                self.directory if series == "periodic" else self.directory / series,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=None if series == "periodic" else 1,
-                    step_prefix=prefix,
-                    create=not read_only,
-                    # What a killed run left half written; it only gets in the way.
-                    cleanup_tmp_directories=not read_only,
-                ),
-                item_names=_ITEMS,
-            )
-            for series, prefix in _PREFIX.items()
+            series: _listed(partial(self._manager, series, read_only))
+            for series in _PREFIX
             if not read_only or series == "periodic" or (self.directory / series).is_dir()
         }
+
+    def _manager(self, series: Series, read_only: bool) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self.directory if series == "periodic" else self.directory / series,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None if series == "periodic" else 1,
+                step_prefix=_PREFIX[series],
+                create=not read_only,
+                # What a killed run left half written; it only gets in the way.
+                cleanup_tmp_directories=not read_only,
+            ),
+            item_names=_ITEMS,
+        )
 
     def save(self, series: Series, step: int, state: TrainState, progress: dict[str, Any]) -> None:
         """Starts writing a checkpoint; returns once the state has been copied.
@@ -113,19 +121,22 @@ class Checkpoints:
         Raises:
             CheckpointError: There is none, it is damaged, or it is of another model.
         """
-        manager, step = self._find(which)
         place = f"{self.directory}, checkpoint {which}"
         first = SingleDeviceSharding(jax.local_devices()[0])
-        try:
-            found = manager.restore(
-                step,
-                args=ocp_args.Composite(
-                    model=ocp_args.StandardRestore(_abstract(like, first)),
-                    progress=ocp_args.JsonRestore(),
-                ),
-            )
-        except Exception as error:  # Orbax raises many kinds for damage
-            raise _damaged(place, error) from error
+        wanted = ocp_args.Composite(
+            model=ocp_args.StandardRestore(_abstract(like, first)),
+            progress=ocp_args.JsonRestore(),
+        )
+        while True:
+            manager, step = self._find(which)
+            try:
+                found = manager.restore(step, args=wanted)
+                break
+            except Exception as error:  # Orbax raises many kinds for damage
+                # A run that goes on removes a checkpoint once there is a newer one.
+                _listed(manager.reload)
+                if self._find(which)[1] == step:
+                    raise _damaged(place, error) from error
         _check_shapes(place, found["model"], like)
         return found["model"], found["progress"]
 
@@ -169,6 +180,14 @@ class Checkpoints:
     ) -> None:
         for manager in self._managers.values():
             manager.close()
+
+
+def _listed(read: Callable[[], _T]) -> _T:
+    """Lists a folder; once more where a run has removed a checkpoint while it was looked at."""
+    for _ in range(_LISTINGS - 1):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def _remove_leftovers(folder: Path) -> None:
