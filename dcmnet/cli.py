@@ -163,6 +163,9 @@ def analyze(
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
     checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the results; the experiment's by default.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results of the same name.")
     ] = False,
@@ -181,6 +184,7 @@ def analyze(
         store=store,
         split=split,
         checkpoint=checkpoint,
+        name=name,
         overwrite=overwrite,
         formats=parse_formats(formats),
         progress=True,

@@ -149,16 +149,24 @@ def load(path: Any) -> ExportedModel:
 
 
 def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]]]:
-    """Reads the first frame of a plain XYZ file.
+    """Reads a plain XYZ file of one molecule.
 
     Args:
         path: The file.
         symbols: Symbol of each atomic number.
+
+    Raises:
+        SystemExit: There is more in it.
     """
     with open(path) as file:
         count = int(file.readline())
         file.readline()
         rows = [file.readline().split() for _ in range(count)]
+        if file.read().strip():
+            raise SystemExit(
+                f"Error: {path}: expected one molecule, found more; nothing was predicted. "
+                "Give a file of each."
+            )
     return [symbols.index(row[0]) for row in rows], [[float(x) for x in row[1:4]] for row in rows]
 
 

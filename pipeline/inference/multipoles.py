@@ -21,6 +21,9 @@ _RIDGE_MULTIPOLES = 1e-5
 _LEAST_VARIATION = 0.02
 # Å that make no difference to infinity.
 _FAR = 1e6
+# Squared distance of padding, whose potential is then nothing beside a rounding error. Not
+# infinite: products of matrices meet zeros of their own, and warn.
+_NOWHERE = 1e30
 # Pairs of atoms and points whose arrays stay within the caches.
 _CACHED_PAIRS = 2**18
 
@@ -226,7 +229,7 @@ def _potentials(
     grid_mask: Bool[np.ndarray, "molecule point"],
     dtype: type[np.floating],
 ) -> Float[np.ndarray, "molecule atom point"]:
-    """Potential of unit charges on the atoms, 0 at padding.
+    """Potential of unit charges on the atoms, next to 0 at padding.
 
     Squared distances by |r|² + |x|² - 2 r·x, a product of matrices, about the middle of the
     atoms, where that loses no digits that matter.
@@ -238,12 +241,12 @@ def _potentials(
     # A row (-2 x, |x|², 1) times a column (r, 1, |r|²), so that one product adds all three.
     rows = np.ones((*atoms.shape[:2], 5), dtype)
     rows[..., :3] = -2 * atoms
-    rows[..., 3] = np.where(atom_mask, np.einsum("max,max->ma", atoms, atoms), np.inf)
+    rows[..., 3] = np.where(atom_mask, np.einsum("max,max->ma", atoms, atoms), _NOWHERE)
     columns = np.ones((len(grid), 5, grid.shape[1]), dtype)
     points = columns[:, :3]
     np.clip(grid.transpose(0, 2, 1), -_FAR, _FAR, out=points, casting="same_kind")
     points -= middle[:, :, None].astype(dtype)
-    columns[:, 4] = np.where(grid_mask, np.einsum("mxp,mxp->mp", points, points), np.inf)
+    columns[:, 4] = np.where(grid_mask, np.einsum("mxp,mxp->mp", points, points), _NOWHERE)
     squared = rows @ columns
     np.maximum(squared, 1e-6, out=squared)
     return np.divide(BOHR_IN_ANGSTROM, np.sqrt(squared, out=squared), out=squared)

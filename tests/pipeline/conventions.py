@@ -80,10 +80,10 @@ class Writer:
         return self.out
 
     def sets(self, folder: Path, columns: dict[str, np.ndarray]) -> Written:
-        """One file each for training, validation and test."""
+        """One file each for training, validation and test, as far as the molecules go."""
         n = len(self.out.rows)
-        cuts = np.array_split(np.arange(n), len(SETS))
-        for name, rows in zip(SETS, cuts, strict=True):
+        sets = SETS[:n]  # none is empty
+        for name, rows in zip(sets, np.array_split(np.arange(n), len(sets)), strict=True):
             part = {}
             for key, values in columns.items():
                 whole = values.ndim == 0 or (key == "N" and self.out.kind["N"] == "odd")
