@@ -111,7 +111,11 @@ def validate(
 
 @app.command()
 def train(
-    store: Store,
+    store: Annotated[
+        str | None,
+        typer.Argument(metavar="STORE", help="Folder of the store; that of --config by default."),
+    ] = None,
+    *,
     name: Annotated[str, typer.Option(help="Name of the experiment.")],
     preset: Annotated[
         str | None, typer.Option(metavar="quick|quality", help="Settings to start from.")
@@ -141,6 +145,8 @@ def train(
     fields |= {"init_from": init_from} if init_from else {}
     fields |= {"out": out} if out else {}
     chosen = make_config(load_config(config) if config else None, preset, fields)
+    if store is None and not chosen.data.store:
+        raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
     _, best, directory = run_training(name, store, config=chosen, verbose=verbose)
     print_outcome(best, directory, Console())
 

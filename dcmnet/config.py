@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dcmnet.whole_files import write_text
 from store_schema.problems import ConfigError, Problem
 
 _ConfigT = TypeVar("_ConfigT", bound=BaseModel)
@@ -205,9 +206,7 @@ class ExperimentConfig(_Config):
 
     def save(self, path: Path) -> None:
         """Writes the configuration as JSON, whole or not at all."""
-        partial = path.with_suffix(".partial")
-        partial.write_text(self.model_dump_json(indent=2) + "\n")
-        partial.replace(path)
+        write_text(path, self.model_dump_json(indent=2) + "\n")
 
 
 PRESETS: Mapping[str, Mapping[str, object]] = {

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Bool, Float
 
 from dcmnet.config import ExperimentConfig
+from dcmnet.whole_files import write_text
 from pipeline import open_store
 from pipeline.splits import split_store
 from store_schema.names import MOLECULE
@@ -37,9 +38,7 @@ def record_elements(directory: Path, config: ExperimentConfig) -> None:
     if config.init_from:
         found |= _recorded(Path(config.init_from)) or frozenset()
     symbols = [chemical_symbols[number] for number in sorted(found)]
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"elements": symbols}) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps({"elements": symbols}) + "\n")
 
 
 def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] | None:

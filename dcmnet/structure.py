@@ -12,10 +12,9 @@ from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from pipeline.inference.lengths import CLOSEST_ATOMS
 from store_schema.problems import Problem, SourceError
 
-# Of the sum of covalent radii; no two atoms are closer. As in pipeline.validation.
-_DISTINCT = 0.5
 _CONSEQUENCE = "no charges can be predicted"
 
 
@@ -141,7 +140,7 @@ def _coincident(
     other = np.where(neighbour[:, 1] == np.arange(len(numbers)), neighbour[:, 0], neighbour[:, 1])
     closest = distance[:, 1] / (covalent_radii[numbers] + covalent_radii[numbers[other]])
     atom = int(closest.argmin())
-    if closest[atom] >= _DISTINCT:
+    if closest[atom] >= CLOSEST_ATOMS:
         return []
     pair = " and ".join(
         f"{chemical_symbols[int(numbers[i])]} (atom {i})" for i in sorted((atom, int(other[atom])))

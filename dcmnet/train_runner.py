@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -210,16 +211,20 @@ def _run(
                 stop=stop,
             )
         if stop() and not is_over(config.training, progress):
-            console.print(
-                f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, all is saved; go on "
-                f"with 'dcmnet resume {escape(str(experiment.directory))}'",
-                soft_wrap=True,
-            )
-            sys.exit(STOPPED)
+            _exit_stopped(experiment, progress, console)
         if not progress.best_epoch:  # no epoch had a finite criterion
             return trainer.state.ema_params, progress.best, experiment.directory
         best, _ = checkpoints.restore_model("best", trainer.state.ema_params)
     return best, progress.best, experiment.directory
+
+
+def _exit_stopped(experiment: Experiment, progress: Progress, console: Console) -> NoReturn:
+    console.print(
+        f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, all is saved; go on "
+        f"with 'dcmnet resume {escape(str(experiment.directory))}'",
+        soft_wrap=True,
+    )
+    sys.exit(STOPPED)
 
 
 def _has_begun(experiment: Experiment) -> bool:

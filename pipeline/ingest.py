@@ -168,7 +168,6 @@ class _Run:
     def write(self, plan: Plan, writer: StoreWriter, bar: Progress | None) -> None:
         """Translates, checks and writes a source, and records it."""
         first, quarantined_before = writer.n_molecules, writer.n_quarantined
-        repeated_before = self._repeated()
         present: Counter[str] = Counter()
         miscounted: Counter[str] = Counter()
         task = (
@@ -202,10 +201,6 @@ class _Run:
         quarantined = writer.n_quarantined - quarantined_before
         self.records.append(self._record(plan, first, stored, quarantined, present))
         self._warn(plan, stored, quarantined, present)
-        if repeated := self._repeated() - repeated_before:
-            self.warnings.append(
-                f"{plan.source.place}: {repeated} molecules have an id that another has"
-            )
         self.warnings += [
             f"{plan.source.place}: {count} molecules {what}"
             for what, count in miscounted.items()
@@ -227,6 +222,8 @@ class _Run:
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
         """Sums up what was done."""
+        if twice := self._repeated_ids():
+            self.warnings.append(f"{twice} molecules have an id that another has")
         return IngestReport(
             n_molecules=sum(record.n_molecules for record in self.records),
             n_quarantined=sum(record.n_quarantined for record in self.records),
@@ -235,8 +232,8 @@ class _Run:
             reasons=dict(self.reasons),
         )
 
-    def _repeated(self) -> int:
-        """Molecules so far whose id another has; of an id only its hash is kept."""
+    def _repeated_ids(self) -> int:
+        """Molecules whose id another has; of an id only its hash is kept."""
         every = np.concatenate(self.identities)
         return len(every) - len(np.unique(every))
 

@@ -10,13 +10,12 @@ from ase.data import covalent_radii
 from jaxtyping import Float, Int
 
 from pipeline.canonical import CanonicalBlock
-from pipeline.inference.lengths import nearest_bonds, van_der_waals_radii
+from pipeline.inference.lengths import CLOSEST_ATOMS, nearest_bonds, van_der_waals_radii
 from pipeline.inference.multipoles import cached_molecules, unexplained_by_multipoles
 from pipeline.structure import NO_ELEMENT, finite_rows, usable_points
 from store_schema import VARIABLES
 
-# Fractions of the sum of covalent radii, and of van der Waals radii, that nothing real goes below.
-_DISTINCT: Final = 0.5
+# Of its van der Waals radius; no grid point is nearer to an atom.
 _OUTSIDE: Final = 0.5
 # Squared Å that nothing is nearer than.
 _NOWHERE: Final = 1e30
@@ -86,7 +85,7 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
     bonds = nearest_bonds(atoms)
     closest = bonds.min(axis=1, initial=np.inf)
     yield Finding(
-        closest < _DISTINCT,
+        closest < CLOSEST_ATOMS,
         lambda row: f"two atoms are {closest[row]:.2f} covalent radii apart",
     )
     bonds[~(atoms.mask & np.isfinite(bonds))] = np.nan

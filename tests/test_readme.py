@@ -2,15 +2,15 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 
-from dcmnet.cli import app, main
+from dcmnet.cli import app
 from pipeline.sample import sample_sources
+from tests.commands import run_command
 from tests.experiments import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -29,16 +29,6 @@ def here(tmp_path, monkeypatch):
     shutil.copy(ions, tmp_path / "mydata" / "a.npz")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run_command(words, monkeypatch):
-    monkeypatch.setattr(sys, "argv", words)
-    code = 0
-    try:
-        main()
-    except SystemExit as exit_:
-        code = exit_.code
-    assert not code, words
 
 
 def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from rich.console import Console
 
 from dcmnet.analysis.collect import StatisticsCollector
 from dcmnet.analysis.export import Format, write_formats, write_json, write_table
@@ -15,11 +15,12 @@ from dcmnet.analysis.figures import save_figures
 from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
 from dcmnet.analysis.predict import predict_batches, result_values
-from dcmnet.analysis.progress import molecules_bar
 from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, Statistics
 from dcmnet.analysis.summary import distributions, molecule_table, table_of, units, worst_molecules
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment, TrainedModel, load_model
+from dcmnet.progress import progress_bar
+from dcmnet.versions import installed_versions
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
 from pipeline.splits import split_store
@@ -29,7 +30,6 @@ from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
 _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in this experiment")
-_VERSIONED = ("dcm-store", "jax", "flax", "e3x", "numpy", "zarr")
 
 
 class Analysis(BaseModel):
@@ -98,7 +98,7 @@ def analyze(
         n_molecules=loader.n_molecules,
         n_dcm=config.model.n_dcm,
         config=config.model_dump(mode="json"),
-        versions={package: importlib.metadata.version(package) for package in _VERSIONED},
+        versions=installed_versions(),
     )
     statistics = write_results(
         path,
@@ -186,13 +186,15 @@ def write_results(
         coordinates=("split",),
     )
     collector = _collector(store)
-    with writer, molecules_bar("analysing", schema.n_molecules, progress) as done:
+    bar = progress_bar(Console(stderr=True) if progress else None, "molecules")
+    task = bar.add_task("analysing", total=schema.n_molecules)
+    with writer, bar:
         for predicted in predict_batches(model, loader):
             rows, values = result_values(predicted, sizes)
             values["split"] = labels[rows]
             writer.write(rows, {name: values[name] for name in names})
             collector.add(predicted)
-            done(len(rows))
+            bar.advance(task, len(rows))
         statistics = _statistics(store, writer, collector)
         writer.commit({STATISTICS_ATTRIBUTE: statistics.model_dump(mode="json")})
     return statistics

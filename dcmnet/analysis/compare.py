@@ -24,14 +24,8 @@ from pipeline import open_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import ConfigError, StoreError
 
-# What is compared, each the smaller the better, and units.
-COMPARED: Final = {
-    "esp_rmse": "kcal/mol/e",
-    "esp_max": "kcal/mol/e",
-    "monopole_mae": "e",
-    "dipole_error": "D",
-    "quadrupole_error": "D·Å",
-}
+# What is compared, each the smaller the better.
+COMPARED: Final = ("esp_rmse", "esp_max", "monopole_mae", "dipole_error", "quadrupole_error")
 _CHECKPOINT = re.compile(r"(?P<experiment>.+)@(?P<checkpoint>best|latest|epoch_\d+)")
 _RESAMPLES = 2000
 _SEED = 0

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from dcmnet.analysis.compare import Comparison
-from dcmnet.analysis.export import whole, write_table
+from dcmnet.analysis.export import write_table
 from dcmnet.analysis.figure_style import LINE_COLOUR, new_axes
+from dcmnet.whole_files import whole_file
 from store_schema.problems import ConfigError
 
 # Okabe and Ito's, which the colour-blind tell apart, as far as they go.
@@ -59,10 +60,9 @@ def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
             remedy="Give it another suffix",
         )
     figure = comparison_figure(comparison)
-    return (
-        whole(path, figure.savefig),
-        write_table(path.with_suffix(".csv"), comparison.molecules),
-    )
+    with whole_file(path) as partial:
+        figure.savefig(partial)
+    return path, write_table(path.with_suffix(".csv"), comparison.molecules)
 
 
 def _draw_differences(ax: Axes, comparison: Comparison, colours: dict[str, str]) -> None:

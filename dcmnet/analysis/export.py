@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dcmnet.whole_files import whole_file, write_text
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
-from pipeline.zarr_metadata import staging_folder
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.problems import ConfigError
 
@@ -55,8 +54,9 @@ def parse_formats(text: str) -> tuple[Format, ...]:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     """Writes a document and returns where."""
-    text = json.dumps(document, indent=2) + "\n"
-    return whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(document, indent=2) + "\n")
+    return path
 
 
 def write_table(path: Path, table: pd.DataFrame) -> Path:
@@ -66,7 +66,9 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
         ".parquet": table.to_parquet,
         ".pkl": table.to_pickle,
     }
-    return whole(path, writers[path.suffix])
+    with whole_file(path) as partial:
+        writers[path.suffix](partial)
+    return path
 
 
 def write_netcdf(path: Path, tree: xr.DataTree, name: str) -> Path:
@@ -87,20 +89,19 @@ def write_netcdf(path: Path, tree: xr.DataTree, name: str) -> Path:
     rows = np.flatnonzero(results["split"].values != "")
     sizes = {**molecules.sizes, **results.sizes, MOLECULE: rows.size}
 
-    def write(partial: Path) -> None:
-        with netCDF4.Dataset(partial, "w") as file:
-            file.setncatts(
-                {
-                    str(key): value if isinstance(value, str | int | float) else json.dumps(value)
-                    for key, value in results.attrs.items()
-                }
-            )
-            for dim in {str(dim) for array in columns.values() for dim in array.dims}:
-                file.createDimension(dim, sizes[dim])
-            for column, array in columns.items():
-                _write_variable(file, column, array, rows)
+    with whole_file(path) as partial, netCDF4.Dataset(partial, "w") as file:
+        file.setncatts(
+            {
+                str(key): value if isinstance(value, str | int | float) else json.dumps(value)
+                for key, value in results.attrs.items()
+            }
+        )
+        for dim in {str(dim) for array in columns.values() for dim in array.dims}:
+            file.createDimension(dim, sizes[dim])
+        for column, array in columns.items():
+            _write_variable(file, column, array, rows)
 
-    return whole(path, write)
+    return path
 
 
 def _write_variable(file: netCDF4.Dataset, name: str, array: xr.Variable, rows: np.ndarray) -> None:
@@ -139,13 +140,3 @@ def write_formats(
     if "netcdf" in formats:
         written.append(write_netcdf(folder / "predictions.nc", tree, name))
     return written
-
-
-def whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Writes a file that appears complete, in place of one that was there; returns where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with staging_folder(path) as staging:
-        partial = staging / path.name
-        write(partial)
-        os.replace(partial, path)
-    return path

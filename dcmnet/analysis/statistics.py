@@ -47,7 +47,17 @@ ERROR_COLUMNS: Final = {
     "displacement_mean": "angstrom",
     "displacement_max": "angstrom",
 }
-
+# How tables for people call them, in the order they show them.
+ERROR_LABELS: Final = {
+    "esp_rmse": "ESP RMSE",
+    "esp_mae": "ESP MAE",
+    "esp_max": "largest ESP error",
+    "monopole_mae": "monopole MAE",
+    "dipole_error": "dipole error",
+    "quadrupole_error": "quadrupole error",
+    "displacement_mean": "displacement",
+}
+_SYMBOLS: Final = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"}
 
 # Seven digits are all that float32 has.
 Number = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]
@@ -242,3 +252,9 @@ def _locate(source: str | Path | xr.DataTree, group: str | None) -> tuple[xr.Dat
         config = experiment.config()
         return open_store(config.data.store), group or config.name
     return open_store(source), group or ""
+
+
+def unit_symbol(error: str) -> str:
+    """Returns the unit of an error column as tables for people write it, such as ``D``."""
+    unit = ERROR_COLUMNS[error]
+    return _SYMBOLS.get(unit, unit)

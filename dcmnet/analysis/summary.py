@@ -11,7 +11,6 @@ import xarray as xr
 from dcmnet.analysis.grouping import (
     by_charge,
     by_size,
-    charge_label,
     elements_of,
     formulas,
 )
@@ -24,16 +23,6 @@ from dcmnet.analysis.statistics import (
 from pipeline.inference.multipoles import traceless
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.units import DEBYE_IN_E_ANGSTROM
-
-__all__ = [
-    "charge_label",
-    "distribution",
-    "distributions",
-    "molecule_table",
-    "table_of",
-    "units",
-    "worst_molecules",
-]
 
 _WORST = 10
 # Molecules whose atoms are read at once.

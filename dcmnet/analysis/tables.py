@@ -10,21 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from dcmnet.analysis.analyze import Analysis
-from dcmnet.analysis.compare import COMPARED, Comparison
-from dcmnet.analysis.statistics import ERROR_COLUMNS, Distribution, Errors, Level
+from dcmnet.analysis.compare import Comparison
+from dcmnet.analysis.statistics import ERROR_LABELS, Distribution, Errors, Level, unit_symbol
 
-_ROWS = (
-    ("esp_rmse", "ESP RMSE"),
-    ("esp_rmse_fitted", "  fitted charges"),
-    ("esp_rmse_monopoles", "  monopoles"),
-    ("esp_mae", "ESP MAE"),
-    ("esp_max", "largest error"),
-    ("monopole_mae", "monopole MAE"),
-    ("dipole_error", "dipole error"),
-    ("quadrupole_error", "quadrupole error"),
-    ("displacement_mean", "displacement"),
-)
-_SYMBOLS = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"}
+# Below the ESP RMSE stand those of the reference levels.
+_ROWS = {
+    "esp_rmse": ERROR_LABELS["esp_rmse"],
+    "esp_rmse_fitted": "  fitted charges",
+    "esp_rmse_monopoles": "  monopoles",
+    **ERROR_LABELS,
+}
 
 Columns = Mapping[str, Distribution]
 
@@ -40,14 +35,11 @@ def _table(*columns: str) -> Table:
 def error_table(columns: Columns) -> Table:
     """Returns the distribution of each error over molecules."""
     table = _table("unit", "molecules", "mean", "median", "95 %", "max")
-    for name, label in _ROWS:
+    for name, label in _ROWS.items():
         found = columns.get(name)
         if found and found.count:
-            unit = ERROR_COLUMNS[name]
             numbers = (found.mean, found.median, found.p95, found.max)
-            table.add_row(
-                label, _SYMBOLS.get(unit, unit), f"{found.count:,}", *map(_number, numbers)
-            )
+            table.add_row(label, unit_symbol(name), f"{found.count:,}", *map(_number, numbers))
     return table
 
 
@@ -119,8 +111,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         for name, row in comparison.differences.loc[label].iterrows():
             interval = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["molecules"] > 1 else ""
             differences.add_row(
-                dict(_ROWS)[name],
-                COMPARED[name],
+                ERROR_LABELS[name],
+                unit_symbol(name),
                 f"{row['molecules']:,.0f}",
                 f"{row['difference']:+.3f}",
                 interval,

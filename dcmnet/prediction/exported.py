@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import zipfile
 from collections.abc import Callable
@@ -18,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet.experiment import TrainedModel, load_model
 from dcmnet.model import distributed_charges
 from dcmnet.prediction import artefact_runner
-from dcmnet.prediction.outputs import whole_file
+from dcmnet.prediction.outputs import new_file
+from dcmnet.versions import installed_versions
 from pipeline.loader import MoleculeBatch
 
 # The program is lowered for each; the file runs on any of them.
@@ -51,7 +51,7 @@ def export_model(
         ConfigError: The file exists.
     """
     path = Path(out)
-    with whole_file(path, overwrite) as partial:
+    with new_file(path, overwrite) as partial:
         trained = model if isinstance(model, TrainedModel) else load_model(model, checkpoint)
         program = jax.export.export(jax.jit(_program(trained)), platforms=PLATFORMS)(*_shapes())
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -130,5 +130,5 @@ def _metadata(model: TrainedModel) -> dict[str, Any]:
         "max_atomic_number": network.max_atomic_number,
         "symbols": chemical_symbols[: network.max_atomic_number + 1],
         "units": {"length": "angstrom", "charge": "e"},
-        "versions": {package: importlib.metadata.version(package) for package in _VERSIONED},
+        "versions": installed_versions(_VERSIONED),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.predict import Survey
 from dcmnet.simulation.charmm import RESIDUE, write_dcm
 from dcmnet.simulation.openmm import write_force_field
-from pipeline.zarr_metadata import staging_folder
+from dcmnet.whole_files import whole_file
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError, SourceError
 from store_schema.results import RESULT_VARIABLES
@@ -39,7 +38,7 @@ _COLUMNS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 
 
 @contextmanager
-def whole_file(target: Path, overwrite: bool) -> Iterator[Path]:
+def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
     """Gives a place to write to, which becomes the target when all is written.
 
     Args:
@@ -57,10 +56,8 @@ def whole_file(target: Path, overwrite: bool) -> Iterator[Path]:
             consequence="nothing was written",
             remedy="Choose another name, or replace a file with --overwrite",
         )
-    with staging_folder(target) as staging:
-        partial = staging / target.name
+    with whole_file(target) as partial:
         yield partial
-        os.replace(partial, target)
 
 
 def write_predictions(

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from dcmnet.experiment import TrainedModel, load_model
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture, parse_mixture
-from dcmnet.prediction.outputs import check_format, whole_file, write_predictions
+from dcmnet.prediction.outputs import check_format, new_file, write_predictions
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.refine import RESTRAINT, refine_charges
+from dcmnet.progress import progress_bar
 from dcmnet.simulation.charmm import RESIDUE
 
 
@@ -101,12 +102,12 @@ def predict_file(
     """
     path = Path(out)
     check_format(path)
-    with whole_file(path, overwrite) as partial:
+    with new_file(path, overwrite) as partial:
         predictor = Predictor(load_mixture(model, others, checkpoint), strict=strict)
         structures = open_structures(
             source, total_charge=total_charge, with_esp=refine, declare=declare
         )
-        with _progress(console) as bar:
+        with progress_bar(console, "molecules") as bar:
             reading = bar.add_task("reading", total=None)
             survey = predictor.survey(structures, lambda n: bar.advance(reading, n))
             count = len(survey.names)
@@ -137,19 +138,6 @@ def _counted(
     for molecule in molecules:
         yield molecule
         bar.advance(task)  # type: ignore[arg-type]
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("molecules"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=console is None or not console.is_terminal,
-    )
 
 
 def print_prediction(report: PredictionReport, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from dcmnet.report.error_charts import correlation_exhibit, references_exhibit
 from dcmnet.report.exhibit import Exhibit, as_script
 from dcmnet.report.group_charts import charges_exhibit, groups_exhibit
 from dcmnet.report.scenes import scenes_exhibit
-from dcmnet.report.story import ResultsStory, Story, installed_versions, read_story
+from dcmnet.report.story import ResultsStory, Story, read_story
 from dcmnet.report.training_charts import learning_exhibit, pace_exhibit
+from dcmnet.versions import installed_versions
+from dcmnet.whole_files import write_text
 
 REPORT_NAME = "report.html"
 
@@ -55,7 +56,7 @@ def write_report(
     story = read_story(experiment, store=store, results=results)
     path = page_path(experiment, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, render(story, refresh_seconds))
+    write_text(path, render(story, refresh_seconds))
     return path
 
 
@@ -108,13 +109,3 @@ def _result_exhibits(results: ResultsStory) -> list[Exhibit]:
     if statistics.charges:
         shown.append(charges_exhibit(statistics))
     return shown
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole: a browser that loads it meanwhile sees the old one or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

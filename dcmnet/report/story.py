@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ from store_schema.problems import ConfigError, DcmError, StoreError
 from store_schema.results import ResultsSchema
 
 State = Literal["waiting", "running", "finished", "stopped"]
-# What computed the numbers, for whoever wants the same ones.
-VERSIONED = ("dcm-store", "jax", "flax", "e3x", "optax", "numpy", "zarr")
 
 
 @dataclass(frozen=True)
@@ -158,11 +155,6 @@ def training_state(
         seconds=sum(record.seconds for record in history),
     )
     return "finished" if is_over(config.training, progress) else "stopped"
-
-
-def installed_versions() -> dict[str, str]:
-    """Returns the versions of the packages that compute the numbers."""
-    return {package: importlib.metadata.version(package) for package in VERSIONED}
 
 
 def _stamp(store: str) -> int:

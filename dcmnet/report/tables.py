@@ -11,19 +11,17 @@ from dcmnet.analysis.esp_figures import RMSE_COLUMNS, shown_levels
 from dcmnet.analysis.figure_style import LEVEL_LABELS
 from dcmnet.analysis.group_figures import in_order
 from dcmnet.analysis.grouping import charge_label
-from dcmnet.analysis.statistics import LEVELS, Distribution, Statistics
+from dcmnet.analysis.statistics import (
+    ERROR_LABELS,
+    LEVELS,
+    Distribution,
+    Statistics,
+    unit_symbol,
+)
 from dcmnet.report.story import ResultsStory, StoreStory
 from store_schema.provenance import SourceRecord
 
 _MAX_FILES = 200
-_ERRORS = (
-    ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
-    ("esp_mae", "ESP MAE", "kcal/mol/e"),
-    ("esp_max", "largest ESP error", "kcal/mol/e"),
-    ("dipole_error", "dipole error", "D"),
-    ("quadrupole_error", "quadrupole error", "D·Å"),
-    ("monopole_mae", "monopole MAE", "e"),
-)
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def errors_table(statistics: Statistics) -> Table:
     """Returns how each error is distributed over molecules."""
     columns = statistics.molecules["all"].get("all", {})
     rows = [
-        (f"{label} ({unit})", *_distribution(columns[name]))
-        for name, label, unit in _ERRORS
+        (f"{label} ({unit_symbol(name)})", *_distribution(columns[name]))
+        for name, label in ERROR_LABELS.items()
         if name in columns and columns[name].count
     ]
     return Table(

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dcmnet.whole_files import write_text
+
 # Rows of the epoch table: metric, label, unit.
 _ROWS = (
     ("loss", "loss", ""),
@@ -79,9 +81,7 @@ class MetricsFile:
     def keep_until(self, epoch: int) -> None:
         """Drops lines after an epoch, and a line cut short by a crash, before a run goes on."""
         kept = [record.model_dump_json() for record in self.read() if record.epoch <= epoch]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(self.path)
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
     def read(self) -> list[EpochRecord]:
         """Returns all whole lines."""

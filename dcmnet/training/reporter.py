@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dcmnet.config import TrainingConfig
+from dcmnet.progress import progress_bar
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
 from dcmnet.training.tensorboard import ScalarWriter, write_distributions, write_scalars
@@ -36,7 +36,7 @@ class Reporter:
         self._config: TrainingConfig = trainer.config
         # The same molecules each time, so that histograms compare.
         self._shown = next(data.valid(), None)
-        self._bar = progress_bar(console)
+        self._bar = progress_bar(console, "batches")
         self._task = self._bar.add_task(_COMPILING, total=data.batches_per_epoch)
 
     def on_batch(self) -> None:
@@ -70,17 +70,3 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
-
-
-def progress_bar(console: Console) -> Progress:
-    """Returns the bar of an epoch's batches; it shows only on a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("batches"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

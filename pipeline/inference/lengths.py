@@ -13,6 +13,8 @@ from pipeline.inference.multipoles import fit_charges
 from pipeline.structure import Atoms, Grid
 from store_schema.units import FACTORS
 
+# Of the sum of their covalent radii; no two atoms are closer.
+CLOSEST_ATOMS = 0.5
 _BOND_SPREAD = 0.08
 # Surfaces in use lie at 1 to 3 van der Waals radii.
 _SURFACE, _SURFACE_SPREAD = 1.7, 0.25

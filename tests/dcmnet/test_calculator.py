@@ -83,7 +83,7 @@ def test_a_period_is_not_seen():
 def test_a_plain_molecule_passes_without_a_word(hydroxide):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        hydroxide.get_charges()
+        assert hydroxide.get_charges().sum() == pytest.approx(-1.0)
 
 
 def test_atoms_at_one_place_are_refused(hydroxide):

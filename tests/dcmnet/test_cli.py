@@ -139,6 +139,13 @@ def test_train_resume_and_analyze(dcmnet, trained, sample_store, tmp_path):
         assert int(np.isfinite(group["esp_rmse"]).sum()) == labels.count("test")
 
 
+def test_an_experiment_runs_again_from_its_configuration_alone(dcmnet, trained, tmp_path):
+    config = trained[2] / "config.json"
+    done = dcmnet("train", "--config", config, "--name", "again", "--out", tmp_path)
+    assert done.code == 0
+    assert metrics(tmp_path / "again") == metrics(trained[2])
+
+
 def test_a_run_that_sigterm_stopped_can_be_told_by_its_exit_code(
     dcmnet, sample_store, tmp_path, monkeypatch
 ):
@@ -217,6 +224,7 @@ def test_debug_shows_where_an_error_came_from(dcmnet, sample_store):
         ["no-such-command"],
         ["ingest", "a.npz"],
         ["train", "a.zarr"],
+        ["train", "--name", "a"],
         ["ingest", "a.npz", "--store", "a.zarr", "--on-invalid", "ignore"],
         ["ingest", "a.npz", "--store", "a.zarr", "--workers", "0"],
         ["inspect"],

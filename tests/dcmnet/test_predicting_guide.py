@@ -13,6 +13,7 @@ import pytest
 from dcmnet.cli import main
 from dcmnet.prediction.outputs import _FILES, _SIMULATION
 from pipeline.sample import sample_sources
+from tests.commands import run_command
 from tests.dcmnet.prediction_case import structure, structures, write_frames
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "predicting.md").read_text()
@@ -34,17 +35,11 @@ def here(trained, sample_store, tmp_path, monkeypatch):
     return tmp_path
 
 
-def run_command(words, monkeypatch):
+def run(words, monkeypatch):
     if words[0] == "python":
         subprocess.run([sys.executable, *words[1:]], check=True, stdout=subprocess.DEVNULL)
-        return
-    monkeypatch.setattr(sys, "argv", words)
-    code = 0
-    try:
-        main()
-    except SystemExit as exit_:
-        code = exit_.code
-    assert not code, words
+    else:
+        run_command(words, monkeypatch)
 
 
 def test_the_guide_runs(here, monkeypatch):
@@ -52,7 +47,7 @@ def test_the_guide_runs(here, monkeypatch):
     names = {}
     for command, python in BLOCKS:
         if command:
-            run_command(command.split(), monkeypatch)
+            run(command.split(), monkeypatch)
         else:
             exec(python, names)
     outputs = [word for command, _ in BLOCKS for word in command.split() if "." in word]

@@ -63,9 +63,9 @@ def test_without_a_run_the_page_is_written_once(experiment, tmp_path):
 
 
 def test_a_watch_can_be_stopped(experiment, tmp_path):
-    stop = threading.Event()
-    with exclusive(experiment, wait=False):
-        watch(experiment, out=tmp_path / "a.html", on_page=lambda *_: stop.set(), stop=stop)
+    stop, page = threading.Event(), tmp_path / "a.html"
+    with exclusive(experiment, wait=False):  # as if it trained for ever
+        assert watch(experiment, out=page, on_page=lambda *_: stop.set(), stop=stop) == page
 
 
 @pytest.mark.parametrize(("epochs", "state"), [(0, "waiting"), (2, "stopped"), (3, "finished")])
