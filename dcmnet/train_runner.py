@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.devices import LocalDevices
 from dcmnet.training.epoch import Trainer
 from dcmnet.training.fine_tuning import parameters_from
+from dcmnet.training.followers import Follower, following
 from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.training.log import MetricsFile, print_outcome
 from dcmnet.training.loop import Progress, is_over, train
@@ -34,7 +35,7 @@ from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.parameter_table import print_parameters
 from dcmnet.training.reporter import Reporter
 from dcmnet.training.step import initial_state, make_steps
-from dcmnet.training.tensorboard import EventFile, ScalarWriter
+from dcmnet.training.tensorboard import ScalarWriter, TensorBoard
 from pipeline import ingest
 from pipeline.sample import sample_sources
 from pipeline.zarr_metadata import exclusive
@@ -89,6 +90,7 @@ def run_training(
     console: Console | None = None,
     writer: ScalarWriter | None = None,
     verbose: bool = False,
+    followers: Sequence[Follower] = (),
     **fields: object,
 ) -> tuple[Parameters, float, Path]:
     """Trains a network on a store.
@@ -101,6 +103,7 @@ def run_training(
         console: Where tables go; standard output by default.
         writer: Where TensorBoard's numbers go; files in the experiment by default.
         verbose: Print a table of all parameters first.
+        followers: Who else is told of the run, and may end it after an epoch.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
 
@@ -121,7 +124,8 @@ def run_training(
     if store is not None or not chosen.data.store:
         chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
     console = console or Console()
-    return _run(experiment, chosen, console, resume=False, writer=writer, verbose=verbose)
+    told = [TensorBoard(experiment.tensorboard_path, writer), *followers]
+    return _run(experiment, chosen, console, told, resume=False, verbose=verbose)
 
 
 def _refuse_existing(experiment: Experiment) -> None:
@@ -135,8 +139,17 @@ def _refuse_existing(experiment: Experiment) -> None:
         )
 
 
-def resume(directory: str | Path, console: Console | None = None) -> tuple[Parameters, float, Path]:
+def resume(
+    directory: str | Path,
+    console: Console | None = None,
+    followers: Sequence[Follower] = (),
+) -> tuple[Parameters, float, Path]:
     """Goes on with an experiment from its latest checkpoint, exactly where it stood.
+
+    Args:
+        directory: Directory of the experiment.
+        console: Where tables go; standard output by default.
+        followers: Who else is told of the run, and may end it after an epoch.
 
     Returns:
         As ``run_training``.
@@ -147,7 +160,8 @@ def resume(directory: str | Path, console: Console | None = None) -> tuple[Param
         SystemExit: As ``run_training``.
     """
     experiment = Experiment(directory)
-    return _run(experiment, experiment.config(), console or Console(), resume=True)
+    told = [TensorBoard(experiment.tensorboard_path), *followers]
+    return _run(experiment, experiment.config(), console or Console(), told, resume=True)
 
 
 def _sample_store(out: Path) -> Path:
@@ -162,9 +176,9 @@ def _run(
     experiment: Experiment,
     config: ExperimentConfig,
     console: Console,
+    followers: Sequence[Follower],
     *,
     resume: bool,
-    writer: ScalarWriter | None = None,
     verbose: bool = False,
 ) -> tuple[Parameters, float, Path]:
     _use_compilation_cache()
@@ -198,8 +212,8 @@ def _run(
         metrics.keep_until(progress.epoch)
         record_elements(experiment.directory, config)
         with (
-            closing(EventFile(experiment.tensorboard_path, progress.epoch)) as events,
-            Reporter(console, metrics, writer or events, trainer, data) as reporter,
+            following(followers, config, metrics.read()),
+            Reporter(console, metrics, followers, trainer, data) as reporter,
         ):
             progress = train(
                 trainer,
@@ -209,9 +223,10 @@ def _run(
                 on_epoch=reporter.on_epoch,
                 on_batch=reporter.on_batch,
                 stop=stop,
+                enough=reporter.enough,
             )
-        if stop() and not is_over(config.training, progress):
-            _exit_stopped(experiment, progress, console)
+            if stop() and not is_over(config.training, progress):
+                _exit_stopped(experiment, progress, console)
         if not progress.best_epoch:  # no epoch had a finite criterion
             return trainer.state.ema_params, progress.best, experiment.directory
         best, _ = checkpoints.restore_model("best", trainer.state.ema_params)

@@ -45,6 +45,7 @@ def train(
     on_epoch: Callable[[EpochRecord], None],
     on_batch: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Trains until the last epoch, early stopping, the time limit or a request to stop.
 
@@ -60,6 +61,7 @@ def train(
         on_epoch: Called with each epoch's record, before its checkpoint is saved.
         on_batch: Called after each batch.
         stop: Asked after each update whether to stop.
+        enough: Asked after each epoch, when its checkpoints are on their way, whether to end.
 
     Returns:
         Where the run stands now.
@@ -95,6 +97,8 @@ def train(
         on_epoch(record.model_copy(update={"best": better}))
         _save_epoch(checkpoints, trainer, progress)
         _save(checkpoints, "latest", trainer, progress)
+        if enough():
+            break
     checkpoints.wait()
     return progress
 

@@ -1,7 +1,8 @@
-"""Everything a run tells while it runs: bar, tables, ``metrics.jsonl``, TensorBoard."""
+"""Everything a run tells while it runs: bar, tables, ``metrics.jsonl``, and its followers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,8 +11,8 @@ from rich.console import Console
 from dcmnet.config import TrainingConfig
 from dcmnet.progress import progress_bar
 from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.followers import Follower
 from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
-from dcmnet.training.tensorboard import ScalarWriter, write_distributions, write_scalars
 
 _COMPILING = "compiling"
 
@@ -26,12 +27,12 @@ class Reporter:
         self,
         console: Console,
         metrics: MetricsFile,
-        writer: ScalarWriter,
+        followers: Sequence[Follower],
         trainer: Trainer,
         data: Data,
     ) -> None:
         """Takes where to tell, and what of."""
-        self._console, self._metrics, self._writer = console, metrics, writer
+        self._console, self._metrics, self._followers = console, metrics, followers
         self._trainer, self._data = trainer, data
         self._config: TrainingConfig = trainer.config
         # The same molecules each time, so that histograms compare.
@@ -46,14 +47,20 @@ class Reporter:
     def on_epoch(self, record: EpochRecord) -> None:
         """Tells what an epoch came to, to the disk before its checkpoint is saved."""
         self._metrics.append(record)
-        write_scalars(self._writer, record)
+        for follower in self._followers:
+            follower.on_epoch(record)
         if self._is_due(record.epoch, self._config.summary_every_n_epochs) and self._shown:
             params = self._trainer.state.ema_params
             predicted = self._trainer.steps.predict(params, self._shown)
-            write_distributions(self._writer, record.epoch, params, predicted, self._shown)
+            for follower in self._followers:
+                follower.on_summary(record.epoch, params, predicted, self._shown)
         if self._is_due(record.epoch, self._config.print_every_n_epochs):
             print_epoch(record, self._config.num_epochs, self._console)
         self._bar.reset(self._task, description="training")
+
+    def enough(self) -> bool:
+        """Tells whether a follower has the run end early."""
+        return any(follower.enough() for follower in self._followers)
 
     def _is_due(self, epoch: int, every: int) -> bool:
         # The first epoch shows that the run works, the last what it came to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +16,12 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.utils import figure_to_image
+from typing_extensions import override
 
+from dcmnet.config import ExperimentConfig
 from dcmnet.model import Parameters
 from dcmnet.observables import Observables
+from dcmnet.training.followers import Ending, Follower
 from dcmnet.training.log import EpochRecord
 from pipeline.loader import MoleculeBatch
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
@@ -76,6 +80,46 @@ class EventFile:
 
     def _add(self, what: Any, step: int) -> None:
         self._events.write_event(Event(summary=what, step=step, wall_time=time.time()))
+
+
+class TensorBoard(Follower):
+    """Follows a run in event files, or in a writer that the caller has."""
+
+    def __init__(self, folder: Path, writer: ScalarWriter | None = None) -> None:
+        """Takes the folder of the event files, or the writer that is used in their place."""
+        self._folder = folder
+        self._writer = writer
+        self._file: EventFile | None = None
+
+    @override
+    def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
+        """Opens a file of its own for this time that the experiment runs."""
+        if self._writer is None:
+            self._file = EventFile(self._folder, history[-1].epoch if history else 0)
+            self._writer = self._file
+
+    @override
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Writes all metrics."""
+        write_scalars(self._open, record)
+
+    @override
+    def on_summary(
+        self, epoch: int, params: Parameters, predicted: Observables, batch: MoleculeBatch
+    ) -> None:
+        """Writes histograms and a figure."""
+        write_distributions(self._open, epoch, params, predicted, batch)
+
+    @override
+    def on_end(self, ending: Ending) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _open(self) -> ScalarWriter:
+        assert self._writer is not None, "on_start comes first"
+        return self._writer
 
 
 def write_scalars(writer: ScalarWriter, record: EpochRecord) -> None:

@@ -1,24 +1,24 @@
 """What a run tells while it runs: a bar that says what is waited for, and what is due when."""
 
 import io
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from dcmnet.config import TrainingConfig
-from dcmnet.training.epoch import Data
+from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.followers import Follower
 from dcmnet.training.log import MetricsFile
 from dcmnet.training.reporter import Reporter
 from tests.dcmnet.test_log import record
 
 
-class Scalars:
+class Epochs(Follower):
     def __init__(self):
-        self.steps = set()
+        self.seen = []
 
-    def add_scalar(self, tag, scalar_value, global_step):
-        self.steps.add(global_step)
+    def on_epoch(self, record):
+        self.seen.append(record.epoch)
 
 
 @pytest.fixture
@@ -26,12 +26,13 @@ def told(tmp_path):
     """Returns what a reporter needs, and lets the console be read."""
 
     def make(terminal, **fields):
-        screen, writer = io.StringIO(), Scalars()
+        screen, follower = io.StringIO(), Epochs()
         console = Console(file=screen, force_terminal=terminal, width=100)
-        trainer = SimpleNamespace(config=TrainingConfig(num_epochs=7, **fields))
+        trainer = object.__new__(Trainer)  # it is asked for its configuration only
+        trainer.config = TrainingConfig(num_epochs=7, **fields)
         data = Data(iter(()), 3, 0.0, lambda: iter(()), lambda rows: [])
-        reporter = Reporter(console, MetricsFile(tmp_path / "m.jsonl"), writer, trainer, data)
-        return reporter, screen, writer
+        reporter = Reporter(console, MetricsFile(tmp_path / "m.jsonl"), [follower], trainer, data)
+        return reporter, screen, follower
 
     return make
 
@@ -49,11 +50,11 @@ def test_the_bar_says_that_it_compiles_until_the_first_batch(told):
 
 
 def test_epochs_are_told_when_due_and_kept_always(told):
-    reporter, screen, writer = told(terminal=False, print_every_n_epochs=3)
+    reporter, screen, follower = told(terminal=False, print_every_n_epochs=3)
     with reporter:
         for epoch in range(1, 8):
             reporter.on_epoch(record(epoch))
     shown = [line.split()[1] for line in screen.getvalue().splitlines() if line[:5] == "epoch"]
     assert shown == ["1/7", "3/7", "6/7", "7/7"]
-    assert writer.steps == set(range(1, 8))
+    assert follower.seen == list(range(1, 8))
     assert "compiling" not in screen.getvalue(), "no bar in a log file"

@@ -260,7 +260,7 @@ def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkey
         ingested.append(list(sources))
         copy(sample_store, store)
 
-    def run(experiment, config, console, **options):
+    def run(experiment, config, console, followers, **options):
         trained_on.append(config.data.store)
         return {}, 0.0, experiment.directory
 

@@ -1,0 +1,69 @@
+"""Who is told of a run while it goes on: trackers, and the trial of a sweep that it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from dcmnet.config import ExperimentConfig
+from dcmnet.model import Parameters
+from dcmnet.observables import Observables
+from dcmnet.training.log import EpochRecord
+from pipeline.loader import MoleculeBatch
+
+Ending = Literal["finished", "stopped", "failed"]
+
+
+class Follower:
+    """Is told of a run; what a subclass does not care for stays as it is here.
+
+    A run that goes on begins with ``on_start`` again, and may tell of an epoch that it
+    told of before it was killed.
+    """
+
+    def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
+        """Is told that training begins, or goes on after the epochs of ``history``."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Is told what an epoch came to, before its checkpoint is saved."""
+
+    def on_summary(
+        self, epoch: int, params: Parameters, predicted: Observables, batch: MoleculeBatch
+    ) -> None:
+        """Is shown, now and then, what the parameters predict for the same validation molecules.
+
+        Args:
+            epoch: Counted from 1.
+            params: Parameters that predicted.
+            predicted: What they predict for the batch.
+            batch: The molecules.
+        """
+
+    def on_end(self, ending: Ending) -> None:
+        """Is told how the run ended; ``stopped`` ones can be gone on with."""
+
+    def enough(self) -> bool:
+        """Tells, after an epoch and its checkpoints, whether the run shall end early."""
+        return False
+
+
+@contextmanager
+def following(
+    followers: Sequence[Follower], config: ExperimentConfig, history: Sequence[EpochRecord]
+) -> Iterator[None]:
+    """Tells followers of the start of what is inside, and of how it ended."""
+    started: list[Follower] = []
+    ending: Ending = "failed"
+    try:
+        for follower in followers:
+            follower.on_start(config, history)
+            started.append(follower)
+        yield
+        ending = "stopped" if any(follower.enough() for follower in followers) else "finished"
+    except (KeyboardInterrupt, SystemExit):
+        ending = "stopped"
+        raise
+    finally:
+        for follower in started:
+            follower.on_end(ending)
