@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -192,9 +192,9 @@ class ExperimentConfig(_Config):
         tree = self.model_dump()
         problems = []
         for name, value in fields.items():
-            path = _paths().get(name)
+            path = field_paths().get(name)
             if path is None:
-                problems.append(_unknown_field(name))
+                problems.append(_unknown_field(name, field_paths()))
                 continue
             section = tree
             for step in path[:-1]:
@@ -237,21 +237,38 @@ def load_config(path: str | Path) -> ExperimentConfig:
     Raises:
         ConfigError: The file is missing, not JSON, or holds wrong fields.
     """
+    return parse(ExperimentConfig, read_json(path, "the config.json of an experiment"))
+
+
+def read_json(path: str | Path, what: str) -> object:
+    """Reads a JSON file.
+
+    Args:
+        path: The file.
+        what: How messages name what it should be.
+
+    Raises:
+        ConfigError: The file is missing or not JSON.
+    """
     try:
-        found = json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError.of(
             str(path),
-            expected="a JSON file with an experiment's configuration",
+            expected=f"a JSON file, {what}",
             received=str(error),
             consequence="nothing was started",
-            remedy="Give the config.json of an experiment, or one written like it",
+            remedy=f"Give {what}, or one written like it",
         ) from error
-    return parse(ExperimentConfig, found)
 
 
-def parse(kind: type[_ConfigT], fields: object) -> _ConfigT:
+def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = None) -> _ConfigT:
     """Validates fields against a configuration model.
+
+    Args:
+        kind: The model.
+        fields: What was found.
+        known: Names to suggest for an unknown one; those of an experiment by default.
 
     Raises:
         ConfigError: All problems, each with the field's name.
@@ -263,7 +280,7 @@ def parse(kind: type[_ConfigT], fields: object) -> _ConfigT:
         for entry in error.errors():
             name = ".".join(map(str, entry["loc"])) or kind.__name__
             if entry["type"] == "extra_forbidden":
-                problems.append(_unknown_field(name))
+                problems.append(_unknown_field(name, known or field_paths()))
             else:
                 problems.append(
                     Problem(
@@ -288,7 +305,8 @@ def _expectation(message: str) -> str:
     return message.replace("match pattern", "text that matches")
 
 
-def _paths() -> dict[str, tuple[str, ...]]:
+def field_paths() -> dict[str, tuple[str, ...]]:
+    """Returns where in ``ExperimentConfig`` each field is, by its dotted and its short name."""
     paths: dict[str, tuple[str, ...]] = {}
     for name, field in ExperimentConfig.model_fields.items():
         section = field.annotation
@@ -307,9 +325,12 @@ def _annotation(path: tuple[str, ...]) -> Any:
     return annotation
 
 
-def _unknown_field(name: str) -> Problem:
-    known = _paths()
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+def _unknown_field(name: str, known: Collection[str]) -> Problem:
+    near = [
+        *difflib.get_close_matches(name, known, n=3, cutoff=0.5),
+        *difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.6),
+    ]
+    near = list(dict.fromkeys(near))[:3]
     return Problem(
         place=f"configuration field {name!r}",
         expected="the name of a field",
