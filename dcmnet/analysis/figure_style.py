@@ -37,10 +37,15 @@ def new_axes(
     figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=150)
     axes = list(np.atleast_1d(figure.subplots(1, columns)))
     for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, linewidth=0.6)
-        ax.set_axisbelow(True)
+        style_axes(ax)
     return figure, axes
+
+
+def style_axes(ax: Axes) -> None:
+    """Gives axes the house's style."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.set_axisbelow(True)
 
 
 def label_plainly(axis: Axis) -> None:

@@ -44,7 +44,7 @@ class Follower:
         """Is told how the run ended; ``stopped`` ones can be gone on with."""
 
     def enough(self) -> bool:
-        """Tells, after an epoch and its checkpoints, whether the run shall end early."""
+        """Tells, before each epoch, whether the run shall end early."""
         return False
 
 

@@ -61,7 +61,7 @@ def train(
         on_epoch: Called with each epoch's record, before its checkpoint is saved.
         on_batch: Called after each batch.
         stop: Asked after each update whether to stop.
-        enough: Asked after each epoch, when its checkpoints are on their way, whether to end.
+        enough: Asked before each epoch whether to end.
 
     Returns:
         Where the run stands now.
@@ -71,7 +71,7 @@ def train(
     if progress.epoch and progress.under_way is None:
         # A run killed while it wrote them may have its latest checkpoint, but not these.
         _save_epoch(checkpoints, trainer, progress)
-    while not is_over(config, progress):
+    while not (is_over(config, progress) or enough()):
         epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
         ended = epoch.run(stop, on_batch)
         place: dict[str, Any] = {
@@ -86,7 +86,7 @@ def train(
         record = epoch.record()
         # Nothing tells of an epoch before all checkpoints of the one before are whole.
         checkpoints.wait()
-        value = _criterion(record)
+        value = criterion(record)
         better = value < progress.best
         progress = Progress(
             epoch=epoch.number,
@@ -97,8 +97,6 @@ def train(
         on_epoch(record.model_copy(update={"best": better}))
         _save_epoch(checkpoints, trainer, progress)
         _save(checkpoints, "latest", trainer, progress)
-        if enough():
-            break
     checkpoints.wait()
     return progress
 
@@ -117,7 +115,8 @@ def _save(checkpoints: Checkpoints, series: Any, trainer: Trainer, progress: Pro
     checkpoints.save(series, step, trainer.state, progress.model_dump(mode="json"))
 
 
-def _criterion(record: EpochRecord) -> float:
+def criterion(record: EpochRecord) -> float:
+    """Returns what decides which epoch is best: the ESP RMSE, or the loss where there is none."""
     metrics = record.valid or record.train
     return metrics.get("esp_rmse", metrics["loss"])
 
