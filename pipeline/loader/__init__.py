@@ -4,6 +4,7 @@ from pipeline.loader.batch import FIELDS, BatchShape, MoleculeBatch
 from pipeline.loader.dataset import BatchDataset, BatchIterator
 from pipeline.loader.make import make_loader
 from pipeline.loader.molecules import make_batch
+from pipeline.loader.parts import Part
 from pipeline.loader.plan import LoaderPlan, PlanReport
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "BatchShape",
     "LoaderPlan",
     "MoleculeBatch",
+    "Part",
     "PlanReport",
     "make_batch",
     "make_loader",

@@ -37,12 +37,11 @@ def choose_points(
     return np.where(run < chosen, (drawn + offset) % np.maximum(n, 1), -1)
 
 
-def rotate(batch: MoleculeBatch, rng: np.random.Generator) -> MoleculeBatch:
+def rotate(batch: MoleculeBatch, R: Float32[np.ndarray, "B 3 3"]) -> MoleculeBatch:
     """Turns every molecule about the origin, each by a rotation of its own.
 
     Pairs, charges and potentials stay; positions, grid, dipole and quadrupole turn.
     """
-    R = random_rotations(len(batch.molecule_mask), rng)
     R_transposed = R.transpose(0, 2, 1)
     return batch._replace(
         positions=batch.positions @ R_transposed,

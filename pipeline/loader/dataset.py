@@ -14,9 +14,10 @@ import grain
 import numpy as np
 from jaxtyping import Int64
 
-from pipeline.loader.augment import choose_points, rotate
+from pipeline.loader.augment import choose_points, random_rotations, rotate
 from pipeline.loader.batch import BatchShape, MoleculeBatch
 from pipeline.loader.gather import gather
+from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.plan import LoaderPlan, PlanReport
 from pipeline.loader.source import StoreReader
 from pipeline.loader.windows import Key, Window, WindowReader
@@ -38,6 +39,7 @@ class BatchOptions:
         grid_points: Points chosen of each molecule and epoch; None for all.
         rotate: Turn every molecule at random.
         prefetch: Batches made ahead by a thread.
+        part: What this process takes of the batches of its shard.
     """
 
     cutoff: float
@@ -46,6 +48,7 @@ class BatchOptions:
     grid_points: int | None
     rotate: bool
     prefetch: int
+    part: Part = WHOLE
 
 
 class BatchDataset(grain.IterDataset[MoleculeBatch]):
@@ -228,7 +231,13 @@ class _Schedule:
         epoch, window = key
         plan = self.epoch(epoch)
         first, stop = np.searchsorted(plan.window, (window, window + 1))
-        members = plan.members[first:stop, self.options.shard].reshape(-1)
+        members = plan.members[first:stop, self.options.shard]
+        mine = self.options.part.of(members)
+        # A window that is kept for other epochs holds all there are; so does one that has
+        # nothing for this process, since a batch of empty molecules is cut from some, too.
+        if self.plan.n_windows > 1 and (mine >= 0).any():
+            members = mine
+        members = members.reshape(-1)
         return np.sort(self.plan.sizes.rows[members[members >= 0]])
 
 
@@ -237,6 +246,7 @@ class _BatchMaker:
 
     def __init__(self, reader: StoreReader, schedule: _Schedule, kept: list[Window] | None) -> None:
         self._schedule = schedule
+        self._n_grid = reader.n_grid
         widths = buffer_widths(reader, schedule.plan.shapes)
         self._windows = WindowReader(reader, schedule.rows_of, schedule.window_after, widths, kept)
 
@@ -254,20 +264,26 @@ class _BatchMaker:
         plan, options = self._schedule.epoch(epoch), self._schedule.options
         sizes, shapes = self._schedule.plan.sizes, self._schedule.plan.shapes
         buffer = self._windows.get(self._schedule.window_of(position))
-        members = plan.members[step, options.shard]
-        rows = sizes.rows[members[members >= 0]]
+        members, part = plan.members[step, options.shard], options.part
+        whole = shapes[plan.shape_index[step]]
+        shape = part.shape(whole, np.where(members < 0, 0, sizes.n_pairs[members]))
+        mine = part.of(members)
+        rows = sizes.rows[mine[mine >= 0]]
         slots = np.searchsorted(buffer.rows, rows.astype(buffer.rows.dtype))
-        shape = shapes[plan.shape_index[step]]
         if options.grid_points is None and not options.rotate:
             return gather(buffer, slots, shape, options.cutoff)
-        # Every batch has chance of its own, so that it is the same after a resume.
+        # Every batch has chance of its own, so that it is the same after a resume; that of
+        # the others' molecules is drawn too, so that any number of processes draws the same.
         rng = np.random.default_rng((self._schedule.plan.seed, epoch, step, options.shard))
+        taken = part.slots(len(members))
         points = None
         if options.grid_points is not None:
-            n_grid = buffer.n_grid[slots]
-            points = choose_points(n_grid, options.grid_points, shape.grid_points, rng)
+            n_grid = self._n_grid[sizes.rows[members[members >= 0]]]
+            points = choose_points(n_grid, options.grid_points, whole.grid_points, rng)[taken]
         batch = gather(buffer, slots, shape, options.cutoff, points)
-        return rotate(batch, rng) if options.rotate else batch
+        if options.rotate:
+            batch = rotate(batch, random_rotations(len(members), rng)[taken])
+        return batch
 
 
 def buffer_widths(reader: StoreReader, shapes: Sequence[BatchShape]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from jaxtyping import Int, Int64
 from pipeline.loader.batch import FIELDS, STRUCTURE_FIELDS, BatchShape
 from pipeline.loader.buffer import empty_fields
 from pipeline.loader.dataset import BatchDataset, BatchOptions, buffer_widths
+from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.scan import count_store_pairs
 from pipeline.loader.shapes import MoleculeSizes, choose_shapes, shapes_worth_compiling
@@ -35,6 +36,7 @@ def make_loader(
     shuffle: bool = True,
     fields: Sequence[str] | None = None,
     shard: tuple[int, int] = (0, 1),
+    part: Part = WHOLE,
     preload: bool = False,
     grid_points: int | None = None,
     rotate: bool = False,
@@ -64,7 +66,10 @@ def make_loader(
         fields: Variables to read besides atomic numbers and positions; all that a batch
             holds by default. Those the store lacks are marked as missing.
         shard: This process and how many there are; each has its own molecules, and all
-            have the same number of batches and the same shape at each step.
+            have the same number of batches and the same shape at each step. The batches
+            of an epoch depend on how many there are.
+        part: What this process takes of every batch of its shard. Together, processes have
+            the same batches for any number of them; each reads chunks for its part.
         preload: Keep all molecules of this loader in memory; they are read once.
         grid_points: K, points chosen at random of each molecule and epoch.
         rotate: Turn every molecule at random, each time it comes.
@@ -85,7 +90,7 @@ def make_loader(
         StoreError: The store cannot be read.
     """
     wanted = FIELDS if fields is None else (*STRUCTURE_FIELDS, *fields)
-    _check(batch_size, shard, wanted, grid_points)
+    _check(batch_size, shard, part, wanted, grid_points)
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = MoleculeSizes(
         rows=np.arange(reader.schema.n_molecules),
@@ -114,7 +119,9 @@ def make_loader(
         seed=seed,
     )
     end = None if num_epochs is None else start_epoch + num_epochs
-    options = BatchOptions(cutoff, shard[0], (start_epoch, end), grid_points, rotate, prefetch)
+    options = BatchOptions(
+        cutoff, shard[0], (start_epoch, end), grid_points, rotate, prefetch, part
+    )
     return BatchDataset(reader, plan, options)
 
 
@@ -153,13 +160,21 @@ def _window_steps(
 
 
 def _check(
-    batch_size: int, shard: tuple[int, int], wanted: Sequence[str], grid_points: int | None
+    batch_size: int,
+    shard: tuple[int, int],
+    part: Part,
+    wanted: Sequence[str],
+    grid_points: int | None,
 ) -> None:
     """Refuses arguments that mean nothing; all problems at once."""
     index, count = shard
     unknown = [name for name in wanted if name not in FIELDS]
+    devices = part.count * part.devices if part.count > 1 else 1
+    of_all = f"a multiple of {devices}, the devices of {part.count} processes"
     found = [
         (batch_size < 1, "batch_size", "1 or more", batch_size),
+        (batch_size % devices > 0, "batch_size", of_all, batch_size),
+        (not 0 <= part.index < part.count, "part", "an index below the count", part),
         (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),
         (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
         (bool(unknown), "fields", f"names of {', '.join(FIELDS)}", unknown),
