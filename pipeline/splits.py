@@ -8,7 +8,7 @@ hashed is a group, so that conformers of one molecule stay together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float64, Int, Shaped
+from jaxtyping import Bool, Float64, Int, Shaped, UInt8
 
 from pipeline.zarr_store import read_schema
 from store_schema import StoreSchema
@@ -29,11 +29,11 @@ BY_ID: Final = "id"
 BY_FORMULA: Final = "formula"
 
 _SPELLINGS: Final = {
-    **{name: name for name in SPLITS},
-    **dict.fromkeys(("training",), "train"),
-    **dict.fromkeys(("val", "validation"), "valid"),
-    **dict.fromkeys(("testing",), "test"),
+    **{name: code for code, name in enumerate(SPLITS)},
+    **{"training": 0, "val": 1, "validation": 1, "testing": 2},
 }
+# Molecules whose values are read at once: some shards.
+_READ: Final = 2**16
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,17 @@ class Splits:
     """The split of every molecule of a store.
 
     Attributes:
-        labels: Name of each molecule's split.
+        codes: Place of each molecule's split in `SPLITS`; a byte a molecule.
         evidence: How they were made, in words.
     """
 
-    labels: Shaped[np.ndarray, " molecule"]
+    codes: UInt8[np.ndarray, " molecule"]
     evidence: str
+
+    @property
+    def labels(self) -> Shaped[np.ndarray, " molecule"]:
+        """Name of each molecule's split."""
+        return np.array(SPLITS)[self.codes]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -60,7 +65,7 @@ class Splits:
             ConfigError: There is no split of that name.
         """
         if split == "all":
-            return np.ones(len(self.labels), bool)
+            return np.ones(len(self.codes), bool)
         if split not in SPLITS:
             raise ConfigError.of(
                 "split",
@@ -69,7 +74,7 @@ class Splits:
                 consequence="no molecules are chosen",
                 remedy="Name one of these",
             )
-        return np.asarray(self.labels == split)
+        return np.asarray(self.codes == SPLITS.index(split))
 
 
 def split_store(
@@ -94,9 +99,9 @@ def split_store(
     if SPLIT_VARIABLE in schema.variables:
         return Splits(_existing(store, schema), f"variable {SPLIT_VARIABLE!r} of the store")
     _check_fractions(fractions)
-    labels = assign(_groups(str(store), schema.model_dump_json(), group_by), fractions)
+    codes = _hashed(str(store), schema.model_dump_json(), group_by, tuple(fractions))
     shares = ", ".join(f"{share:g}" for share in fractions)
-    return Splits(labels, f"hash of the {group_by}, shares {shares} and the rest")
+    return Splits(codes, f"hash of the {group_by}, shares {shares} and the rest")
 
 
 def assign(groups: Iterable[str], fractions: Sequence[float]) -> Shaped[np.ndarray, " molecule"]:
@@ -106,8 +111,7 @@ def assign(groups: Iterable[str], fractions: Sequence[float]) -> Shaped[np.ndarr
         groups: Name of each molecule's group.
         fractions: Shares of train and valid.
     """
-    edges = np.cumsum(np.asarray(fractions, float))
-    return np.array(SPLITS)[np.searchsorted(edges, uniform_hashes(groups), side="right")]
+    return np.array(SPLITS)[_codes(groups, fractions)]
 
 
 def uniform_hashes(names: Iterable[str]) -> Float64[np.ndarray, " name"]:
@@ -117,10 +121,12 @@ def uniform_hashes(names: Iterable[str]) -> Float64[np.ndarray, " name"]:
     return (np.frombuffer(digests, ">u8") >> np.uint64(11)) / 2.0**53
 
 
-def identities(store: str | Path, schema: StoreSchema) -> list[str]:
-    """Returns a name of each molecule: its id, or its row where it has none."""
-    ids = _values(store, "molecule_id", schema)
-    return [str(name) or f"row {row}" for row, name in enumerate(ids)]
+def identities(store: str | Path, schema: StoreSchema) -> Iterator[list[str]]:
+    """Yields names of the molecules, many at a time: their ids, or rows where they have none."""
+    start = 0
+    for ids in _values(store, "molecule_id", schema):
+        yield [str(name) or f"row {row}" for row, name in enumerate(ids, start)]
+        start += len(ids)
 
 
 def formulas(atomic_numbers: Int[np.ndarray, "molecule atom"]) -> list[str]:
@@ -134,43 +140,65 @@ def formulas(atomic_numbers: Int[np.ndarray, "molecule atom"]) -> list[str]:
     ]
 
 
-# Training and validation ask one after the other for the same groups.
+def _codes(groups: Iterable[str], fractions: Sequence[float]) -> UInt8[np.ndarray, " name"]:
+    edges = np.cumsum(np.asarray(fractions, float))
+    return np.searchsorted(edges, uniform_hashes(groups), side="right").astype(np.uint8)
+
+
+# Training and validation ask one after the other for the same split.
 @lru_cache(maxsize=2)
-def _groups(store: str, schema_json: str, group_by: str) -> tuple[str, ...]:
+def _hashed(
+    store: str, schema_json: str, group_by: str, fractions: tuple[float, ...]
+) -> UInt8[np.ndarray, " molecule"]:
     schema = StoreSchema.model_validate_json(schema_json)
+    groups = _groups(store, schema, group_by)
+    codes = np.concatenate([np.zeros(0, np.uint8), *(_codes(some, fractions) for some in groups)])
+    codes.setflags(write=False)
+    return codes
+
+
+def _groups(store: str, schema: StoreSchema, group_by: str) -> Iterator[Iterable[str]]:
+    """Yields the names of the molecules' groups, many at a time: no name outlives its hash."""
     if group_by == BY_ID:
-        return tuple(name.rpartition("/")[0] or name for name in identities(store, schema))
+        for names in identities(store, schema):
+            yield (name.rpartition("/")[0] or name for name in names)
+        return
     if group_by == BY_FORMULA:
-        return tuple(formulas(_values(store, "atomic_numbers", schema)))
+        yield from map(formulas, _values(store, "atomic_numbers", schema))
+        return
     if group_by not in schema.variables:
         raise _cannot_group(group_by, "no variable of the store")
-    values = _values(store, group_by, schema)
-    if values.ndim != 1:
-        raise _cannot_group(group_by, f"a variable of {values.ndim} dimensions")
-    return tuple(map(str, values.tolist()))
+    for values in _values(store, group_by, schema):
+        if values.ndim != 1:
+            raise _cannot_group(group_by, f"a variable of {values.ndim} dimensions")
+        yield map(str, values.tolist())
 
 
-def _existing(store: str | Path, schema: StoreSchema) -> Shaped[np.ndarray, " molecule"]:
-    names = [str(name).strip().lower() for name in _values(store, SPLIT_VARIABLE, schema)]
-    unknown = sorted({name for name in names if name not in _SPELLINGS})
+def _existing(store: str | Path, schema: StoreSchema) -> UInt8[np.ndarray, " molecule"]:
+    codes, unknown = [np.zeros(0, np.uint8)], set[str]()
+    for values in _values(store, SPLIT_VARIABLE, schema):
+        names = [str(name).strip().lower() for name in values]
+        unknown |= set(names) - _SPELLINGS.keys()
+        codes.append(np.array([_SPELLINGS.get(name, 0) for name in names], np.uint8))
     if unknown:
         raise StoreError.of(
             f"{store}, {SPLIT_VARIABLE}",
             expected=f"one of {', '.join(_SPELLINGS)} for every molecule",
-            received=", ".join(map(repr, unknown[:5])),
+            received=", ".join(map(repr, sorted(unknown)[:5])),
             consequence="these molecules belong to no split",
             remedy="Rename them in the source, or rename its key to have molecules split by hash",
         )
-    return np.array([_SPELLINGS[name] for name in names])
+    return np.concatenate(codes)
 
 
-def _values(store: str | Path, name: str, schema: StoreSchema) -> np.ndarray:
+def _values(store: str | Path, name: str, schema: StoreSchema) -> Iterator[np.ndarray]:
     # zarr-python reads text, which TensorStore does not.
     group = zarr.open_group(str(store), mode="r")
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} of {store} is a group, along {MOLECULE} an array is needed")
-    return np.asarray(array[: schema.n_molecules])
+    for start in range(0, schema.n_molecules, _READ):
+        yield np.asarray(array[start : min(start + _READ, schema.n_molecules)])
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

@@ -131,7 +131,7 @@ def _in_memory(store: str | Path, loader: BatchDataset, seconds: float) -> float
     plan, shapes = loader.plan.epoch(0), loader.plan.shapes
     here = plan.window == 0
     batches = [
-        (loader.plan.sizes.rows[members[members >= 0]], shapes[index])
+        (loader.plan.sizes.rows[members[members >= 0]].astype(np.int64), shapes[index])
         for members, index in zip(plan.members[here, 0], plan.shape_index[here], strict=True)
     ]
     buffer = load_molecules(store, np.sort(np.concatenate([rows for rows, _ in batches])), shapes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -18,12 +17,12 @@ from pipeline.loader.augment import choose_points, random_rotations, rotate
 from pipeline.loader.batch import BatchShape, MoleculeBatch
 from pipeline.loader.gather import gather
 from pipeline.loader.parts import WHOLE, Part
-from pipeline.loader.plan import LoaderPlan, PlanReport
+from pipeline.loader.plan import LoaderPlan, PlanReport, WindowPlan
 from pipeline.loader.source import StoreReader
 from pipeline.loader.windows import Key, Window, WindowReader
 from store_schema.problems import CheckpointError
 
-_EPOCHS_KEPT = 2  # the one in use, and the one that is read ahead
+_KEPT = 2  # of epochs and of windows: the one in use, and the one that is read ahead
 
 Position = tuple[int, int]  # epoch, step
 
@@ -141,7 +140,7 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
     def get_state(self) -> dict[str, Any]:
         """Returns where the iterator is: the batch that comes next, and of which plan."""
         epoch, step = self._position
-        return {"epoch": epoch, "step": step, "plan": self._schedule.fingerprint}
+        return {"epoch": epoch, "step": step, "plan": self._schedule.plan.fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes to the batch that came next when the state was taken.
@@ -150,7 +149,7 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             CheckpointError: The state lies inside an epoch of another plan.
         """
         epoch, step = int(state["epoch"]), int(state["step"])
-        if step and state["plan"] != self._schedule.fingerprint:
+        if step and state["plan"] != self._schedule.plan.fingerprint:
             raise CheckpointError.of(
                 f"epoch {epoch}, batch {step}",
                 expected="the molecules, batch size, seed and processes of the interrupted run",
@@ -201,9 +200,9 @@ class _Schedule:
 
     def __init__(self, plan: LoaderPlan, options: BatchOptions) -> None:
         self.plan, self.options = plan, options
-        self.fingerprint = _fingerprint(plan)
         # Asked by the thread that reads ahead, too.
-        self.epoch = lru_cache(_EPOCHS_KEPT)(plan.epoch)
+        self._order = lru_cache(_KEPT)(plan.order)
+        self.window = lru_cache(_KEPT)(self._window)
 
     def exists(self, position: Position) -> bool:
         """Whether there is a batch at a position."""
@@ -218,7 +217,7 @@ class _Schedule:
     def window_of(self, position: Position) -> Key:
         """Returns the window that a batch is gathered from."""
         epoch, step = position
-        return epoch, int(self.epoch(epoch).window[step])
+        return epoch, self.plan.window_of(step)
 
     def window_after(self, key: Key) -> Key | None:
         """Returns the window that follows."""
@@ -229,16 +228,17 @@ class _Schedule:
     def rows_of(self, key: Key) -> Int64[np.ndarray, " n"]:
         """Returns the rows that a window of this process needs, ascending."""
         epoch, window = key
-        plan = self.epoch(epoch)
-        first, stop = np.searchsorted(plan.window, (window, window + 1))
-        members = plan.members[first:stop, self.options.shard]
+        members = self.window(epoch, window).members[:, self.options.shard]
         mine = self.options.part.of(members)
         # A window that is kept for other epochs holds all there are; so does one that has
         # nothing for this process, since a batch of empty molecules is cut from some, too.
         if self.plan.n_windows > 1 and (mine >= 0).any():
             members = mine
         members = members.reshape(-1)
-        return np.sort(self.plan.sizes.rows[members[members >= 0]])
+        return np.sort(self.plan.sizes.rows[members[members >= 0]]).astype(np.int64)
+
+    def _window(self, epoch: int, window: int) -> WindowPlan:
+        return self.plan.window(self._order(epoch), window)
 
 
 class _BatchMaker:
@@ -261,12 +261,13 @@ class _BatchMaker:
     def make(self, position: Position) -> MoleculeBatch:
         """Makes the batch of a position."""
         epoch, step = position
-        plan, options = self._schedule.epoch(epoch), self._schedule.options
+        key, options = self._schedule.window_of(position), self._schedule.options
         sizes, shapes = self._schedule.plan.sizes, self._schedule.plan.shapes
-        buffer = self._windows.get(self._schedule.window_of(position))
-        members, part = plan.members[step, options.shard], options.part
-        whole = shapes[plan.shape_index[step]]
-        shape = part.shape(whole, np.where(members < 0, 0, sizes.n_pairs[members]))
+        buffer, window = self._windows.get(key), self._schedule.window(*key)
+        here = step - window.first_step
+        members, part = window.members[here, options.shard], options.part
+        whole = shapes[window.shape_index[here]]
+        shape = part.shape(whole, np.where(members < 0, np.int64(0), sizes.n_pairs[members]))
         mine = part.of(members)
         rows = sizes.rows[mine[mine >= 0]]
         slots = np.searchsorted(buffer.rows, rows.astype(buffer.rows.dtype))
@@ -292,13 +293,3 @@ def buffer_widths(reader: StoreReader, shapes: Sequence[BatchShape]) -> tuple[in
         max([int(reader.n_atoms.max(initial=1)), *(shape.atoms for shape in shapes)]),
         max([int(reader.n_grid.max(initial=0)), *(shape.grid_points for shape in shapes)]),
     )
-
-
-def _fingerprint(plan: LoaderPlan) -> str:
-    """Names a plan: two that agree make the same batches."""
-    digest = hashlib.sha256()
-    for array in (plan.sizes.rows, plan.sizes.n_atoms, plan.sizes.n_grid, plan.sizes.n_pairs):
-        digest.update(array.tobytes())
-    rest = (plan.shapes, plan.batch_size, plan.block_size, plan.window_steps)
-    digest.update(repr((*rest, plan.n_shards, plan.shuffle, plan.seed)).encode())
-    return digest.hexdigest()[:16]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int
 
 from pipeline.loader.batch import FIELDS, STRUCTURE_FIELDS, BatchShape
 from pipeline.loader.buffer import empty_fields
@@ -14,7 +14,12 @@ from pipeline.loader.dataset import BatchDataset, BatchOptions, buffer_widths
 from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.scan import count_store_pairs
-from pipeline.loader.shapes import MoleculeSizes, choose_shapes, shapes_worth_compiling
+from pipeline.loader.shapes import (
+    MoleculeSizes,
+    choose_shapes,
+    most_pairs_of_a_batch,
+    shapes_worth_compiling,
+)
 from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
@@ -93,7 +98,7 @@ def make_loader(
     _check(batch_size, shard, part, wanted, grid_points)
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = MoleculeSizes(
-        rows=np.arange(reader.schema.n_molecules),
+        rows=np.arange(reader.schema.n_molecules, dtype=_row_type(reader.schema.n_molecules)),
         n_atoms=reader.n_atoms,
         n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
         n_pairs=count_store_pairs(store, reader.schema, cutoff),
@@ -103,9 +108,9 @@ def make_loader(
         chosen = split_store(store, split_fractions, group_by).mask(split)
     if molecules is not None:
         chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
-    sizes = all_sizes.select(_limit(store, reader, np.flatnonzero(chosen), max_molecules))
     if shapes is None:
         shapes = choose_shapes(all_sizes, batch_size, shapes_worth_compiling(all_sizes, batch_size))
+    sizes = all_sizes.select(_limit(store, reader, chosen, max_molecules))
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
     plan = LoaderPlan(
@@ -125,15 +130,21 @@ def make_loader(
     return BatchDataset(reader, plan, options)
 
 
+def _row_type(n_molecules: int) -> type[np.signedinteger]:
+    """Returns the integers that count molecules: a store of many has sizes enough to keep."""
+    return np.int32 if n_molecules <= np.iinfo(np.int32).max else np.int64
+
+
 def _limit(
-    store: str | Path, reader: StoreReader, rows: Int64[np.ndarray, " n"], most: int | None
-) -> Int64[np.ndarray, " m"]:
-    """Takes no more rows than wanted: the same molecules always, from all over the store."""
-    if most is None or len(rows) <= most:
-        return rows
-    names = identities(store, reader.schema)
-    order = np.argsort(uniform_hashes(names[row] for row in rows), kind="stable")
-    return np.sort(rows[order[:most]])
+    store: str | Path, reader: StoreReader, chosen: Bool[np.ndarray, " n"], most: int | None
+) -> Bool[np.ndarray, " n"]:
+    """Takes no more molecules than wanted: the same always, from all over the store."""
+    if most is None or int(chosen.sum()) <= most:
+        return chosen
+    hashes = np.concatenate([uniform_hashes(names) for names in identities(store, reader.schema)])
+    rows = np.flatnonzero(chosen)
+    first = rows[np.argsort(hashes[rows], kind="stable")[:most]]
+    return np.isin(np.arange(len(chosen)), first)
 
 
 def _window_steps(
@@ -202,7 +213,7 @@ def _check_shapes(sizes: MoleculeSizes, shapes: Sequence[BatchShape], batch_size
         batch_size,
         int(sizes.n_atoms.max()),
         int(sizes.n_grid.max()),
-        int(np.sort(sizes.n_pairs)[-batch_size:].sum()),
+        most_pairs_of_a_batch(sizes.n_pairs, batch_size),
     )
     largest = tuple(max(side) for side in zip(*shapes, strict=True)) if shapes else (0, 0, 0, 0)
     ascending = bool(np.all(np.diff(np.array(shapes), axis=0) >= 0))

@@ -12,15 +12,37 @@ steps, and at each step the same shape, as computations across devices demand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.loader.batch import BatchShape
+from pipeline.loader.order import Blocks, EpochOrder
 from pipeline.loader.shapes import MoleculeSizes, batch_bytes, shape_bytes, smallest_fitting
+
+# Molecules worked on at once where a pass goes over all.
+_AT_ONCE: Final = 2**20
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The batches of one window, of all shards.
+
+    Attributes:
+        first_step: Step of the epoch that the window begins with.
+        members: As in `EpochPlan`, of the steps of the window.
+        shape_index: Likewise.
+    """
+
+    first_step: int
+    members: Int64[np.ndarray, "step shard B"]
+    shape_index: Int64[np.ndarray, " step"]
 
 
 @dataclass(frozen=True)
@@ -108,29 +130,93 @@ class LoaderPlan:
         """Windows an epoch of each shard."""
         return -(-self.steps // self.window_steps)
 
-    def epoch(self, epoch: int) -> EpochPlan:
-        """Plans the batches of one epoch; the same for the same epoch always."""
-        rng = np.random.default_rng((self.seed, epoch))
-        window = np.sort(np.arange(self.steps) % self.n_windows) if self.steps else np.arange(0)
-        slots = self._deal(self._block_order(rng))
-        slots = self._bucket(slots, window, rng)
-        members = slots.reshape(self.n_shards, self.steps, self.batch_size).transpose(1, 0, 2)
-        members = members[self._step_order(window, rng)] if self.steps else members
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the plan: two that agree make the same batches."""
+        digest = hashlib.sha256()
+        for array in (self.sizes.rows, self.sizes.n_atoms, self.sizes.n_grid, self.sizes.n_pairs):
+            for start in range(0, len(array), _AT_ONCE):
+                digest.update(array[start : start + _AT_ONCE].astype(np.int64).tobytes())
+        rest = (self.shapes, self.batch_size, self.block_size, self.window_steps)
+        digest.update(repr((*rest, self.n_shards, self.shuffle, self.seed)).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        return Blocks.of(self.sizes.rows, self.block_size)
+
+    def order(self, epoch: int) -> EpochOrder:
+        """Returns the order of an epoch, which its windows are planned from."""
+        return EpochOrder(self._blocks, (self.seed, epoch), self.shuffle)
+
+    def first_step(self, window: int) -> int:
+        """Returns the first step of a window; the first windows have one more than the last."""
+        each, more = divmod(self.steps, max(1, self.n_windows))
+        return window * each + min(window, more)
+
+    def window_of(self, step: int) -> int:
+        """Returns the window of a step."""
+        each, more = divmod(self.steps, self.n_windows)
+        longer = more * (each + 1)
+        return step // (each + 1) if step < longer else more + (step - longer) // each
+
+    def window(self, order: EpochOrder, window: int) -> WindowPlan:
+        """Plans the batches of one window; the same for the same epoch always."""
+        first, stop = self.first_step(window), self.first_step(window + 1)
+        slots = np.stack(
+            [
+                self._bucketed(self._dealt(order, shard, first, stop), order, shard, first)
+                for shard in range(self.n_shards)
+            ]
+        )
+        members = slots.reshape(self.n_shards, stop - first, self.batch_size).transpose(1, 0, 2)
+        members = members[self._step_order(order, window, first, stop)]
         # Empty places are sorted to the front of a batch; they belong behind.
         members = np.ascontiguousarray(members[:, :, ::-1])
-        return EpochPlan(members, self._fit(members), window)
+        return WindowPlan(first, members, self._fit(members))
+
+    def windows(self, epoch: int) -> Iterator[WindowPlan]:
+        """Plans one window of an epoch after the other."""
+        order = self.order(epoch)
+        for window in range(self.n_windows):
+            yield self.window(order, window)
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """Plans all batches of an epoch at once."""
+        windows = list(self.windows(epoch))
+        empty = np.zeros((0, self.n_shards, self.batch_size), np.int64)
+        return EpochPlan(
+            members=np.concatenate([empty, *(w.members for w in windows)]),
+            shape_index=np.concatenate([empty[:, 0, 0], *(w.shape_index for w in windows)]),
+            window=np.repeat(np.arange(len(windows)), [len(w.members) for w in windows]),
+        )
 
     def report(self, epoch: int = 0) -> PlanReport:
         """Measures one epoch of the plan."""
-        plan = self.epoch(epoch)
-        steps_of_shape = np.bincount(plan.shape_index, minlength=len(self.shapes))
+        steps_of_shape = np.zeros(len(self.shapes), np.int64)
+        place = np.empty(self.n_molecules, self.sizes.rows.dtype)
+        moved, seen = 0, 0
+        for window in self.windows(epoch):
+            steps_of_shape += np.bincount(window.shape_index, minlength=len(self.shapes))
+            members = window.members[window.members >= 0]
+            places = np.arange(seen, seen + len(members))
+            place[members] = places
+            moved += int(np.abs(places - members).sum())
+            seen += len(members)
         padded = sum(
             int(count) * shape_bytes(shape)
             for count, shape in zip(steps_of_shape, self.shapes, strict=True)
         )
         sizes = self.sizes
-        filled = int(batch_bytes(sizes.n_atoms, sizes.n_grid, sizes.n_pairs).sum())
-        displacement, separation = _shuffle_distance(plan)
+        filled = int(
+            batch_bytes(*(int(np.sum(n)) for n in (sizes.n_atoms, sizes.n_grid, sizes.n_pairs)))
+        )
+        apart = sum(
+            int(np.abs(np.diff(place[start : start + _AT_ONCE + 1])).sum(dtype=np.int64))
+            for start in range(0, seen, _AT_ONCE)
+        )
+        # Two random places of n are n/3 apart on average.
+        random = max(1, seen) / 3
         return PlanReport(
             n_molecules=self.n_molecules,
             batches_per_epoch=self.steps,
@@ -138,51 +224,47 @@ class LoaderPlan:
             shape_shares=tuple(steps_of_shape / max(1, self.steps)),
             padding_waste=1.0 - filled / (padded * self.n_shards) if padded else 0.0,
             windows_per_epoch=self.n_windows,
-            shuffle_displacement=displacement,
-            shuffle_separation=separation,
+            shuffle_displacement=moved / max(1, seen) / random,
+            shuffle_separation=apart / max(1, seen - 1) / random,
         )
 
-    def _block_order(self, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
-        """Orders the molecules by shuffled blocks."""
-        if not self.shuffle:
-            return np.arange(self.n_molecules)
-        blocks, block = np.unique(self.sizes.rows // self.block_size, return_inverse=True)
-        return np.argsort(rng.permutation(len(blocks))[block], kind="stable")
+    def _dealt(
+        self, order: EpochOrder, shard: int, first: int, stop: int
+    ) -> Int64[np.ndarray, " slot"]:
+        """Returns the molecules of a shard's steps, -1 for a place that stays empty.
 
-    def _deal(self, order: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "shard slot"]:
-        """Gives each shard one stretch of the order; stretches differ by one molecule at most."""
-        slots = np.full((self.n_shards, self.steps * self.batch_size), -1, np.int64)
-        for shard, stretch in enumerate(np.array_split(order, self.n_shards)):
-            # Whatever is left empty is so in the last window.
-            slots[shard, : len(stretch)] = stretch
+        Each shard has one stretch of the order; stretches differ by one molecule at most.
+        """
+        each, more = divmod(self.n_molecules, self.n_shards)
+        begin = shard * each + min(shard, more)
+        end = begin + each + (shard < more)
+        slots = np.full((stop - first) * self.batch_size, -1, np.int64)
+        # Whatever is left empty is so in the last window.
+        here = begin + first * self.batch_size
+        there = order.stretch(min(here, end), min(here + len(slots), end))
+        slots[: len(there)] = there
         return slots
 
-    def _bucket(
-        self,
-        slots: Int64[np.ndarray, "shard slot"],
-        window: Int64[np.ndarray, " step"],
-        rng: np.random.Generator,
-    ) -> Int64[np.ndarray, "shard slot"]:
-        """Brings molecules of like size together inside each window, empty places first."""
-        sizes = self.sizes
+    def _bucketed(
+        self, slots: Int64[np.ndarray, " slot"], order: EpochOrder, shard: int, first: int
+    ) -> Int64[np.ndarray, " slot"]:
+        """Brings molecules of like size together, empty places first."""
+        empty = slots < 0
+        atoms, points = self.sizes.n_atoms[slots], self.sizes.n_grid[slots]
         # Pairs are those of a batch, not of a molecule: they decide no bucket.
-        bucket = smallest_fitting(
-            self.shapes, sizes.n_atoms, sizes.n_grid, np.zeros_like(sizes.n_pairs)
-        )
-        key = np.where(slots < 0, -1, bucket[slots] if len(bucket) else -1)
-        chance = rng.random(slots.shape) if self.shuffle else np.zeros(slots.shape)
-        windows = np.broadcast_to(np.repeat(window, self.batch_size), slots.shape)
-        order = np.lexsort((chance, key, windows), axis=1)
-        return np.take_along_axis(slots, order, axis=1)
+        bucket = smallest_fitting(self.shapes, atoms, points, np.zeros_like(atoms))
+        chance = order.chance((shard * self.steps + first) * self.batch_size, len(slots))
+        return slots[np.lexsort((chance, np.where(empty, -1, bucket)))]
 
     def _step_order(
-        self, window: Int64[np.ndarray, " step"], rng: np.random.Generator
+        self, order: EpochOrder, window: int, first: int, stop: int
     ) -> Int64[np.ndarray, " step"]:
-        """Shuffles the steps of each window; the one with empty places goes last."""
-        chance = rng.random(len(window)) if self.shuffle else np.arange(len(window), dtype=float)
-        partly_empty = int(np.searchsorted(window, window[-1]))
-        chance[partly_empty] = np.inf
-        return np.lexsort((chance, window))
+        """Shuffles the steps of a window; the one with empty places goes last."""
+        slots = self.n_shards * self.steps * self.batch_size
+        chance = order.chance(slots + first, stop - first)
+        if window == self.n_windows - 1:
+            chance[0] = np.inf
+        return np.argsort(chance, kind="stable")
 
     def _fit(self, members: Int64[np.ndarray, "step shard B"]) -> Int64[np.ndarray, " step"]:
         """Returns the shape of each step, which holds the batches of all its shards."""
@@ -197,19 +279,3 @@ class LoaderPlan:
             points.max(axis=(1, 2), initial=0),
             pairs.sum(axis=2).max(axis=1, initial=0),
         )
-
-
-def _shuffle_distance(plan: EpochPlan) -> tuple[float, float]:
-    """Returns displacement and separation as `PlanReport` defines them.
-
-    Two random places of n are n/3 apart on average.
-    """
-    order = plan.members.reshape(-1)
-    order = order[order >= 0]
-    n = len(order)
-    if n < 2:
-        return 0.0, 0.0
-    place = np.empty(n)
-    place[order] = np.arange(n)
-    displacement = np.abs(place - np.arange(n)).mean()
-    return float(displacement / (n / 3)), float(np.abs(np.diff(place)).mean() / (n / 3))

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32
 
 from pipeline.loader.pairs import count_pairs
 from pipeline.loader.source import StoreReader
@@ -20,7 +20,7 @@ _GROUP = 512
 
 def count_store_pairs(
     store: str | Path, schema: StoreSchema, cutoff: float
-) -> Int64[np.ndarray, " molecule"]:
+) -> Int32[np.ndarray, " molecule"]:
     """Counts the pairs of every molecule in one pass over the positions.
 
     Args:
@@ -36,10 +36,10 @@ def count_store_pairs(
 
 # The loaders of a run, of training and of validation, share one count.
 @lru_cache(maxsize=4)
-def _count(store: str, _schema: str, cutoff: float) -> Int64[np.ndarray, " molecule"]:
+def _count(store: str, _schema: str, cutoff: float) -> Int32[np.ndarray, " molecule"]:
     reader = StoreReader(store, ("positions",))
     n_molecules = reader.schema.n_molecules
-    counts = np.zeros(n_molecules, np.int64)
+    counts = np.zeros(n_molecules, np.int32)
     memory = reader.allocate(min(_READ, n_molecules), int(reader.n_atoms.max(initial=1)), 0)
     for start in range(0, n_molecules, _READ):
         rows = np.arange(start, min(start + _READ, n_molecules))

@@ -7,11 +7,13 @@ are the partition of the molecules, in order of their size, that wastes least.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Int, Int64
 
 from pipeline.loader.batch import BatchShape
@@ -41,11 +43,15 @@ _PAIR_DEVIATIONS: Final = 2.0
 _LAST_PAIR_DEVIATIONS: Final = 4.0
 # Distinct sizes that the partition is chosen over; its cost is quadratic in them.
 _MAX_SIZES: Final = 512
+# Molecules that are grouped by size at once.
+_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True)
 class MoleculeSizes:
     """Sizes of molecules, which is all that planning needs to know of them.
+
+    Sixteen bytes a molecule with integers of 32 bits, which hold any store so far.
 
     Attributes:
         rows: Rows of the molecules in the store, ascending.
@@ -54,10 +60,10 @@ class MoleculeSizes:
         n_pairs: Pairs within the cutoff of each.
     """
 
-    rows: Int64[np.ndarray, " n"]
-    n_atoms: Int64[np.ndarray, " n"]
-    n_grid: Int64[np.ndarray, " n"]
-    n_pairs: Int64[np.ndarray, " n"]
+    rows: Int[np.ndarray, " n"]
+    n_atoms: Int[np.ndarray, " n"]
+    n_grid: Int[np.ndarray, " n"]
+    n_pairs: Int[np.ndarray, " n"]
 
     def select(self, chosen: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> MoleculeSizes:
         """Returns the sizes of some of the molecules."""
@@ -96,37 +102,32 @@ def choose_shapes(
     """
     if not len(sizes.rows):
         return ()
-    atoms = _round_up(sizes.n_atoms, _ATOM_MULTIPLE)
-    points = _round_up(sizes.n_grid, _GRID_MULTIPLE)
-    order = np.argsort(batch_bytes(atoms, points, 0), kind="stable")
-    atoms, points, pairs = atoms[order], points[order], sizes.n_pairs[order]
-    most_pairs = int(_round_up(np.sort(pairs)[-batch_size:].sum(), _PAIR_MULTIPLE))
+    groups = _group(sizes)
+    most_pairs = int(_round_up(most_pairs_of_a_batch(sizes.n_pairs, batch_size), _PAIR_MULTIPLE))
 
     def ascend(ends: Sequence[int], any_batch: bool) -> tuple[float, list[BatchShape]]:
         """Makes the shape of each part; returns the bytes an epoch takes in them, too."""
         shapes, largest, taken = [], BatchShape(batch_size, 1, 0, 1), 0.0
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            last = end == len(order)
+            part, last = groups.part(start, end), end == len(groups.count)
             capacity = (
                 most_pairs
                 if last and any_batch
-                else _pair_capacity(
-                    pairs[start:end],
-                    batch_size,
-                    _LAST_PAIR_DEVIATIONS if last else _PAIR_DEVIATIONS,
+                else part.pair_capacity(
+                    batch_size, _LAST_PAIR_DEVIATIONS if last else _PAIR_DEVIATIONS
                 )
             )
-            sides = (int(atoms[start:end].max()), int(points[start:end].max()), capacity)
+            sides = (int(part.atoms.max()), int(part.points.max()), capacity)
             largest = BatchShape(batch_size, *map(max, largest[1:], sides))
-            taken += (end - start) / batch_size * shape_bytes(largest)
+            taken += int(part.count.sum()) / batch_size * shape_bytes(largest)
             shapes.append(largest)
         return taken, shapes
 
     # Either the last shape holds any batch, at the price of pairs that few need,
     # or one shape is set aside for the few.
-    taken, shapes = ascend(_partition(atoms, points, max_shapes), any_batch=True)
+    taken, shapes = ascend(_partition(groups, max_shapes), any_batch=True)
     if max_shapes > 1:
-        taken_apart, apart = ascend(_partition(atoms, points, max_shapes - 1), any_batch=False)
+        taken_apart, apart = ascend(_partition(groups, max_shapes - 1), any_batch=False)
         if taken_apart < taken:
             shapes = [*apart, apart[-1]._replace(pairs=max(most_pairs, apart[-1].pairs))]
     return tuple(dict.fromkeys(shapes))
@@ -165,34 +166,87 @@ def _round_up(sizes: Sizes, multiple: int) -> Int64[np.ndarray, "..."]:
     return np.asarray(-(-np.asarray(sizes, np.int64) // multiple) * multiple)
 
 
-def _pair_capacity(n_pairs: Int64[np.ndarray, " n"], batch_size: int, deviations: float) -> int:
-    """Returns pairs that hold a batch of these molecules unless it lies so far from the mean."""
-    likely = batch_size * n_pairs.mean() + deviations * n_pairs.std() * batch_size**0.5
-    most = batch_size * int(n_pairs.max())
-    return int(_round_up(min(int(np.ceil(likely)), most), _PAIR_MULTIPLE))
+def most_pairs_of_a_batch(n_pairs: Int[np.ndarray, " n"], batch_size: int) -> int:
+    """Returns the pairs of the batch that has the most."""
+    first = max(0, len(n_pairs) - batch_size)
+    return int(np.partition(n_pairs, first)[first:].sum()) if len(n_pairs) else 0
 
 
-def _partition(
-    atoms: Int64[np.ndarray, " n"], points: Int64[np.ndarray, " n"], max_parts: int
-) -> list[int]:
-    """Cuts ordered molecules into parts padded to their largest, at the least bytes in all.
+@dataclass(frozen=True)
+class _Groups:
+    """Molecules of the same padded size, in the order of its bytes.
+
+    Attributes:
+        atoms: Atoms, rounded up.
+        points: Grid points, rounded up.
+        count: Molecules of each group.
+        pairs: Sum of their pairs.
+        pairs_squared: Sum of the squares.
+        most_pairs: The most of one.
+    """
+
+    atoms: Int64[np.ndarray, " group"]
+    points: Int64[np.ndarray, " group"]
+    count: Int64[np.ndarray, " group"]
+    pairs: Int64[np.ndarray, " group"]
+    pairs_squared: Int64[np.ndarray, " group"]
+    most_pairs: Int64[np.ndarray, " group"]
+
+    def part(self, start: int, end: int) -> _Groups:
+        """Returns some of the groups that follow each other."""
+        return _Groups(*(getattr(self, field.name)[start:end] for field in fields(self)))
+
+    def pair_capacity(self, batch_size: int, deviations: float) -> int:
+        """Returns pairs that hold a batch unless it lies so far from the mean."""
+        n, total, squares = (int(a.sum()) for a in (self.count, self.pairs, self.pairs_squared))
+        # Whole numbers up to here, so that equal pairs deviate by nothing at all.
+        deviation = math.sqrt(n * squares - total**2) / n
+        likely = batch_size * (total / n) + deviations * deviation * batch_size**0.5
+        most = batch_size * int(self.most_pairs.max())
+        return int(_round_up(min(math.ceil(likely), most), _PAIR_MULTIPLE))
+
+
+def _group(sizes: MoleculeSizes) -> _Groups:
+    """Groups molecules by padded size, a part of them at a time, so that memory stays small."""
+    parts = []
+    for start in range(0, len(sizes.rows), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        atoms = _round_up(sizes.n_atoms[some], _ATOM_MULTIPLE)
+        points = _round_up(sizes.n_grid[some], _GRID_MULTIPLE)
+        pairs = sizes.n_pairs[some].astype(np.int64)
+        columns = {"atoms": atoms, "points": points, "count": 1, "pairs": pairs}
+        parts.append(_summed(pd.DataFrame(columns | {"squared": pairs**2, "most": pairs})))
+    table = _summed(pd.concat(parts))
+    rows = table.assign(bytes=batch_bytes(table["atoms"].to_numpy(), table["points"].to_numpy(), 0))
+    ordered = rows.sort_values("bytes", kind="stable").drop(columns="bytes")
+    return _Groups(*ordered.to_numpy(np.int64).T)
+
+
+def _summed(table: pd.DataFrame) -> pd.DataFrame:
+    how = dict.fromkeys(("count", "pairs", "squared"), "sum") | {"most": "max"}
+    return table.groupby(["atoms", "points"], as_index=False).agg(how)
+
+
+def _partition(groups: _Groups, max_parts: int) -> list[int]:
+    """Cuts ordered groups into parts padded to their largest, at the least bytes in all.
 
     Dynamic programming: the best cut of the first j sizes into k parts is the best of
     the first i into k - 1 and one part of the rest.
 
     Returns:
-        End of each part, ascending; the last is n.
+        End of each part, ascending; the last is the number of groups.
     """
-    ends = _ends_of_sizes(atoms, points)
+    ends = _thinned(groups.count)
     starts = np.concatenate([[0], ends[:-1]])
-    A = np.maximum.reduceat(atoms, starts)
-    G = np.maximum.reduceat(points, starts)
+    A = np.maximum.reduceat(groups.atoms, starts)
+    G = np.maximum.reduceat(groups.points, starts)
+    molecules = np.concatenate([[0], np.cumsum(groups.count)])
     n = len(ends)
     # cost[i, j]: bytes of the sizes i..j in one part.
     cost = np.full((n, n), np.inf)
     for i in range(n):
         widest = batch_bytes(np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0)
-        cost[i, i:] = widest * (ends[i:] - starts[i])
+        cost[i, i:] = widest * (molecules[ends[i:]] - molecules[starts[i]])
     best = cost[0]
     cuts: list[Int64[np.ndarray, " n"]] = []
     for _ in range(min(max_parts, n) - 1):
@@ -210,13 +264,10 @@ def _partition(
     return chosen[::-1]
 
 
-def _ends_of_sizes(
-    atoms: Int64[np.ndarray, " n"], points: Int64[np.ndarray, " n"]
-) -> Int64[np.ndarray, " m"]:
-    """Returns where runs of equal size end, thinned out evenly where there are many."""
-    changes = np.flatnonzero((np.diff(atoms) != 0) | (np.diff(points) != 0)) + 1
-    ends = np.append(changes, len(atoms))
-    if len(ends) > _MAX_SIZES:
-        wanted = np.linspace(0, len(atoms), _MAX_SIZES + 1)[1:]
-        ends = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)])
-    return ends
+def _thinned(count: Int64[np.ndarray, " group"]) -> Int64[np.ndarray, " m"]:
+    """Returns where groups end, thinned out evenly over the molecules where there are many."""
+    ends = np.cumsum(count)
+    if len(ends) <= _MAX_SIZES:
+        return np.arange(1, len(ends) + 1)
+    wanted = np.linspace(0, ends[-1], _MAX_SIZES + 1)[1:]
+    return np.asarray(np.unique(np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)) + 1)

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int, Int64, Shaped
 
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
+from pipeline.loader.order import Blocks
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
@@ -65,10 +66,10 @@ class StoreReader:
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
         self._arrays = {name: self._open(name) for name in self.fields}
-        self.n_atoms = self.column("n_atoms").astype(np.int64)
+        self.n_atoms = self.column("n_atoms")
         self.n_grid = np.zeros_like(self.n_atoms)
         if any(name in GRID_FIELDS for name in self.fields):
-            self.n_grid = self.column("n_grid").astype(np.int64)
+            self.n_grid = self.column("n_grid")
 
     def column(self, name: str) -> Shaped[np.ndarray, " molecule"]:
         """Reads a variable that has one number a molecule, whole."""
@@ -155,6 +156,9 @@ def _spans(rows: Int64[np.ndarray, " n"]) -> Iterator[_Span]:
             yield _Span(wanted, wanted)
 
 
-def slots_needed(rows: Int64[np.ndarray, " n"]) -> int:
+def slots_needed(rows: Int[np.ndarray, " n"]) -> int:
     """Returns how many molecules `StoreReader.read` reads for these rows."""
-    return sum(len(span.rows) for span in _spans(rows))
+    blocks = Blocks.of(rows, BLOCK_MOLECULES)
+    spanned = rows[blocks.starts + blocks.lengths - 1] - rows[blocks.starts] + 1
+    dense = blocks.lengths >= DENSE_SHARE * spanned
+    return int(np.where(dense, spanned, blocks.lengths).sum())
