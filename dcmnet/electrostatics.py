@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Shaped
 
 from store_schema.units import BOHR_IN_ANGSTROM
 
-# Points handled at once: a block of distances stays in the cache of a core,
-# and memory does not grow with the grid.
+# Points whose gradient is worked out at once: a block of distances stays in the cache
+# of a core, and memory does not grow with the grid.
 _BLOCK = 256
 # A charge that sits on a point has no potential; this keeps masked points, which
 # all lie at the origin, finite. It is far below any distance of a valid point.
@@ -25,26 +25,30 @@ _MIN_SQUARED_DISTANCE = 1e-8
 
 
 def _separations(
-    grid: Float[Array, "B G 3"], positions: Float[Array, "B K 3"]
-) -> list[Float[Array, "B G K"]]:
-    # By components: XLA fuses each into its use, so no (G, K, 3) array is made.
-    return [grid[:, :, None, axis] - positions[:, None, :, axis] for axis in range(3)]
+    first: Float[Array, "B N 3"], second: Float[Array, "B M 3"]
+) -> list[Float[Array, "B N M"]]:
+    # By components: XLA fuses each into its use, so no (N, M, 3) array is made.
+    return [first[:, :, None, axis] - second[:, None, :, axis] for axis in range(3)]
 
 
-def _inverse_distances(separations: list[Float[Array, "B G K"]]) -> Float[Array, "B G K"]:
+def _inverse_distances(separations: list[Float[Array, "B N M"]]) -> Float[Array, "B N M"]:
     squared = sum(component**2 for component in separations)
     return jax.lax.rsqrt(jnp.maximum(squared, _MIN_SQUARED_DISTANCE))
 
 
 def inverse_distances(
-    grid: Float[Array, "B G 3"], positions: Float[Array, "B K 3"]
-) -> Float[Array, "B G K"]:
-    """Returns 1/r of every point and charge, 1/angstrom; finite where they coincide."""
-    return _inverse_distances(_separations(grid, positions))
+    first: Float[Array, "B N 3"], second: Float[Array, "B M 3"]
+) -> Float[Array, "B N M"]:
+    """Returns 1/r between two sets of places, 1/angstrom; finite where they coincide.
+
+    What is added up over charges is quickest with the grid as the second set: its
+    points lie side by side in memory, and a processor takes several at once.
+    """
+    return _inverse_distances(_separations(first, second))
 
 
-def to_blocks(array: Shaped[Array, "B G *rest"]) -> Shaped[Array, "N B block *rest"]:
-    """Cuts the points of an array into blocks to map over, the last one padded with 0."""
+def _to_blocks(array: Shaped[Array, "B G *rest"]) -> Shaped[Array, "N B block *rest"]:
+    # The last block is padded with 0.
     batch, points = array.shape[:2]
     count = -(-points // _BLOCK)
     padding = [(0, 0), (0, count * _BLOCK - points)] + [(0, 0)] * (array.ndim - 2)
@@ -52,10 +56,9 @@ def to_blocks(array: Shaped[Array, "B G *rest"]) -> Shaped[Array, "N B block *re
     return jnp.moveaxis(padded, 1, 0)
 
 
-def from_blocks(
+def _from_blocks(
     blocks: Shaped[Array, "N B block *rest"], points: int
 ) -> Shaped[Array, "B G *rest"]:
-    """Joins blocks again and cuts the padding off."""
     count, batch, block = blocks.shape[:3]
     joined = jnp.moveaxis(blocks, 0, 1).reshape(batch, count * block, *blocks.shape[3:])
     return joined[:, :points]
@@ -67,8 +70,8 @@ def esp(
 ) -> Float[Array, "B G"]:
     """Returns the electrostatic potential of point charges on a grid.
 
-    The grid is worked through in blocks, forwards and backwards, so that no array
-    of all points by all charges exists. The gradient is written out by hand:
+    Charge by charge forwards, and block by block of the grid backwards, so that no
+    array of all points by all charges exists. The gradient is written out by hand:
     with c the cotangent, dL/dq_k = sum_g c_g / r_gk and
     dL/dx_k = q_k sum_g c_g (g - x_k) / r_gk^3, times the bohr radius.
 
@@ -81,11 +84,13 @@ def esp(
         Potential in hartree/e.
     """
 
-    def of_block(points: Float[Array, "B block 3"]) -> Float[Array, "B block"]:
-        inverse = inverse_distances(points, positions)
-        return BOHR_IN_ANGSTROM * jnp.sum(charges[:, None, :] * inverse, axis=-1)
+    def add(potential: Array, charge: tuple[Array, Array]) -> tuple[Array, None]:
+        q, x = charge
+        return potential + q[:, None] * inverse_distances(x[:, None], grid)[:, 0], None
 
-    return from_blocks(jax.lax.map(of_block, to_blocks(grid)), grid.shape[1])
+    each = jnp.moveaxis(charges, 1, 0), jnp.moveaxis(positions, 1, 0)
+    potential, _ = jax.lax.scan(add, jnp.zeros_like(grid[:, :, 0]), each, unroll=8)
+    return BOHR_IN_ANGSTROM * potential
 
 
 _Operands = tuple[Float[Array, "B K"], Float[Array, "B K 3"], Float[Array, "B G 3"]]
@@ -115,12 +120,12 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),
-        (to_blocks(grid), to_blocks(cotangent)),
+        (_to_blocks(grid), _to_blocks(cotangent)),
     )
     return (
         BOHR_IN_ANGSTROM * d_charges,
         BOHR_IN_ANGSTROM * charges[:, :, None] * d_positions,
-        BOHR_IN_ANGSTROM * from_blocks(d_grid, grid.shape[1]),
+        BOHR_IN_ANGSTROM * _from_blocks(d_grid, grid.shape[1]),
     )
 
 

@@ -20,6 +20,22 @@ _BINS = _BINS_PER_DECADE * (_DECADES[1] - _DECADES[0])
 _PERCENTILES = (50, 90, 95, 99)
 
 
+class Runs(NamedTuple):
+    """Reference values in runs of neighbours that belong to a group each.
+
+    Attributes:
+        starts: Where each run begins, ascending, the first at 0.
+        lengths: Values in each.
+        reference: The values, float64.
+        sums: Sum of the values of each run, and of their squares.
+    """
+
+    starts: Int[np.ndarray, " run"]
+    lengths: Int[np.ndarray, " run"]
+    reference: Float[np.ndarray, " n"]
+    sums: Float[np.ndarray, "2 run"]
+
+
 class RunErrors(NamedTuple):
     """Errors of predictions, each run of neighbours added up: nearly all of the work, done once.
 
@@ -37,34 +53,51 @@ class RunErrors(NamedTuple):
     bins: Int[np.ndarray, " n"]
 
 
-def run_errors(
-    starts: Int[np.ndarray, " run"],
-    predicted: Float[np.ndarray, " n"],
-    reference: Float[np.ndarray, " n"],
-) -> RunErrors:
-    """Adds up errors run by run.
+def reference_runs(starts: Int[np.ndarray, " run"], reference: Float[np.ndarray, " n"]) -> Runs:
+    """Adds up reference values run by run, once for all predictions of them.
 
     Args:
         starts: Where each run begins, ascending, the first at 0.
-        predicted: Predicted values; all of them count.
-        reference: Reference values.
+        reference: Reference values; all of them count.
     """
-    lengths = np.diff(starts, append=len(predicted))
-    predicted, reference = predicted.astype(np.float64), reference.astype(np.float64)
-    error = predicted - reference
+    lengths = np.diff(starts, append=len(reference))
+    reference = reference.astype(np.float64)
+    sums = [np.add.reduceat(column, starts) for column in (reference, reference**2)]
+    return Runs(starts, lengths, reference, np.stack(sums))
+
+
+def run_errors(runs: Runs, predicted: Float[np.ndarray, " n"]) -> RunErrors:
+    """Adds up errors run by run.
+
+    Args:
+        runs: The reference values.
+        predicted: Predicted values, one each.
+    """
+    error = predicted - runs.reference
     size = np.abs(error)
-    columns = (error, size, error**2, reference, predicted, reference**2, predicted**2)
+    columns = (error, size, error * error, error * runs.reference)
+    errors, sizes, squares, mixed = (np.add.reduceat(c, runs.starts) for c in columns)
+    total, of_squares = runs.sums
+    # A prediction is its reference and its error.
+    of_predictions = total + errors, of_squares + 2 * mixed + squares
     return RunErrors(
-        sums=np.stack([lengths, *(np.add.reduceat(column, starts) for column in columns)]),
-        largest=np.maximum.reduceat(size, starts),
-        lengths=lengths,
+        sums=np.stack(
+            [
+                *(runs.lengths, errors, sizes, squares),
+                *(total, of_predictions[0], of_squares, of_predictions[1]),
+            ]
+        ),
+        largest=np.maximum.reduceat(size, runs.starts),
+        lengths=runs.lengths,
         bins=_bin_of(size),
     )
 
 
 def run_starts(group: Int[np.ndarray, " n"]) -> Int[np.ndarray, " run"]:
     """Returns where each run of equal values begins."""
-    return np.flatnonzero(np.diff(group, prepend=-1))
+    begins = np.ones(len(group), dtype=bool)
+    np.not_equal(group[1:], group[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
 
 
 class ErrorSums:
@@ -83,7 +116,7 @@ class ErrorSums:
     ) -> None:
         """Adds values; all of them count. Quickest where those of a group are neighbours."""
         starts = run_starts(group)
-        self.add_runs(group[starts], run_errors(starts, predicted, reference))
+        self.add_runs(group[starts], run_errors(reference_runs(starts, reference), predicted))
 
     def add_runs(self, group: Int[np.ndarray, " run"], runs: RunErrors) -> None:
         """Adds runs, each to its group."""
@@ -224,7 +257,7 @@ def _sorted_quantile(
 
 def _bin_of(size: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     with np.errstate(divide="ignore"):  # no error at all is the smallest
-        place = (np.log10(size) - _DECADES[0]) * _BINS_PER_DECADE
+        place = (np.log10(size.astype(np.float32)) - _DECADES[0]) * _BINS_PER_DECADE
     return np.clip(place, 0, _BINS - 1).astype(np.intp)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 from ase.data import chemical_symbols
 
-from dcmnet.analysis.accumulators import ErrorSums, SpreadSums, run_errors, run_starts
+from dcmnet.analysis.accumulators import (
+    ErrorSums,
+    SpreadSums,
+    reference_runs,
+    run_errors,
+    run_starts,
+)
 from dcmnet.analysis.grouping import SHELLS, shell_labels, shell_of
 from dcmnet.analysis.predict import BatchPrediction
 from dcmnet.analysis.statistics import LEVELS, Errors, Level, PointGrouping, Spread
@@ -68,14 +74,19 @@ class StatisticsCollector:
         order = (order + width * np.arange(molecules)[:, None]).ravel()
         cell = (place + _PLACES * np.arange(molecules)[:, None]).ravel()
         reference = predicted.reference.ravel()
+        known: np.ndarray | None = None
         for level in LEVELS:
-            chosen = order[predicted.points[level].ravel()[order]]
-            starts = run_starts(cell[chosen])
-            runs = run_errors(starts, predicted.esp[level].ravel()[chosen], reference[chosen])
-            row, place_of_run = np.divmod(cell[chosen[starts]], _PLACES)
-            self._by_place[level].add_runs(place_of_run, runs)
-            of_molecule = self._molecule_cell[batch.molecule_index[row]]
-            self._by_molecule[level].add_runs(of_molecule, runs)
+            points = predicted.points[level]
+            if known is None or not np.array_equal(points, known):  # mostly the same for all
+                known = points
+                chosen = order[points.ravel()[order]]
+                cells = cell[chosen]
+                runs = reference_runs(run_starts(cells), reference[chosen])
+                row, place_of_run = np.divmod(cells[runs.starts], _PLACES)
+                of_molecule = self._molecule_cell[batch.molecule_index[row]]
+            errors = run_errors(runs, predicted.esp[level].ravel()[chosen])
+            self._by_place[level].add_runs(place_of_run, errors)
+            self._by_molecule[level].add_runs(of_molecule, errors)
 
     def points(self) -> dict[PointGrouping, dict[str, dict[Level, Errors]]]:
         """Returns the errors over points, by grouping, label and level."""

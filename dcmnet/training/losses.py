@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -10,7 +9,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float
 
 from dcmnet.config import TrainingConfig
-from dcmnet.electrostatics import from_blocks, inverse_distances, to_blocks
+from dcmnet.electrostatics import inverse_distances
 from dcmnet.observables import Observables
 from pipeline.inference.lengths import van_der_waals_radii
 from pipeline.loader import MoleculeBatch
@@ -33,14 +32,8 @@ def points_outside(batch: MoleculeBatch, factor: float) -> Bool[Array, "B G"]:
     those that ingestion and validation go by.
     """
     limits = factor * jnp.asarray(_RADII, jnp.float32)[jnp.asarray(batch.atomic_numbers)]
-    positions = jnp.asarray(batch.positions)
-
-    def of_block(points: Float[Array, "B block 3"]) -> Bool[Array, "B block"]:
-        inverse = inverse_distances(points, positions)
-        return jnp.all(inverse * limits[:, None, :] <= 1.0, axis=-1)
-
-    grid = jnp.asarray(batch.vdw_surface)
-    return from_blocks(jax.lax.map(of_block, to_blocks(grid)), grid.shape[1])
+    inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
+    return jnp.all(inverse * limits[:, :, None] <= 1.0, axis=1)
 
 
 def molecule_losses(

@@ -18,7 +18,7 @@ from store_schema.results import ResultsSchema
 from tests.molecules import random_parameters
 from tests.stores import NAMES, write_store
 
-COPIES = 8  # of the bundled sample, so that what is done once an analysis hardly counts
+COPIES = 32  # of the bundled sample, so that what is done once an analysis hardly counts
 ROUNDS = 5
 BATCH = 16
 
