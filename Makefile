@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Written last, so that an interrupted installation is done again.
 STAMP := $(VENV)/installed
 
-.PHONY: env demo test lint bench docs clean
+.PHONY: env demo test distributed lint bench docs clean
 
 env: $(STAMP)
 
@@ -19,6 +19,12 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest
+
+# Extras, several processes, outages: what 'make test' leaves out.
+distributed: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[all]' --group distributed
+	$(BIN)/python -m pytest -m distributed
 
 lint: env
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from store_schema.problems import ConfigError, Problem
 
 _ConfigT = TypeVar("_ConfigT", bound=BaseModel)
 Schedule = Literal["constant", "cosine", "exponential", "step"]
+Tracker = Literal["mlflow", "wandb"]
 
 
 class _Config(BaseModel):
@@ -169,6 +170,7 @@ class ExperimentConfig(_Config):
         training: The training.
         data: The molecules.
         init_from: Experiment or published ``.pkl`` the parameters start from.
+        track: Trackers that follow the run beside TensorBoard.
     """
 
     name: str = Field(default="dcmnet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -177,6 +179,7 @@ class ExperimentConfig(_Config):
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
     init_from: str | None = None
+    track: tuple[Tracker, ...] = ()
 
     def with_fields(self, fields: Mapping[str, object]) -> ExperimentConfig:
         """Returns a copy with fields set by dotted or by short name.

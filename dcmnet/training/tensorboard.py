@@ -122,16 +122,20 @@ class TensorBoard(Follower):
         return self._writer
 
 
-def write_scalars(writer: ScalarWriter, record: EpochRecord) -> None:
-    """Writes an epoch's metrics as ``train/...``, ``valid/...`` and ``run/...``, to the disk.
+def scalars_of(record: EpochRecord) -> dict[str, float]:
+    """Returns an epoch's numbers as ``train/...``, ``valid/...`` and ``run/...``."""
+    parts = {"train": record.train, "valid": record.valid}
+    metrics = {f"{part}/{name}": v for part, found in parts.items() for name, v in found.items()}
+    return metrics | {f"run/{name}": getattr(record, name) for name in _OF_THE_RUN}
 
-    It has to be there before the epoch's checkpoint is, or a resumed run lacks it.
+
+def write_scalars(writer: ScalarWriter, record: EpochRecord) -> None:
+    """Writes an epoch's numbers to the disk.
+
+    They have to be there before the epoch's checkpoint is, or a resumed run lacks them.
     """
-    for part in ("train", "valid"):
-        for name, value in getattr(record, part).items():
-            writer.add_scalar(f"{part}/{name}", value, record.epoch)
-    for name in _OF_THE_RUN:
-        writer.add_scalar(f"run/{name}", getattr(record, name), record.epoch)
+    for tag, value in scalars_of(record).items():
+        writer.add_scalar(tag, value, record.epoch)
     flush(writer)
 
 

@@ -1,0 +1,1 @@
+"""Trackers of experiments: TensorBoard always, MLflow and Weights & Biases where asked for."""
