@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from dcmnet.cluster import prepare_process
 from dcmnet.refusal import refuse_politely
 from store_schema.problems import ConfigError
 
@@ -137,6 +138,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a network on a store; exit code 75 if SIGTERM stopped it, to be resumed."""
+    tells = prepare_process()
+
     from dcmnet.config import load_config
     from dcmnet.train_runner import make_config, run_training
     from dcmnet.training.log import print_outcome
@@ -148,17 +151,19 @@ def train(
     if store is None and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
     _, best, directory = run_training(name, store, config=chosen, verbose=verbose)
-    print_outcome(best, directory, Console())
+    print_outcome(best, directory, Console(quiet=not tells))
 
 
 @app.command()
 def resume(experiment: ExperimentPath) -> None:
     """Go on with an experiment exactly where it stopped; exit codes as train."""
+    tells = prepare_process()
+
     from dcmnet.train_runner import resume as run
     from dcmnet.training.log import print_outcome
 
     _, best, directory = run(experiment)
-    print_outcome(best, directory, Console())
+    print_outcome(best, directory, Console(quiet=not tells))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint import args as ocp_args
@@ -49,14 +50,18 @@ class Checkpoints:
         }
 
     def _manager(self, series: Series, read_only: bool) -> ocp.CheckpointManager:
+        folder = self.directory if series == "periodic" else self.directory / series
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
         return ocp.CheckpointManager(
-            self.directory if series == "periodic" else self.directory / series,
+            folder,
             options=ocp.CheckpointManagerOptions(
+                multiprocessing_options=_of_this_process(),
                 max_to_keep=None if series == "periodic" else 1,
                 step_prefix=_PREFIX[series],
-                create=not read_only,
                 # What a killed run left half written; it only gets in the way.
                 cleanup_tmp_directories=not read_only,
+                create=False,
             ),
             item_names=_ITEMS,
         )
@@ -182,6 +187,16 @@ class Checkpoints:
             manager.close()
 
 
+def _of_this_process() -> ocp.options.MultiprocessingOptions:
+    """Has Orbax wait for no other process: checkpoints are written and read by one."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    mine = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process{mine}"
+    )
+
+
 def _listed(read: Callable[[], _T]) -> _T:
     """Lists a folder; once more where a run has removed a checkpoint while it was looked at."""
     for _ in range(_LISTINGS - 1):
@@ -210,6 +225,9 @@ def _training_part(state: TrainState) -> dict[str, Any]:
 
 
 def _abstract(tree: Any, sharding: Sharding | None = None) -> Any:
+    if jax.process_count() > 1:
+        # To the host: Orbax takes devices of one process for a mistake then.
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
     # Without a sharding, Orbax asks for the devices that the checkpoint was saved from.
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(

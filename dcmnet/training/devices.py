@@ -1,4 +1,4 @@
-"""Data-parallel training: the molecules of a batch dealt to all local devices.
+"""Data-parallel training: the molecules of a batch dealt to the devices of all processes.
 
 Each device works on molecules of its own, and what it leaves are sums, which are
 added up across devices before anything is divided. So the result is that of one
@@ -8,46 +8,73 @@ device but for the rounding of the sums, whatever the number of devices.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dcmnet.training.processes import Processes
 from pipeline.loader import MoleculeBatch
 from pipeline.loader.pairs import pad_pairs
+from pipeline.loader.parts import Part, pair_room
 
 AXIS = "device"
 SUMMED = PartitionSpec()
 BY_MOLECULE = PartitionSpec(AXIS)
 _PAIR_FIELDS = ("pair_dst", "pair_src", "pair_mask")
-# Room for the pairs of a device, over an equal share of the batch's: steps fine enough
-# to pad little, coarse enough that XLA compiles few shapes.
-_ROOMS = (1.0, 1.5, 2.0, 3.0)
 
 _Tree = TypeVar("_Tree")
 
 
-class LocalDevices:
+class Devices:
     """The devices that a run is spread over.
 
     Attributes:
-        count: How many there are.
+        processes: The processes that they belong to, the same number to each.
+        count: How many there are, of all processes.
     """
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None) -> None:
-        """Takes all local devices by default."""
-        chosen = list(devices or jax.local_devices())
-        self.count = len(chosen)
-        self._mesh = Mesh(np.array(chosen), (AXIS,))
+    def __init__(self, processes: Processes | None = None) -> None:
+        """Takes the devices of all processes."""
+        self.processes = processes or Processes()
+        self.count = jax.device_count()
+        self._mesh = Mesh(np.array(jax.devices()), (AXIS,))
+
+    @property
+    def part(self) -> Part:
+        """What this process takes of every batch."""
+        return Part(self.processes.index, self.processes.count, jax.local_device_count())
 
     def replicate(self, tree: _Tree) -> _Tree:
-        """Returns a tree with a copy of every array on every device."""
+        """Returns a tree with a copy of every array, of the first process, on every device."""
         if self.count == 1:
             return tree
-        return jax.device_put(tree, NamedSharding(self._mesh, SUMMED))
+        if self.processes.count == 1:
+            return jax.device_put(tree, NamedSharding(self._mesh, SUMMED))
+        of_first = multihost_utils.broadcast_one_to_all(tree)
+        copies: _Tree = multihost_utils.host_local_array_to_global_array(
+            of_first, self._mesh, SUMMED
+        )
+        return copies
+
+    def local(self, tree: _Tree) -> _Tree:
+        """Returns a tree of what was replicated, on the first device of this process."""
+        if self.count == 1:
+            return tree
+        return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+    def fetch(self, tree: Any) -> Any:
+        """Takes a tree from the devices; of what is dealt, the part of this process."""
+        if self.processes.count == 1:
+            return jax.device_get(tree)
+        leaves, structure = jax.tree.flatten(tree)
+        parts = jax.device_get([_parts(leaf) for leaf in leaves])
+        return jax.tree.unflatten(
+            structure, [np.concatenate(part) if len(part) > 1 else part[0] for part in parts]
+        )
 
     def dealing(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that deals its last argument, a batch, to the devices."""
@@ -59,7 +86,13 @@ class LocalDevices:
             *others, batch = arguments
             return function(*others, jax.device_put(deal(batch, self.count), sharding))
 
-        return dealt
+        def dealt_by_all(*arguments: Any) -> Any:
+            *others, batch = arguments
+            mine = deal(batch, self.part.devices)
+            whole = [jax.make_array_from_process_local_data(sharding, field) for field in mine]
+            return function(*others, MoleculeBatch(*whole))
+
+        return dealt if self.processes.count == 1 else dealt_by_all
 
     def map(self, function: Callable[..., Any], out: Any) -> Callable[..., Any]:
         """Runs a function of ``(params, batch)`` on every device, on its part of a batch.
@@ -121,9 +154,7 @@ def _dealt_pairs(batch: MoleculeBatch, devices: int, atoms: int) -> dict[str, np
     count = np.count_nonzero(batch.pair_mask)  # pairs come first, ascending
     dst, src = batch.pair_dst[:count], batch.pair_src[:count]
     ends = np.searchsorted(dst, np.arange(devices + 1) * atoms)
-    rooms = [math.ceil(times * capacity / devices) for times in _ROOMS if times < devices]
-    # At worst, all pairs are on one device.
-    room = next((room for room in rooms if room >= np.diff(ends).max()), capacity)
+    room = pair_room(capacity, devices, int(np.diff(ends).max()))
     parts = [
         pad_pairs(dst[a:b] - device * atoms, src[a:b] - device * atoms, room, atoms - 1)
         for device, (a, b) in enumerate(itertools.pairwise(ends))
@@ -132,3 +163,11 @@ def _dealt_pairs(batch: MoleculeBatch, devices: int, atoms: int) -> dict[str, np
         name: np.stack(arrays)
         for name, arrays in zip(_PAIR_FIELDS, zip(*parts, strict=True), strict=True)
     }
+
+
+def _parts(array: jax.Array) -> list[jax.Array]:
+    """Returns the parts of an array on this process's devices; one where all are the same."""
+    if array.is_fully_replicated:
+        return [array.addressable_data(0)]
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return [shard.data for shard in shards]

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 
 from dcmnet.config import TrainingConfig
+from dcmnet.model import Parameters
+from dcmnet.training.devices import Devices
 from dcmnet.training.log import EpochRecord
 from dcmnet.training.statistics import Accumulator
 from dcmnet.training.step import BatchReport, Gradient, StepReport, Steps, TrainState
@@ -65,17 +66,29 @@ class Trainer:
         steps: The compiled functions.
         config: How it is trained.
         schedule: Learning rate by number of updates.
+        devices: What it runs on.
         compiled: Shapes that have been compiled.
     """
 
     def __init__(
-        self, steps: Steps, state: TrainState, config: TrainingConfig, schedule: Callable[..., Any]
+        self,
+        steps: Steps,
+        state: TrainState,
+        config: TrainingConfig,
+        schedule: Callable[..., Any],
+        devices: Devices | None = None,
     ) -> None:
+        self.devices = devices or Devices()
         self.state = state
         self.steps = steps
         self.config = config
         self.schedule = schedule
         self.compiled: set[BatchShape] = set()
+
+    @property
+    def averaged(self) -> Parameters:
+        """The averaged parameters, for one device."""
+        return self.devices.local(self.state.ema_params)
 
     def evaluate(self, batches: Iterator[MoleculeBatch]) -> dict[str, float]:
         """Returns the metrics of the averaged parameters; empty without batches."""
@@ -133,7 +146,6 @@ class Epoch:
                 self._trainer.compiled.add(batch.shape)
                 self._compiling += time.perf_counter() - called
             self.batches += 1
-            self._molecules += int(np.count_nonzero(batch.molecule_mask))
             self._reports.append((batch, report))
             self._flight.append(report.finite)
             if len(self._flight) > _IN_FLIGHT:
@@ -149,7 +161,11 @@ class Epoch:
     def record(self) -> EpochRecord:
         """Validates, and returns what the epoch came to."""
         trainer = self._trainer
-        busy = max(time.perf_counter() - self._start - self._compiling, 1e-9)
+        # The process that waits longest is waited for by the others.
+        elapsed, self._compiling, waiting = trainer.devices.processes.largest(
+            [time.perf_counter() - self._start, self._compiling, self._waiting]
+        )
+        busy = max(elapsed - self._compiling, 1e-9)
         updates = int(trainer.state.updates)
         return EpochRecord(
             epoch=self.number,
@@ -157,7 +173,7 @@ class Epoch:
             valid=trainer.evaluate(self._data.valid()),
             seconds=time.perf_counter() - self._start,
             molecules_per_second=self._molecules / busy,
-            input_wait_fraction=min(self._waiting / busy, 1.0),
+            input_wait_fraction=min(waiting / busy, 1.0),
             padding_waste=self._data.padding_waste,
             compile_seconds=self._compiling,
             learning_rate=float(trainer.schedule(max(updates - 1, 0))),
@@ -193,13 +209,17 @@ class Epoch:
     def _fetch(self) -> None:
         """Takes the reports from the device, in one transfer, and looks at them."""
         batches = [batch for batch, _ in self._reports]
-        reports = jax.device_get([report for _, report in self._reports])
+        reports = self._trainer.devices.fetch([report for _, report in self._reports])
         self._reports.clear()
         for batch, report in zip(batches, reports, strict=True):
             # Several devices are filled up with empty molecules, which stand behind.
             finite = report.finite[: batch.shape.molecules]
-            if not finite.all():
-                raise self._not_finite(batch.molecule_index[~finite])
+            loss = report.statistics["loss"]
+            self._molecules += int(loss.entries)
+            if not np.isfinite(loss.total):  # the same on all processes
+                with self._trainer.devices.processes.together():
+                    if not finite.all():
+                        raise self._not_finite(batch.molecule_index[~finite])
             if isinstance(report, StepReport):
                 self._norms.append(float(report.gradient_norm))
         self._sums.add(report.statistics for report in reports)

@@ -46,6 +46,7 @@ def train(
     on_batch: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     enough: Callable[[], bool] = lambda: False,
+    agreed: Callable[[float], float] = lambda number: number,
 ) -> Progress:
     """Trains until the last epoch, early stopping, the time limit or a request to stop.
 
@@ -62,6 +63,7 @@ def train(
         on_batch: Called after each batch.
         stop: Asked after each update whether to stop.
         enough: Asked before each epoch whether to end.
+        agreed: Returns the number that decides, of those that several processes have.
 
     Returns:
         Where the run stands now.
@@ -76,7 +78,7 @@ def train(
         ended = epoch.run(stop, on_batch)
         place: dict[str, Any] = {
             "iterator": data.train.get_state(),
-            "seconds": time.perf_counter() - started,
+            "seconds": agreed(time.perf_counter() - started),
         }
         if not ended:
             progress = progress.model_copy(update={**place, "under_way": epoch.state()})
@@ -86,7 +88,7 @@ def train(
         record = epoch.record()
         # Nothing tells of an epoch before all checkpoints of the one before are whole.
         checkpoints.wait()
-        value = criterion(record)
+        value = agreed(criterion(record))
         better = value < progress.best
         progress = Progress(
             epoch=epoch.number,

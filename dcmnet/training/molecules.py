@@ -11,11 +11,16 @@ from jaxtyping import Int
 from dcmnet.config import ExperimentConfig
 from dcmnet.training.epoch import Data
 from pipeline import make_loader, open_store, read_schema
+from pipeline.loader.parts import WHOLE, Part
 from store_schema.problems import TrainingError
 
 
-def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
+def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[np.ndarray, " n"]]:
     """Opens the training and validation batches of an experiment.
+
+    Args:
+        config: Of the experiment.
+        part: What this process takes of each.
 
     Returns:
         The batches, and the rows of the training molecules.
@@ -32,6 +37,7 @@ def make_data(config: ExperimentConfig) -> tuple[Data, Int[np.ndarray, " n"]]:
         seed=training.seed,
         cutoff=config.model.cutoff,
         split_fractions=data.split_fractions,
+        part=part,
     )
     train = common(
         split="train",

@@ -50,7 +50,7 @@ class Reporter:
         for follower in self._followers:
             follower.on_epoch(record)
         if self._is_due(record.epoch, self._config.summary_every_n_epochs) and self._shown:
-            params = self._trainer.state.ema_params
+            params = self._trainer.averaged
             predicted = self._trainer.steps.predict(params, self._shown)
             for follower in self._followers:
                 follower.on_summary(record.epoch, params, predicted, self._shown)
@@ -77,3 +77,17 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+class Silence:
+    """Tells nothing: what processes have that do not write."""
+
+    def on_batch(self) -> None:
+        """Is told that a batch was handed to the device."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Is told what an epoch came to."""
+
+    def enough(self) -> bool:
+        """Leaves it to the process that writes."""
+        return False

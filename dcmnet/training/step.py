@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet.config import TrainingConfig
 from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.observables import Observables, observe
-from dcmnet.training.devices import AXIS, BY_MOLECULE, SUMMED, LocalDevices
+from dcmnet.training.devices import AXIS, BY_MOLECULE, SUMMED, Devices
 from dcmnet.training.losses import molecule_losses
 from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
@@ -96,10 +96,10 @@ def make_steps(
     model: DCMNet,
     optimizer: optax.GradientTransformation,
     config: TrainingConfig,
-    devices: LocalDevices | None = None,
+    devices: Devices | None = None,
 ) -> Steps:
-    """Compiles the functions of a training run, for all local devices by default."""
-    devices = devices or LocalDevices()
+    """Compiles the functions of a training run, for all devices by default."""
+    devices = devices or Devices()
 
     def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
         predicted = observe(*distributed_charges(model, params, batch), batch)
@@ -150,7 +150,7 @@ def make_steps(
 
 
 def _over(
-    devices: LocalDevices,
+    devices: Devices,
     gradient_of: Callable[..., tuple[Gradient, BatchReport]],
     evaluate: Callable[..., dict[str, Sums]],
 ) -> tuple[Callable[..., tuple[Gradient, BatchReport]], Callable[..., dict[str, Sums]]]:

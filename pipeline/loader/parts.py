@@ -8,7 +8,8 @@ devices demand.
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
@@ -20,7 +21,8 @@ from pipeline.loader.batch import BatchShape
 _ROOMS = (1.0, 1.5, 2.0, 3.0)
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """A process among those that share every batch.
 
     Attributes:

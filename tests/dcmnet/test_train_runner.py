@@ -11,9 +11,11 @@ from dcmnet import load_model, run_training, train_runner
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.train_runner import make_config, resume
+from dcmnet.training import run as running
 from dcmnet.training.checkpoints import Checkpoints
 from dcmnet.training.log import print_outcome
 from dcmnet.training.molecules import make_data
+from dcmnet.training.stopping import STOPPED
 from pipeline.sample import sample_sources
 from store_schema.problems import CheckpointError, ConfigError, StoreError, TrainingError
 from tests.experiments import SETTINGS, copy, metrics
@@ -84,7 +86,7 @@ def asked_to_stop(epoch, batch):
 
 def interrupt(monkeypatch, how):
     """Lets `how` look at each batch of a run, and at each epoch when its line is written."""
-    train = train_runner.train
+    train = running.train
 
     def watched(*arguments, on_epoch, on_batch, **others):
         place = [1, 0]
@@ -101,7 +103,7 @@ def interrupt(monkeypatch, how):
 
         return train(*arguments, on_epoch=each_epoch, on_batch=each_batch, **others)
 
-    monkeypatch.setattr(train_runner, "train", watched)
+    monkeypatch.setattr(running, "train", watched)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(
         with pytest.raises((KeyboardInterrupt, SystemExit)) as raised:
             run_training("cut", sample_store, out=str(tmp_path), **SETTINGS)
     if how is asked_to_stop:
-        assert raised.value.code == train_runner.STOPPED == 75
+        assert raised.value.code == STOPPED == 75
     directory = tmp_path / "cut"
     assert len(metrics(directory)) == (2 if how is killed_before_its_checkpoint else 1)
     _, best, _ = resume(directory)
@@ -260,12 +262,12 @@ def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkey
         ingested.append(list(sources))
         copy(sample_store, store)
 
-    def run(experiment, config, console, followers, **options):
-        trained_on.append(config.data.store)
-        return {}, 0.0, experiment.directory
+    def carry_out(run, **options):
+        trained_on.append(run.config.data.store)
+        return {}, 0.0, run.experiment.directory
 
     monkeypatch.setattr(train_runner, "ingest", ingest)
-    monkeypatch.setattr(train_runner, "_run", run)
+    monkeypatch.setattr(train_runner, "carry_out", carry_out)
     run_training("first", out=str(tmp_path))
     run_training("second", out=str(tmp_path))
     assert ingested == [sample_sources()]

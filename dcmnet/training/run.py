@@ -1,0 +1,247 @@
+"""A training from its configuration to its checkpoints, by one process or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.markup import escape
+
+from dcmnet.cluster import COUNT
+from dcmnet.config import ExperimentConfig
+from dcmnet.experiment import Experiment
+from dcmnet.model import DCMNet, Parameters, create_model
+from dcmnet.seen_elements import record_elements
+from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.training.devices import Devices
+from dcmnet.training.epoch import Data, Trainer
+from dcmnet.training.fine_tuning import parameters_from
+from dcmnet.training.followers import Follower, following
+from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
+from dcmnet.training.log import MetricsFile
+from dcmnet.training.loop import Progress, is_over, train
+from dcmnet.training.molecules import make_data
+from dcmnet.training.optimizer import make_optimizer, make_schedule
+from dcmnet.training.parameter_table import print_parameters
+from dcmnet.training.processes import Processes
+from dcmnet.training.reporter import Reporter, Silence
+from dcmnet.training.shared_checkpoints import SharedCheckpoints
+from dcmnet.training.step import initial_state, make_steps
+from dcmnet.training.stopping import STOPPED, stop_on_sigterm
+from pipeline.zarr_metadata import exclusive
+from store_schema.problems import ConfigError
+
+
+class Run(NamedTuple):
+    """A training, about to begin or to go on.
+
+    Attributes:
+        experiment: Where it goes.
+        config: What is trained.
+        console: Where tables go.
+        followers: Who else is told of it.
+        processes: Who takes part.
+    """
+
+    experiment: Experiment
+    config: ExperimentConfig
+    console: Console
+    followers: Sequence[Follower]
+    processes: Processes
+
+
+def carry_out(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parameters, float, Path]:
+    """Trains to the end, from the start or from the latest checkpoint.
+
+    Args:
+        run: What to carry out.
+        resume: Go on with what is there.
+        verbose: Print a table of all parameters first.
+
+    Returns:
+        As ``run_training``.
+
+    Raises:
+        DcmError: As ``run_training``.
+        SystemExit: As ``run_training``.
+    """
+    if not run.processes.is_first:  # which tells of all there is to tell
+        run = run._replace(console=Console(quiet=True), followers=())
+    experiment, config, console, _, processes = run
+    _use_compilation_cache()
+    _check_same(run)
+    devices = Devices(processes)
+    with processes.together():
+        data, rows = make_data(config, devices.part)
+        goes_on = resume and _has_begun(experiment)
+        # Where they come from may be gone when a run goes on; it brings its own.
+        start = config.model_copy(update={"init_from": None}) if goes_on else config
+        network = create_model(config.model)
+        params = _starting_parameters(start, network, rows, console)
+    for note in data.notes:
+        _print_note(note, console)
+    trainer = _make_trainer(config, network, params, data.batches_per_epoch, devices)
+    if verbose:
+        print_parameters(devices.local(trainer.state.params), console)
+    with ExitStack() as held:
+        with processes.together():
+            checkpoints = _begin_writing(run, held, devices, resume=resume)
+        stop = held.enter_context(stop_on_sigterm(processes))
+        progress = Progress()
+        if goes_on:
+            trainer.state, saved = checkpoints.restore(trainer.state)
+            progress = Progress.model_validate(saved)
+            with processes.together():
+                data.train.set_state(progress.iterator or {})
+        with _reporter(run, progress, trainer, data) as reporter:
+            progress = train(
+                trainer,
+                data,
+                checkpoints,
+                progress,
+                on_epoch=reporter.on_epoch,
+                on_batch=reporter.on_batch,
+                stop=stop,
+                enough=lambda: bool(processes.first(reporter.enough())),
+                agreed=processes.first,
+            )
+            if stop() and not is_over(config.training, progress):
+                _exit_stopped(experiment, progress, console)
+        if not progress.best_epoch:  # no epoch had a finite criterion
+            return trainer.averaged, progress.best, experiment.directory
+        best, _ = checkpoints.restore_model("best", trainer.state.ema_params)
+    return best, progress.best, experiment.directory
+
+
+def _check_same(run: Run) -> None:
+    """Refuses processes that were started to train different things."""
+    found = run.processes.texts(f"{run.experiment.directory} {run.config.model_dump_json()}")
+    others = [index for index, text in enumerate(found) if text != found[0]]
+    with run.processes.together():
+        if others:
+            raise ConfigError.of(
+                f"processes {', '.join(map(str, others))}",
+                expected="the experiment and configuration of process 0",
+                received="others",
+                consequence="nothing was started",
+                remedy=f"Start all processes with the same command, or set {COUNT}=1 for runs "
+                "of their own",
+            )
+
+
+def _begin_writing(
+    run: Run, held: ExitStack, devices: Devices, *, resume: bool
+) -> SharedCheckpoints:
+    """Takes hold of the experiment's directory, on the process that writes."""
+    experiment = run.experiment
+    if run.processes.is_first:
+        experiment.directory.mkdir(parents=True, exist_ok=True)
+        # Two runs of one experiment would write over each other.
+        held.enter_context(exclusive(experiment.directory, wait=False))
+    checkpoints = held.enter_context(SharedCheckpoints(experiment.checkpoints_path, devices))
+    if run.processes.is_first and not resume:  # when nothing else can be refused any more
+        refuse_existing(experiment)
+        run.config.save(experiment.config_path)
+    return checkpoints
+
+
+@contextmanager
+def _reporter(
+    run: Run, progress: Progress, trainer: Trainer, data: Data
+) -> Iterator[Reporter | Silence]:
+    """Gives what tells of the run, on the process that writes."""
+    if not run.processes.is_first:
+        yield Silence()
+        return
+    metrics = MetricsFile(run.experiment.metrics_path)
+    metrics.keep_until(progress.epoch)
+    record_elements(run.experiment.directory, run.config)
+    with (
+        following(run.followers, run.config, metrics.read()),
+        Reporter(run.console, metrics, run.followers, trainer, data) as reporter,
+    ):
+        yield reporter
+
+
+def _exit_stopped(experiment: Experiment, progress: Progress, console: Console) -> NoReturn:
+    console.print(
+        f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, all is saved; go on "
+        f"with 'dcmnet resume {escape(str(experiment.directory))}'",
+        soft_wrap=True,
+    )
+    sys.exit(STOPPED)
+
+
+def _has_begun(experiment: Experiment) -> bool:
+    """Tells whether to go on; a run that ended before its first checkpoint begins again."""
+    if len(experiment.history()) > 1:  # there was a checkpoint then
+        return True
+    if not experiment.checkpoints_path.is_dir():
+        return False
+    with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
+        return "latest" in checkpoints.names()
+
+
+def _make_trainer(
+    config: ExperimentConfig,
+    network: DCMNet,
+    params: Parameters,
+    batches_per_epoch: int,
+    devices: Devices,
+) -> Trainer:
+    training = config.training
+    updates = -(-batches_per_epoch // training.gradient_accumulation_steps)
+    optimizer = make_optimizer(training, updates)
+    state = devices.replicate(initial_state(params, optimizer))
+    steps = make_steps(network, optimizer, training, devices)
+    return Trainer(steps, state, training, make_schedule(training, updates), devices)
+
+
+def _starting_parameters(
+    config: ExperimentConfig, network: DCMNet, rows: Int[np.ndarray, " n"], console: Console
+) -> Parameters:
+    seed = config.training.seed
+    if config.init_from:
+        return parameters_from(
+            config.init_from, network, seed, lambda text: _print_note(text, console)
+        )
+    params = initial_parameters(network, seed)
+    monopoles = mean_monopoles(config.data.store, rows, network.max_atomic_number)
+    return with_element_bias(params, monopoles, network.n_dcm)
+
+
+def _print_note(note: str, console: Console) -> None:
+    console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled steps between runs, in the user's cache directory."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        # The small functions of a training run are worth keeping too.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def refuse_existing(experiment: Experiment) -> None:
+    """Refuses to begin where an experiment is already.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if experiment.config_path.exists():
+        raise ConfigError.of(
+            str(experiment.directory),
+            expected="a new experiment",
+            received="one that exists",
+            consequence="nothing was started, nothing overwritten",
+            remedy="Choose another name, delete it, or go on with 'dcmnet resume'",
+        )
