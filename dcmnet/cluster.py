@@ -87,7 +87,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
     text = environment.get(name)
     if text is None and default is not None:
         return default
-    if text is None or not text.isdecimal():
+    if text is None or not text.isdecimal() or (name == COUNT and int(text) < 1):
         raise _wrong(name, "a whole number", "nothing" if text is None else repr(text))
     return int(text)
 
