@@ -194,13 +194,13 @@ def charges_that_explain(atoms: Atoms, grid: Grid) -> FittedCharges:
     if not usable.any():
         empty = np.zeros(atoms.mask.shape)
         none = np.full(len(empty), np.nan)
-        return FittedCharges(empty, none, none)
+        return FittedCharges(empty, none, none, np.full(atoms.mask.shape, np.inf))
     return fit_charges(
         np.nan_to_num(atoms.positions),
         atoms.mask,
-        np.where(usable[..., None], grid.points, 0),
+        grid.points,
         usable,
-        np.where(usable, grid.esp, 0),
+        grid.esp,
         stride=_stride(atoms, grid),
     )
 

@@ -41,7 +41,7 @@ class Atoms(NamedTuple):
     numbers: Int[np.ndarray, "molecule atom"]
     positions: Float[np.ndarray, "molecule atom 3"]
     mask: Bool[np.ndarray, "molecule atom"]
-    order: Int[np.ndarray, "molecule atom"] | None
+    order: Int[np.ndarray, "molecule atom"] | None = None
 
     def per_atom(self, values: np.ndarray) -> np.ndarray:
         """Puts per-atom values into the order of the atoms, NaN at padding."""

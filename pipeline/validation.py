@@ -7,18 +7,23 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from ase.data import covalent_radii
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from pipeline.canonical import CanonicalBlock
-from pipeline.inference.lengths import CLOSEST_ATOMS, nearest_bonds, van_der_waals_radii
+from pipeline.inference.lengths import (
+    CLOSEST_ATOMS,
+    nearest_bonds,
+    surface_distance,
+    van_der_waals_radii,
+)
 from pipeline.inference.multipoles import cached_molecules, unexplained_by_multipoles
-from pipeline.structure import NO_ELEMENT, finite_rows, usable_points
+from pipeline.structure import NO_ELEMENT, Atoms, finite_rows, usable_points
 from store_schema import VARIABLES
 
 # Of its van der Waals radius; no grid point is nearer to an atom.
 _OUTSIDE: Final = 0.5
-# Squared Å that nothing is nearer than.
-_NOWHERE: Final = 1e30
+# Distances within a grid in single precision are right to much better than this.
+_ROUNDED: Final = 1.05
 # Bohr read as angstrom make bonds 1.89 times as long.
 _STRETCHED: Final = 1.6
 _WHOLE_CHARGE: Final = 1e-3
@@ -139,37 +144,25 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
     yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} grid points have no place")
     if not grid.points.shape[1]:
         return
-    inside = _points_inside(block)
+    inside = np.zeros(block.n_molecules, dtype=np.int64)
+    some = np.flatnonzero(_perhaps_inside(block, lost))
+    atoms = Atoms(block.atoms.numbers[some], block.atoms.positions[some], block.atoms.mask[some])
+    inside[some] = (surface_distance(atoms, grid.points[some]) < _OUTSIDE).sum(axis=1)
     yield Finding(inside > 0, lambda row: f"{inside[row]} grid points lie inside the atoms")
 
 
-def _points_inside(block: CanonicalBlock) -> Int[np.ndarray, " molecule"]:
-    """Number of grid points within a fraction of an atom's van der Waals radius.
+def _perhaps_inside(
+    block: CanonicalBlock, lost: Bool[np.ndarray, "molecule point"]
+) -> Bool[np.ndarray, " molecule"]:
+    """Which molecules have a point inside an atom, for all that their fitted charges tell.
 
-    By |r|² + |x|² - 2 r·x about the middle of the atoms, where float32 loses nothing that
-    matters; an atom is a column (-2 x, |x|² - limit²), a point a row (r, 1).
+    The fit knows the distances of the points it counts, and those are all of most molecules.
     """
-    grid, atoms = block.values["vdw_surface"], block.atoms
-    real = atoms.mask & np.isfinite(atoms.positions).all(axis=-1)
-    placed = np.where(real[..., None], atoms.positions, 0.0)
-    middle = placed.sum(axis=1) / np.maximum(real.sum(axis=1), 1)[:, None]
-    placed -= middle[:, None]
-    limits = (placed**2).sum(axis=-1) - (_OUTSIDE * van_der_waals_radii(atoms.numbers)) ** 2
-    # Of no element there is no radius; padding is near nothing.
-    limits = np.where(real & np.isfinite(limits), limits, _NOWHERE)
-    columns = np.concatenate([-2 * placed, limits[..., None]], axis=-1).astype(np.float32)
-    inside = np.zeros(len(grid), dtype=np.int64)
-    step = cached_molecules(columns.shape[1] * grid.shape[1])
-    for start in range(0, len(grid), step):
-        some = slice(start, start + step)
-        rows = np.ones((*grid[some].shape[:2], 4), dtype=np.float32)
-        rows[..., :3] = grid[some]
-        rows[..., :3] -= middle[some, None].astype(np.float32)
-        with np.errstate(invalid="ignore", over="ignore"):  # points without a place
-            nearest = (columns[some] @ rows.transpose(0, 2, 1)).min(axis=1)
-            squared = np.einsum("mpx,mpx->mp", rows, rows) - 1  # without the 1 of the row
-        inside[some] = (nearest < -squared).sum(axis=1)  # padding is NaN: never inside
-    return inside
+    fit, atoms, grid = block.fit, block.atoms, block.grid
+    limits = _ROUNDED * _OUTSIDE * np.nan_to_num(van_der_waals_radii(atoms.numbers))
+    near = (fit.nearest < limits).any(axis=1)
+    untold = (grid.mask & ~np.isfinite(grid.esp)).any(axis=1) | lost.any(axis=1)
+    return near | untold | np.isnan(fit.residual)
 
 
 def _charges(block: CanonicalBlock) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ def _measured(atoms: Atoms, grid: Grid) -> dict[str, tuple[float, float]]:
     """Distance from the atoms, and what charges leave of the ESP, by the unit of the grid."""
     rows = np.flatnonzero(grid.n_grid > 0)
     rows = rows[:: -(-len(rows) // _FITTED_MOLECULES)]
-    some = Atoms(atoms.numbers[rows], atoms.positions[rows], atoms.mask[rows], None)
+    some = Atoms(atoms.numbers[rows], atoms.positions[rows], atoms.mask[rows])
     points, esp, mask = grid.points[rows], grid.esp[rows], grid.mask[rows]
     measured = {}
     for unit, factor in FACTORS["length"].items():

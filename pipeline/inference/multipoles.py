@@ -36,11 +36,14 @@ class FittedCharges(NamedTuple):
         residual: Norm of what is left of the ESP over its norm; NaN without an ESP.
         unexplained: The same over the norm of its variation, which even a misplaced net
             charge does not explain.
+        nearest: Least distance of each atom to a point that counts, in Å; at padding, and
+            without such a point, so large that it means nothing.
     """
 
     charges: Float[np.ndarray, "molecule atom"]
     residual: Float[np.ndarray, " molecule"]
     unexplained: Float[np.ndarray, " molecule"]
+    nearest: Float[np.ndarray, "molecule atom"]
 
 
 class Moments(NamedTuple):
@@ -69,9 +72,9 @@ def fit_charges(
     Args:
         positions: Of the atoms.
         atom_mask: True for atoms.
-        grid: Points.
+        grid: Points; anything where they do not count.
         grid_mask: Which of them count.
-        esp: On the points.
+        esp: On the points, likewise.
         stride: Fit to every so many points only, which determine the charges as well; what
             they leave is that of all points.
     """
@@ -89,7 +92,10 @@ def fit_charges(
         norm = np.linalg.norm(target, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):  # no ESP has no residual
             size = np.where(norm > 0, np.linalg.norm(left, axis=1), np.nan)
-            parts.append((charges, size / norm, size / _variation(target, mask)))
+            unexplained = size / _variation(target, mask)
+        # The largest potential of a unit charge is that at the nearest point.
+        nearest = BOHR_IN_ANGSTROM / design.max(axis=2)
+        parts.append((charges, size / norm, unexplained, nearest))
     return FittedCharges(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -133,7 +139,7 @@ def unexplained_by_multipoles(
         grid: Points in Å.
         grid_mask: Which of them count.
         esp: In hartree/e.
-        stride: Fit to every so many points only.
+        stride: Fit to every so many points only; what is left is that of all points.
         quadrupoles: Put quadrupoles on the atoms as well.
     """
     # What is asked for is a share of some percent, for which single precision will do.
@@ -246,6 +252,7 @@ def _potentials(
     points = columns[:, :3]
     np.clip(grid.transpose(0, 2, 1), -_FAR, _FAR, out=points, casting="same_kind")
     points -= middle[:, :, None].astype(dtype)
+    np.copyto(points, 0, where=~grid_mask[:, None])  # whatever is there, also no number
     columns[:, 4] = np.where(grid_mask, np.einsum("mxp,mxp->mp", points, points), _NOWHERE)
     squared = rows @ columns
     np.maximum(squared, 1e-6, out=squared)
