@@ -56,7 +56,13 @@ def ingest(
     force: Annotated[
         bool, typer.Option("--force", help="Accept declarations that physics contradicts.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Threads, or processes with '--dask local'.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|local", help="Dask scheduler; needs the extra 'dask'."),
+    ] = None,
 ) -> None:
     """Turn NPZ files of any convention into one store."""
     from pipeline import ingest as run
@@ -71,6 +77,7 @@ def ingest(
         allow_pickle=allow_pickle,
         force=force,
         workers=workers,
+        dask=dask,
         progress=True,
     )
     print_report(report, store, Console())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,24 +16,22 @@ from rich.markup import escape
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-from pipeline.adapters import Block, discover
-from pipeline.canonical import CanonicalBlock, canonical
+from pipeline.adapters import discover
+from pipeline.checking import SPLIT, Threads, Workshop
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.source_plan import Plan, understood
-from pipeline.validation import faults
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import local_path, usable_place
 from pipeline.zarr_store import StoreWriter, read_schema
 from store_schema import VARIABLES, KeyRecord, SourceFile, SourceRecord, StoreSchema, Variable
-from store_schema.names import ATOM, GRID_POINT, MOLECULE, REQUIRED, XYZ, XYZ2
-from store_schema.problems import Problem, SourceError
+from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
+from store_schema.problems import SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
-_SPLIT: Final = Variable("split", (MOLECULE,), "str", "none", "set that the file's name says")
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,7 @@ def ingest(
     on_invalid: OnInvalid = "quarantine",
     allow_pickle: bool = False,
     workers: int = 1,
+    dask: str | None = None,
     progress: bool = False,
     force: bool = False,
     compression: Compression = "lz4",
@@ -79,7 +77,9 @@ def ingest(
         append: Add to a store that exists. A source that is in it already is left out.
         on_invalid: Set invalid molecules aside, or stop at the first ones.
         allow_pickle: Admit object arrays, which can execute code when read.
-        workers: Threads that translate and check blocks.
+        workers: Threads that translate and check blocks; processes with ``dask="local"``.
+        dask: Address of a Dask scheduler whose workers read the same files at the same
+            paths, or ``local`` for a cluster of this machine. The store is the same.
         progress: Show a progress bar.
         force: Believe declarations that physics contradicts.
         compression: Codec of a new store.
@@ -93,7 +93,7 @@ def ingest(
         AmbiguityError: A key could mean several things; it names what to declare.
         ConfigError: A declaration means nothing, or contradicts shape or physics.
         StoreError: The store exists already, is at work elsewhere, or cannot be where it
-            should be.
+            should be; or Dask's workers do not see it, or die again and again.
     """
     declarations = Declarations.parse(declare, force=force)
     found = discover(sources, allow_pickle=allow_pickle)
@@ -114,15 +114,17 @@ def ingest(
     # Many small systems of equations: threads of BLAS would only wait for each other.
     with threadpool_limits(1, user_api="blas"):
         plans = understood(new, declarations)
-    run = _Run(declarations, on_invalid, workers, plans)
+    run = _Run(declarations, on_invalid, workers, plans, dask)
     variables, sizes = run.variables()
     with (
         threadpool_limits(1, user_api="blas"),
         StoreWriter(store, variables, sizes, append=append, compression=compression) as writer,
     ):
-        with Progress() if progress else nullcontext() as bar:
+        with Progress() if progress else nullcontext() as bar, run.workshop(writer) as workshop:
+            n_molecules = writer.n_molecules
             for plan in run.plans:
-                run.write(plan, writer, bar)
+                n_molecules = run.write(plan, n_molecules, workshop, bar)
+            workshop.finish()
         run.check_stored()
         schema = _schema(writer, (*(before.sources if before else ()), *run.records))
         writer.commit(schema)
@@ -137,15 +139,24 @@ class _Run:
     on_invalid: OnInvalid
     workers: int
     plans: list[Plan]
+    dask: str | None
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
-    identities: list[np.ndarray] = field(default_factory=lambda: [np.empty(0, np.int64)])
+    identities: list[np.ndarray] = field(default_factory=lambda: [np.empty(0, np.uint64)])
 
     @property
     def keeps_split(self) -> bool:
         """Whether every source belongs to a set, as its file names say."""
         return all(plan.split for plan in self.plans)
+
+    def workshop(self, writer: StoreWriter) -> AbstractContextManager[Workshop]:
+        """Returns where blocks are checked and written: threads, or a Dask cluster."""
+        if self.dask is None:
+            return nullcontext(Threads(writer, self.keeps_split, self.workers))
+        from pipeline.dask_ingest import on_dask
+
+        return on_dask(self.dask, self.workers, writer, self.plans, self.keeps_split)
 
     def variables(self) -> tuple[list[Variable], dict[str, int]]:
         """Variables that the sources bring, and upper bounds of the dimensions."""
@@ -162,14 +173,17 @@ class _Run:
                 for dim, length in zip(variable.dims[1:], layout.kept[key], strict=True):
                     sizes[dim] = max(sizes.get(dim, 0), length)
         if self.keeps_split:
-            kept[_SPLIT.name] = _SPLIT
+            kept[SPLIT.name] = SPLIT
         return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
 
-    def write(self, plan: Plan, writer: StoreWriter, bar: Progress | None) -> None:
-        """Translates, checks and writes a source, and records it."""
-        first, quarantined_before = writer.n_molecules, writer.n_quarantined
-        present: Counter[str] = Counter()
-        miscounted: Counter[str] = Counter()
+    def write(self, plan: Plan, first: int, workshop: Workshop, bar: Progress | None) -> int:
+        """Translates, checks and writes a source, and records it.
+
+        Returns:
+            Molecules stored, those before the first one included.
+        """
+        stored = 0
+        present, miscounted, reasons = Counter[str](), Counter[str](), Counter[str]()
         task = (
             None
             if bar is None
@@ -177,28 +191,18 @@ class _Run:
                 escape(Path(plan.source.place).name), total=plan.source.layout.n_molecules
             )
         )
-        for block, reasons in self._checked(plan):
-            sound = np.array([not reason for reason in reasons])
-            if self.keeps_split:
-                block.values[_SPLIT.name] = np.full(block.n_molecules, plan.split, dtype=object)
-            values = block.values
-            if not sound.all():
-                values = {name: array[sound] for name, array in values.items()}
-            writer.write(int(sound.sum()), values)
-            names = block.values["molecule_id"]
-            self.identities.append(np.fromiter(map(hash, names), np.int64, len(names)))
-            present.update(block.present())
-            miscounted.update(block.miscounted())
-            if not sound.all():
-                bad = [reason for reason in reasons if reason]
-                if self.on_invalid == "raise":
-                    raise _invalid(plan, block, reasons)
-                writer.quarantine({k: v[~sound] for k, v in block.values.items()}, bad)
-                self.reasons.update(bad)
+        for tally in workshop.store(plan):
+            if self.on_invalid == "raise" and tally.invalid:
+                raise tally.invalid
+            stored += tally.n_sound
+            self.identities.append(tally.identities)
+            present.update(tally.present)
+            miscounted.update(tally.miscounted)
+            reasons.update(tally.reasons)
             if bar is not None and task is not None:
-                bar.advance(task, block.n_molecules)
-        stored = writer.n_molecules - first
-        quarantined = writer.n_quarantined - quarantined_before
+                bar.advance(task, tally.n_molecules)
+        quarantined = reasons.total()
+        self.reasons.update(reasons)
         self.records.append(self._record(plan, first, stored, quarantined, present))
         self._warn(plan, stored, quarantined, present)
         self.warnings += [
@@ -206,6 +210,7 @@ class _Run:
             for what, count in miscounted.items()
             if count
         ]
+        return first + stored
 
     def check_stored(self) -> None:
         """Raises a SourceError if no molecule was sound."""
@@ -236,13 +241,6 @@ class _Run:
         """Molecules whose id another has; of an id only its hash is kept."""
         every = np.concatenate(self.identities)
         return len(every) - len(np.unique(every))
-
-    def _checked(self, plan: Plan) -> Iterator[tuple[CanonicalBlock, list[str]]]:
-        def work(block: Block) -> tuple[CanonicalBlock, list[str]]:
-            translated = canonical(block, plan.interpretation, plan.source)
-            return translated, faults(translated)
-
-        yield from _in_order(work, plan.source.blocks(plan.block_molecules), self.workers)
 
     def _record(
         self, plan: Plan, first: int, stored: int, quarantined: int, present: Counter[str]
@@ -278,25 +276,6 @@ class _Run:
             missing = stored + quarantined - present[name]
             if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
                 self.warnings.append(f"{place}: {missing} molecules have no {name}")
-
-
-def _in_order(
-    work: Callable[[Block], tuple[CanonicalBlock, list[str]]],
-    blocks: Iterator[Block],
-    workers: int,
-) -> Iterator[tuple[CanonicalBlock, list[str]]]:
-    """Works on blocks in threads and yields the results in order, a few at a time."""
-    if workers <= 1:
-        yield from map(work, blocks)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[tuple[CanonicalBlock, list[str]]]] = deque()
-        for block in blocks:
-            pending.append(pool.submit(work, block))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _charge_record(interpretation: Interpretation, n_present: int) -> dict[str, KeyRecord]:
@@ -342,17 +321,3 @@ def _describe(path: Path) -> SourceFile:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return SourceFile(name=path.name, size=path.stat().st_size, sha256=digest)
-
-
-def _invalid(plan: Plan, block: CanonicalBlock, reasons: list[str]) -> SourceError:
-    return SourceError(
-        Problem(
-            place=f"{plan.source.place}, {identity}",
-            expected="a sound molecule",
-            received=reason,
-            consequence="nothing was stored",
-            remedy="Mend or remove it, or set such molecules aside with --on-invalid quarantine",
-        )
-        for identity, reason in zip(block.values["molecule_id"], reasons, strict=True)
-        if reason
-    )

@@ -116,6 +116,16 @@ class StoreWriter:
         self._exit.close()
 
     @property
+    def folder(self) -> Path:
+        """Folder of the store."""
+        return self._store
+
+    @property
+    def molecules(self) -> TableWriter:
+        """The table of the molecules."""
+        return self._molecules
+
+    @property
     def n_molecules(self) -> int:
         """Molecules of the store, those written so far included."""
         return self._molecules.n_rows

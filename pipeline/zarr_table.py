@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class TableWriter:
     partial shard, so that what is moved into place is always a whole shard.
 
     Attributes:
+        staging: Folder of the staged arrays.
+        rows_per_shard: Rows of a whole shard.
         variables: Arrays of the table by name, those that existed included.
         lengths: Length of each dimension but the first, so far.
     """
@@ -52,14 +54,14 @@ class TableWriter:
             committed: Published metadata of the arrays in ``target``, by name.
             executor: Writes shards while the next rows are taken; without one, writing waits.
         """
-        self._staging, self._target, self._committed = staging, target, dict(committed or {})
+        self.staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
         for name, document in self._committed.items():
             self.variables.setdefault(name, _variable(name, document))
         self.lengths = dimension_lengths(self._committed)
         sizes = {d: max(n, self.lengths.get(d, 0)) for d, n in (self.lengths | dict(sizes)).items()}
         shards = {name: _shard_shape(document) for name, document in self._committed.items()}
-        self._rows_per_shard = (
+        self.rows_per_shard = (
             next(iter(shards.values()))[0]
             if shards
             else molecules_per_shard(tuple(variables), sizes)
@@ -69,26 +71,47 @@ class TableWriter:
             name: self._continued(name, sizes)
             if name in self._committed
             else create_array(
-                group, v, sizes, shard_molecules=self._rows_per_shard, compression=compression
+                group, v, sizes, shard_molecules=self.rows_per_shard, compression=compression
             )
             for name, v in self.variables.items()
         }
         bounds = {name: array.shape[1:] for name, array in self._arrays.items()}
         # One is filled while the other is written.
         self._buffer, self._other = (
-            ShardBuffer(self.variables, bounds, self._rows_per_shard) for _ in range(2)
+            ShardBuffer(self.variables, bounds, self.rows_per_shard) for _ in range(2)
         )
         self._executor, self._writing = executor, Future[None]()
         self._writing.set_result(None)
         self._flushed = 0
         n_committed = n_rows(self._committed)
-        self._first_row = n_committed // self._rows_per_shard * self._rows_per_shard
+        self._first_row = n_committed // self.rows_per_shard * self.rows_per_shard
         self.write(n_committed - self._first_row, self._partial_shard())
 
     @property
     def n_rows(self) -> int:
         """Rows of the table, those it had before included."""
         return self._first_row + self._flushed + self._buffer.n_rows
+
+    @property
+    def missing_rows(self) -> int:
+        """Rows until the next shard is whole."""
+        return self.rows_per_shard - self._buffer.n_rows
+
+    def leave_shard(self, shapes: Iterable[Mapping[str, tuple[int, ...]]]) -> int:
+        """Leaves a whole shard to others, who write it into the staged arrays.
+
+        Only between shards, where no row is missing of one that was begun.
+
+        Args:
+            shapes: Shapes of the arrays that make it, by variable.
+
+        Returns:
+            Index of the shard in the staged arrays.
+        """
+        for arrays in shapes:
+            self._widen(arrays)
+        self._flushed += self.rows_per_shard
+        return self._flushed // self.rows_per_shard - 1
 
     def write(self, rows: int, values: Values) -> None:
         """Takes a block of rows.
@@ -105,15 +128,14 @@ class TableWriter:
             dims = self.variables[name].dims
             if array.ndim != len(dims) or array.shape[0] != rows:
                 raise ValueError(f"{name} is {array.shape}, expected {rows} rows of {dims}")
-            for dim, length in zip(dims[1:], array.shape[1:], strict=True):
-                self.lengths[dim] = max(self.lengths.get(dim, 0), length)
+        self._widen({name: array.shape for name, array in values.items()})
         taken = 0
         while taken < rows:
-            part = min(rows - taken, self._rows_per_shard - self._buffer.n_rows)
+            part = min(rows - taken, self.rows_per_shard - self._buffer.n_rows)
             block = {name: array[taken : taken + part] for name, array in values.items()}
             self._buffer.take(part, block)
             taken += part
-            if self._buffer.n_rows == self._rows_per_shard:
+            if self._buffer.n_rows == self.rows_per_shard:
                 self._flush()
 
     def finish(self) -> dict[str, Document]:
@@ -125,12 +147,12 @@ class TableWriter:
         if self._buffer.n_rows:
             self._flush()
         self._writing.result()
-        first_shard = self._first_row // self._rows_per_shard
+        first_shard = self._first_row // self.rows_per_shard
         documents = {}
         for name, variable in self.variables.items():
-            documents[name] = self._committed.get(name) or read_document(self._staging / name)
+            documents[name] = self._committed.get(name) or read_document(self.staging / name)
             if self._target is not None:
-                publish_shards(self._staging / name, self._target / name, first_shard)
+                publish_shards(self.staging / name, self._target / name, first_shard)
             documents |= extend(
                 {name: documents[name]}, {**self.lengths, variable.dims[0]: self.n_rows}
             )
@@ -144,8 +166,8 @@ class TableWriter:
         """
         document = self._committed[name]
         dims = document["dimension_names"][1:]
-        write_document(self._staging / name, document | {"shape": [0, *(sizes[d] for d in dims)]})
-        return zarr.open_array(self._staging / name, mode="r+")
+        write_document(self.staging / name, document | {"shape": [0, *(sizes[d] for d in dims)]})
+        return zarr.open_array(self.staging / name, mode="r+")
 
     def _partial_shard(self) -> dict[str, np.ndarray]:
         """Reads the published rows behind the last whole shard."""
@@ -156,6 +178,12 @@ class TableWriter:
             selection = (slice(self._first_row, lengths[0]), *map(slice, lengths[1:]))
             rows[name] = np.asarray(array[selection])
         return rows
+
+    def _widen(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Notes the lengths behind the first axis."""
+        for name, shape in shapes.items():
+            for dim, length in zip(self.variables[name].dims[1:], shape[1:], strict=True):
+                self.lengths[dim] = max(self.lengths.get(dim, 0), length)
 
     def _flush(self) -> None:
         """Writes the buffered rows as one shard of every variable."""

@@ -51,6 +51,10 @@ class DcmError(Exception):
             raise ValueError("DcmError needs at least one problem")
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Problem, ...]]]:
+        # Exceptions are made again of their text, which is not what this one takes.
+        return type(self), (self.problems,)
+
     @classmethod
     def of(cls, place: str, *, expected: str, received: str, consequence: str, remedy: str) -> Self:
         """Makes the error of a single problem."""

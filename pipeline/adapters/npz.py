@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.protocol import Column
+from pipeline.scratch import replaced
 from store_schema.problems import SourceError
 
 # Deflate cannot do better than 1032:1 (zlib, Technical Details); what claims to is a bomb.
@@ -77,9 +78,12 @@ class NpzFile:
             SourceError: It is no NPZ file, or an array is not what its header says.
         """
         self.path = path
+        # Whoever gets it by pickle may be at work in another folder.
+        self._file = path.absolute()
+        self._unpacked: Path | None = None
         self._allow_pickle = allow_pickle
         self._members: dict[str, _Member] = {}
-        with self._damage_reported(), zipfile.ZipFile(path) as archive:
+        with self._damage_reported(), zipfile.ZipFile(self._file) as archive:
             size = path.stat().st_size
             for info in archive.infolist():
                 key = info.filename.removesuffix(".npy")
@@ -98,7 +102,7 @@ class NpzFile:
         member = self._members[key]
         with (
             self._damage_reported(key),
-            zipfile.ZipFile(self.path) as archive,
+            zipfile.ZipFile(self._file) as archive,
             archive.open(member.info) as stream,
         ):
             if member.column.dtype.hasobject:
@@ -132,7 +136,7 @@ class NpzFile:
         if member.place is not None:
             yield from self._mapped(key, member, n, width, sizes)
             return
-        with zipfile.ZipFile(self.path) as archive, archive.open(member.info) as stream:
+        with zipfile.ZipFile(self._file) as archive, archive.open(member.info) as stream:
             with self._damage_reported(key):
                 stream.read(member.offset)
             for size in sizes:
@@ -146,7 +150,7 @@ class NpzFile:
         """Maps the rows of a stored array one window after the other, and checks their sum."""
         assert member.place is not None
         start = 0
-        with self.path.open("rb") as file, self._damage_reported(key):
+        with self._file.open("rb") as file, self._damage_reported(key):
             file.seek(member.place)
             checksum = zlib.crc32(file.read(member.offset))
         for size in sizes:
@@ -155,7 +159,7 @@ class NpzFile:
                 checksum = zlib.crc32(rows.data, checksum) if size else checksum
                 start += size
                 if start == n and checksum != member.info.CRC:
-                    raise zipfile.BadZipFile(f"Bad CRC-32 for {member.info.filename}")
+                    raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.info.filename!r}")
             yield rows
 
     def _window(self, member: _Member, start: int, size: int, width: int) -> np.ndarray:
@@ -165,7 +169,7 @@ class NpzFile:
         if not size:
             return np.empty((0, width), dtype)
         offset = member.place + member.offset + start * width * dtype.itemsize
-        return np.memmap(self.path, dtype, mode="r", offset=offset, shape=(size, width))
+        return np.memmap(self._file, dtype, mode="r", offset=offset, shape=(size, width))
 
     def pick(self, key: str, n: int, rows: Int[np.ndarray, " row"]) -> np.ndarray:
         """Reads some rows of an array, (rows, values a row); checksums are left to ``rows``.
@@ -180,6 +184,11 @@ class NpzFile:
         """
         member = self._members[key]
         width = math.prod(member.column.shape) // n
+        if self._unpacked is not None and (copy := self._place(key, self._unpacked)).exists():
+            mapped = np.load(copy, mmap_mode="r", max_header_size=_MAX_HEADER)
+            consecutive = rows[-1] - rows[0] == len(rows) - 1
+            chosen = slice(int(rows[0]), int(rows[-1]) + 1) if consecutive else rows
+            return np.asarray(mapped.reshape(n, width)[chosen])
         if not member.by_rows:
             return self.read(key).reshape(n, width)[rows]
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
@@ -189,13 +198,50 @@ class NpzFile:
                 parts = [self._window(member, start, size, width) for start, size in runs]
                 return np.concatenate(parts)
             bytes_a_row = width * member.column.dtype.itemsize
-            with zipfile.ZipFile(self.path) as archive, archive.open(member.info) as stream:
+            with zipfile.ZipFile(self._file) as archive, archive.open(member.info) as stream:
                 parts, position = [], -member.offset
                 for start, size in runs:
                     _skip(stream.read, start * bytes_a_row - position)
                     parts.append(_array(stream.read, member, (size, width)))
                     position = (start + size) * bytes_a_row
         return np.concatenate(parts)
+
+    def unpack(self, key: str, folder: Path) -> None:
+        """Unpacks an array into a folder, from where ``pick`` then reads it in any order.
+
+        The rows of a stored array can be read in any order as they are: only its checksum is
+        checked. Done again, it leaves the same file.
+
+        Raises:
+            SourceError: The file is damaged.
+        """
+        member = self._members[key]
+        if member.place is not None and member.by_rows:
+            self._copy(key, len)
+            return
+        with replaced(self._place(key, folder)) as partial, partial.open("wb") as file:
+            if member.by_rows:
+                self._copy(key, file.write)
+            else:
+                np.save(file, np.ascontiguousarray(self.read(key)))
+
+    def _copy(self, key: str, write: Callable[[bytes], object]) -> None:
+        """Hands on the bytes of an array, its header first; the archive checks their sum."""
+        with (
+            self._damage_reported(key),
+            zipfile.ZipFile(self._file) as archive,
+            archive.open(self._members[key].info) as stream,
+        ):
+            while part := stream.read(_COPY_BYTES):
+                write(part)
+
+    def unpacked_in(self, folder: Path) -> None:
+        """Has ``pick`` read arrays from where ``unpack`` put them."""
+        self._unpacked = folder
+
+    def _place(self, key: str, folder: Path) -> Path:
+        # Keys may be any text.
+        return folder / f"{list(self._members).index(key)}.npy"
 
     def spilled(self, key: str, n: int) -> np.ndarray:
         """Unpacks an array into an unnamed temporary file, for reading in any order.
@@ -213,7 +259,7 @@ class NpzFile:
         with tempfile.TemporaryFile() as file:
             with (
                 self._damage_reported(key),
-                zipfile.ZipFile(self.path) as archive,
+                zipfile.ZipFile(self._file) as archive,
                 archive.open(member.info) as stream,
             ):
                 stream.read(member.offset)

@@ -39,6 +39,16 @@ class PaddedSource:
         """Reads some molecules; see ``Source.sample``."""
         return picked(self.file, self.layout, rows)
 
+    def stretch(self, start: int, stop: int) -> Block:
+        """Reads consecutive molecules; see ``Source.stretch``."""
+        return self.sample(np.arange(start, stop))
+
+    def archives(self) -> dict[NpzFile, list[str]]:
+        """Returns the file and the keys with an axis of molecules; see ``Source.archives``."""
+        fits = self.layout.fits
+        shared = {key for key in fits if fits[key][0].shared}
+        return {self.file: [key for key in (*fits, *self.layout.kept) if key not in shared]}
+
     def identity(self, row: int) -> str:
         """Returns the file's name and the row."""
         return f"{self.file.path.stem}#{row}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 if TYPE_CHECKING:
+    from pipeline.adapters.npz import NpzFile
     from pipeline.inference.shapes import Layout
 
 
@@ -76,6 +77,18 @@ class Source(Protocol):
         Raises:
             SourceError: A file is damaged.
         """
+        ...
+
+    def stretch(self, start: int, stop: int) -> Block:
+        """Reads consecutive molecules, as ``blocks`` does; checksums are left to ``unpack``.
+
+        Raises:
+            SourceError: A file is damaged, or files of the same molecules disagree.
+        """
+        ...
+
+    def archives(self) -> Mapping[NpzFile, Sequence[str]]:
+        """Returns files worth unpacking before ``stretch``, and the keys it reads of each."""
         ...
 
     def identity(self, row: int) -> str:

@@ -49,6 +49,14 @@ class SingleMoleculeSource:
             columns[key] = np.stack([self._files[row].read(key) for row in rows])
         return Block(int(rows[0]), columns)
 
+    def stretch(self, start: int, stop: int) -> Block:
+        """Reads consecutive molecules; see ``Source.stretch``."""
+        return self.sample(np.arange(start, stop))
+
+    def archives(self) -> dict[NpzFile, list[str]]:
+        """Returns nothing: each file is read once; see ``Source.archives``."""
+        return {}
+
     def identity(self, row: int) -> str:
         """Returns the file's name without its ending."""
         return self.files[row].stem

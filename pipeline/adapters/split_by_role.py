@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource
 from pipeline.adapters.protocol import Block, Column
 from pipeline.inference.shapes import Fit, Layout
@@ -61,14 +62,35 @@ class SplitByRoleSource:
 
     def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
         """Reads some molecules; see ``Source.sample``."""
+        return self._joined([self._picked(part, rows) for part in range(len(self._parts))])
+
+    def stretch(self, start: int, stop: int) -> Block:
+        """Reads consecutive molecules; see ``Source.stretch``."""
+        rows = np.arange(start, stop)
+        first, *others = [self._picked(part, rows) for part in range(len(self._parts))]
+        for part, block in zip(self._parts[1:], others, strict=True):
+            _check_same(self._parts[0], part, first, block.columns)
+        return self._joined([first, *others])
+
+    def archives(self) -> dict[NpzFile, list[str]]:
+        """Returns the files of all parts; see ``Source.archives``."""
+        return {file: keys for part in self._parts for file, keys in part.archives().items()}
+
+    def _picked(self, part: int, rows: Int[np.ndarray, " row"]) -> Block:
+        """Reads some molecules of one part, in the order of the first."""
+        order = self._orders[part]
+        theirs = rows if order is None else order[rows]
+        ascending, back = np.unique(theirs, return_inverse=True)
+        columns = self._parts[part].sample(ascending).columns
+        return Block(int(rows[0]), {key: array[back] for key, array in columns.items()})
+
+    def _joined(self, blocks: Sequence[Block]) -> Block:
         columns: dict[str, np.ndarray] = {}
-        for part, order in zip(self._parts, self._orders, strict=True):
-            theirs = rows if order is None else order[rows]
-            ascending, back = np.unique(theirs, return_inverse=True)
-            for key, array in part.sample(ascending).columns.items():
+        for part, block in zip(self._parts, blocks, strict=True):
+            for key, array in block.columns.items():
                 if self._owner.get(key) is part:
-                    columns[key] = array[back]
-        return Block(int(rows[0]), columns)
+                    columns[key] = array
+        return Block(blocks[0].start, columns)
 
     def identity(self, row: int) -> str:
         """Returns the first file's name and the row."""

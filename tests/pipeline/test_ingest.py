@@ -313,7 +313,7 @@ def test_an_error_late_in_the_ingest_leaves_nothing(tmp_path, monkeypatch):
     def fails(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(sys.modules["pipeline.ingest"], "faults", fails)
+    monkeypatch.setattr(sys.modules["pipeline.checking"], "faults", fails)
     with pytest.raises(OSError, match="disk full"):
         ingest([SINGLES], tmp_path / "a.zarr")
     assert not list(tmp_path.iterdir())
