@@ -1,0 +1,76 @@
+"""How far it goes: ``python -m tests.benchmarks.scale`` prints the tables of docs/scale.md.
+
+Costs follow from measured constants (docs/benchmarks.md); plans are made in full, each in a
+process of its own, for molecules of 4 to 28 atoms and 500 to 1,536 points.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from pipeline.loader.plan import LoaderPlan
+from pipeline.loader.shapes import MoleculeSizes, choose_shapes
+from pipeline.zarr_layout import molecules_per_shard
+from store_schema import VARIABLES
+from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
+from tests.benchmarks.large_files import bytes_a_molecule
+from tests.stores import NAMES
+
+SIZES = [10**5, 10**6, 10**7, 10**8, 10**9]
+MOST_PLANNED = 10**8
+ATOMS, POINTS = (4, 28), (500, 1536)
+BATCH, WINDOW, BLOCK = 64, 160, 256
+# Bytes of a molecule in NPZ (the bundled sample) and in a store (the 1,095 reference
+# molecules); of docs/benchmarks.md bytes/s of ingest with two threads and molecules/s of
+# streaming from a warm cache.
+BYTES, STORED = bytes_a_molecule(), 19_000
+INGEST, STREAM = 1e9 / 8.3, 121_000
+
+
+def plan(n: int) -> tuple[float, float, float, float, float]:
+    """Seconds of shapes and of the first window, of a whole epoch, GiB, and the shuffle."""
+    rng = np.random.default_rng(0)
+    n_atoms = rng.integers(ATOMS[0], ATOMS[1] + 1, n, dtype=np.int32)
+    n_grid = rng.integers(POINTS[0], POINTS[1] + 1, n, dtype=np.int32)
+    n_pairs = n_atoms * np.minimum(n_atoms - 1, 14)
+    sizes = MoleculeSizes(np.arange(n, dtype=np.int32), n_atoms, n_grid, n_pairs)
+    start = time.perf_counter()
+    plan = LoaderPlan(sizes, choose_shapes(sizes, BATCH), BATCH, BLOCK, WINDOW)
+    plan.window(plan.order(0), 0)
+    first = time.perf_counter() - start
+    report = plan.report()
+    whole = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return first, whole, peak, report.shuffle_displacement, report.shuffle_separation
+
+
+def main(most: int) -> None:
+    """Prints both tables."""
+    sizes = {ATOM: ATOMS[1], GRID_POINT: POINTS[1], XYZ: 3, XYZ2: 3}
+    per_shard = molecules_per_shard(tuple(VARIABLES[name] for name in NAMES), sizes)
+    print("| molecules | store | files | ingest | epoch, streaming |\n|---|---|---|---|---|")
+    for n in SIZES:
+        files = -(-n // per_shard) * len(NAMES)
+        print(
+            f"| {n:.0e} | {n * STORED / 1e9:,.0f} GB | {files:,} | "
+            f"{n * BYTES / INGEST / 3600:,.2f} h | {n / STREAM / 3600:,.3f} h |"
+        )
+    print("\n| molecules | first batch | whole epoch | peak memory | moved | neighbours apart |")
+    print("|---|---|---|---|---|---|")
+    for n in (size for size in SIZES if size <= most):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            first, whole, peak, moved, apart = pool.submit(plan, n).result()
+        print(
+            f"| {n:.0e} | {first:.2f} s | {whole:.1f} s | {peak:.2f} GiB | "
+            f"{moved:.3f} | {apart:.1e} |"
+        )
+
+
+if __name__ == "__main__":
+    main(int(float(sys.argv[1])) if len(sys.argv) > 1 else MOST_PLANNED)
