@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from dcmnet.training.run import Run, carry_out, refuse_existing
 from dcmnet.training.tensorboard import ScalarWriter
 from pipeline import ingest
 from pipeline.sample import sample_sources
+from pipeline.store_location import lasting
 from store_schema.problems import ConfigError
 
 # Name of the bundled sample's store.
@@ -103,14 +103,14 @@ def run_training(
     console = console or Console()
     told = [*make_trackers(experiment, chosen.track, console, writer), *followers]
     with joined() as processes:
-        path = Path(chosen.out) / _SAMPLE if store is None else Path(store)
+        sample = Path(chosen.out) / _SAMPLE
         with processes.together():
             if processes.is_first:
                 refuse_existing(experiment)
                 if store is None and not chosen.data.store:
-                    _make_sample(path)
+                    _make_sample(sample)
         if store is not None or not chosen.data.store:
-            chosen = chosen.with_fields({"data.store": os.path.abspath(path)})
+            chosen = chosen.with_fields({"data.store": lasting(store or sample)})
         run = Run(experiment, chosen, console, told, processes)
         return carry_out(run, resume=False, verbose=verbose)
 

@@ -21,6 +21,7 @@ from pipeline.checking import SPLIT, Threads, Workshop
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.source_plan import Plan, understood
+from pipeline.store_location import location
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import local_path, usable_place
 from pipeline.zarr_store import StoreWriter, read_schema
@@ -99,6 +100,25 @@ def ingest(
     found = discover(sources, allow_pickle=allow_pickle)
     declarations.check_keys({key for source in found for key in source.columns})
     files = [tuple(map(_describe, source.files)) for source in found]
+    place = location(store)
+    if not isinstance(place, Path):
+        place.objects()  # says which extra is missing, before what needs it is imported
+        from pipeline.object_publication import staged_store
+
+        with staged_store(place) as folder:
+            return ingest(
+                sources,
+                folder,
+                declare=declare,
+                append=append,
+                on_invalid=on_invalid,
+                allow_pickle=allow_pickle,
+                workers=workers,
+                dask=dask,
+                progress=progress,
+                force=force,
+                compression=compression,
+            )
     with usable_place(store):
         store = local_path(store)
         before = read_schema(store) if append or _is_same(store, files) else None

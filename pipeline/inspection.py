@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.splits import split_store
+from pipeline.store_location import location
 from pipeline.zarr_store import open_store, read_schema
 from store_schema import StoreSchema
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
@@ -90,7 +91,7 @@ def inspect_store(store: str | Path) -> StoreInspection:
     tree = open_store(store)
     molecules = tree.to_dataset()
     elements, charges, present = _count(molecules)
-    folder = Path(store)
+    folder = location(store)
     return StoreInspection(
         store=str(store),
         store_schema=schema,
@@ -112,7 +113,7 @@ def inspect_store(store: str | Path) -> StoreInspection:
         results=tuple(tree[RESULTS_GROUP].children) if RESULTS_GROUP in tree.children else (),
         bytes_on_disk=(
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            if folder.is_dir()
+            if isinstance(folder, Path) and folder.is_dir()
             else None
         ),
     )

@@ -18,6 +18,7 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Float64, Int, Shaped, UInt8
 
+from pipeline.store_location import zarr_source
 from pipeline.zarr_store import read_schema
 from store_schema import StoreSchema
 from store_schema.names import MOLECULE
@@ -193,7 +194,7 @@ def _existing(store: str | Path, schema: StoreSchema) -> UInt8[np.ndarray, " mol
 
 def _values(store: str | Path, name: str, schema: StoreSchema) -> Iterator[np.ndarray]:
     # zarr-python reads text, which TensorStore does not.
-    group = zarr.open_group(str(store), mode="r")
+    group = zarr.open_group(zarr_source(store), mode="r")
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} of {store} is a group, along {MOLECULE} an array is needed")

@@ -202,8 +202,8 @@ def local_path(store: str | Path) -> Path:
             text,
             expected="a local folder to write to",
             received="a URL",
-            consequence="nothing was written: only a rename on a file system is atomic",
-            remedy="Write the store locally and copy it; reading from a URL works",
+            consequence="nothing was written: only 'dcmnet ingest' writes to a URL",
+            remedy="Copy the store to a local folder, and name that",
         )
     if not Path(text).name:
         raise StoreError.of(

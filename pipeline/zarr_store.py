@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 from zarr.errors import GroupNotFoundError
 
+from pipeline.store_location import location, reached, zarr_source
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import (
     Document,
@@ -202,7 +203,8 @@ def open_store(store: str | Path) -> xr.DataTree:
         StoreError: There is no store.
     """
     try:
-        return xr.open_datatree(str(store), engine="zarr")
+        with _reading(store):
+            return xr.open_datatree(zarr_source(store), engine="zarr")
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise missing_store(store) from error
 
@@ -214,7 +216,8 @@ def read_schema(store: str | Path) -> StoreSchema:
         StoreError: There is no store, or its schema is not valid.
     """
     try:
-        attributes = dict(zarr.open_group(str(store), mode="r").attrs)
+        with _reading(store):
+            attributes = dict(zarr.open_group(zarr_source(store), mode="r").attrs)
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise missing_store(store) from error
     except ValueError as error:
@@ -226,6 +229,11 @@ def read_schema(store: str | Path) -> StoreSchema:
             remedy="Restore its zarr.json, or ingest the sources again",
         ) from error
     return StoreSchema.from_attributes(attributes, str(store))
+
+
+def _reading(store: str | Path) -> AbstractContextManager[None]:
+    place = location(store)
+    return nullcontext() if isinstance(place, Path) else reached(place)
 
 
 def _quarantined(variable: Variable) -> Variable:

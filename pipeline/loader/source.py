@@ -19,6 +19,7 @@ from jaxtyping import Int, Int64, Shaped
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.order import Blocks
+from pipeline.store_location import location
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
@@ -118,10 +119,12 @@ class StoreReader:
         )
 
     def _open(self, name: str) -> ts.TensorStore:
-        location = f"{self._store.rstrip('/')}/{name}/"
-        kvstore: Any = location
-        if "://" not in location:
-            kvstore = {"driver": "file", "path": str(Path(location).absolute()) + "/"}
+        place = location(self._store)
+        kvstore: dict[str, Any] = (
+            {"driver": "file", "path": f"{(place / name).absolute()}/"}
+            if isinstance(place, Path)
+            else place.kvstore(name)
+        )
         spec = {"driver": "zarr3", "kvstore": kvstore}
         return self._result(ts.open(spec, context=self._context, open=True, read=True))
 

@@ -1,0 +1,164 @@
+"""Where a store lies: a local folder, or objects that a URL names.
+
+Credentials come from the usual environment (``AWS_*``, ``GOOGLE_*``) alone. An address
+that carries some is refused before anything keeps or repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from store_schema.problems import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import GCSStore, S3Store
+
+_SCHEMES: Final = ("s3", "gs")
+_CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
+_RETRIES: Final[dict[str, Any]] = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
+_STATUS: Final = re.compile(r"status code: (\d{3}[\w ]*)")
+
+
+@dataclass(frozen=True)
+class ObjectLocation:
+    """Objects with a common prefix in a bucket.
+
+    Attributes:
+        scheme: ``s3`` or ``gs``.
+        bucket: Name of the bucket.
+        prefix: What the keys begin with, without the slash at its end.
+    """
+
+    scheme: str
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.prefix}"
+
+    @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return self.prefix.rpartition("/")[2]
+
+    def objects(self) -> GCSStore | S3Store:
+        """Returns the client; it repeats what failed for a passing reason.
+
+        Raises:
+            ConfigError: The extra ``cloud`` is not installed.
+            StoreError: The environment does not say how to reach the objects.
+        """
+        try:
+            from obstore.store import GCSStore, S3Store
+        except ImportError:
+            raise ConfigError.of(
+                str(self),
+                expected="the extra 'cloud'",
+                received="it is not installed",
+                consequence="object stores cannot be reached",
+                remedy="pip install .[cloud]",
+            ) from None
+        kind = S3Store if self.scheme == "s3" else GCSStore
+        # Options of the client take the place of what the environment says of it.
+        allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+        client: Any = {**_CLIENT, "allow_http": allowed}
+        with reached(self):
+            return kind.from_url(str(self), client_options=client, retry_config=_RETRIES)  # type: ignore[arg-type]
+
+    def kvstore(self, path: str) -> dict[str, Any]:
+        """Returns TensorStore's specification of the objects below a path of the store."""
+        spec = {"bucket": self.bucket, "path": f"{self.prefix}/{path}/"}
+        if self.scheme == "gs":
+            return {"driver": "gcs", **spec}
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint:
+            # Without a region TensorStore asks Amazon for it, which knows nothing of this bucket.
+            spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
+        elif region:
+            spec["aws_region"] = region
+        return {"driver": "s3", **spec}
+
+
+def location(store: str | Path) -> Path | ObjectLocation:
+    """Returns where a store lies.
+
+    Args:
+        store: Path, or URL that begins with ``file://``, ``s3://`` or ``gs://``.
+
+    Raises:
+        StoreError: It is neither, or holds more than an address.
+    """
+    text = str(store)
+    if "://" not in text:
+        return Path(store)
+    parts = urlsplit(text)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):
+        return Path(unquote(parts.path))
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise StoreError.of(
+            shown,
+            expected="an address alone",
+            received="one with a user, a query or a fragment",
+            consequence="it was not opened: credentials would be kept with it",
+            remedy="Give credentials by the environment (AWS_*, GOOGLE_*)",
+        )
+    if parts.scheme not in _SCHEMES or not parts.netloc or not parts.path.strip("/"):
+        raise StoreError.of(
+            shown,
+            expected="a path, or file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH",
+            received=f"the scheme {parts.scheme!r} and the path {parts.path!r}",
+            consequence="it is not known where the store is",
+            remedy="Name the store so",
+        )
+    return ObjectLocation(parts.scheme, parts.netloc, parts.path.strip("/"))
+
+
+def zarr_source(store: str | Path) -> Any:
+    """Returns what zarr and xarray open to read a store."""
+    place = location(store)
+    if isinstance(place, Path):
+        return str(place)
+    objects = place.objects()
+    from zarr.storage import ObjectStore
+
+    return ObjectStore(objects, read_only=True)
+
+
+def lasting(store: str | Path) -> str:
+    """Returns the address by which a store is found from any folder."""
+    place = location(store)
+    return os.path.abspath(place) if isinstance(place, Path) else str(place)
+
+
+@contextmanager
+def reached(place: ObjectLocation) -> Iterator[None]:
+    """Says in words what stands between here and the objects.
+
+    Of the client's own words only the status is repeated; others quote requests.
+
+    Raises:
+        StoreError: They cannot be reached.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "obstore":
+            raise
+        status = _STATUS.search(str(error))
+        raise StoreError.of(
+            str(place),
+            expected="an object store that answers",
+            received=type(error).__name__ + (f", {status[1].strip()}" if status else ""),
+            consequence="nothing of it was changed that readers see",
+            remedy="Check credentials, region and AWS_ENDPOINT_URL in the environment; try again",
+        ) from None

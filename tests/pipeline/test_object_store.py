@@ -1,0 +1,165 @@
+"""Stores by URL, against a real S3 server on loopback: the bytes of a local store, or nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from pipeline import ingest, make_loader, open_store, read_schema
+from pipeline.object_publication import staged_store
+from pipeline.sample import sample_sources
+from pipeline.store_location import ObjectLocation, lasting, location
+from pipeline.validate_store import validate_store
+from store_schema.problems import StoreError
+from tests.object_store import s3_server
+
+pytestmark = pytest.mark.distributed
+obstore = pytest.importorskip("obstore")
+CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
+SECRET = "verysecret"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def url(server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return f"s3://bucket/{uuid4().hex}/a.zarr"
+
+
+def objects(url):
+    client = location(url).objects()
+    keys = [entry["path"] for batch in obstore.list(client) for entry in batch]
+    return {key: bytes(obstore.get(client, key).bytes()) for key in keys}
+
+
+def files(folder):
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in Path(folder).rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_new_store_and_appends_are_the_bytes_of_the_local_store(url, tmp_path):
+    local = tmp_path / "a.zarr"
+    for sources, append in (([SINGLES, IONS], False), ([CLASSIC], True)):
+        ingest(sources, local, append=append)
+        older = open_store(url) if append else None
+        before = None if older is None else older.to_dataset().isel(molecule=slice(0, 5)).load()
+        ingest(sources, url, append=append)
+        assert objects(url) == files(local)
+        again = ingest(sources, url, append=append)
+        assert again.n_molecules == 0
+        assert objects(url) == files(local)
+    assert before.identical(older.to_dataset().isel(molecule=slice(0, 5)).load())
+    assert not validate_store(url).problems
+    assert read_schema(url) == read_schema(local)
+
+
+def test_batches_are_those_of_the_local_store(url, sample_store):
+    ingest(sample_sources(), url)
+    pairs = zip(
+        make_loader(url, batch_size=8, split="train"),
+        make_loader(sample_store, batch_size=8, split="train"),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        for name in ("esp", "positions", "atomic_numbers"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_of_two_writers_one_is_refused_and_nothing_is_lost(url):
+    ingest([IONS], url)
+    before = objects(url)
+    with (
+        staged_store(location(url)),
+        pytest.raises(StoreError, match="process"),
+    ):
+        ingest([CLASSIC], url, append=True)
+    assert objects(url) == before
+
+
+def test_a_root_that_changed_meanwhile_is_not_replaced(url):
+    ingest([IONS], url)
+    client = location(url).objects()
+
+    def overtaken():
+        with staged_store(location(url)) as folder:
+            ingest([CLASSIC], folder, append=True)
+            obstore.put(client, "zarr.json", other)
+
+    other = bytes(obstore.get(client, "zarr.json").bytes()) + b"\n"
+    with pytest.raises(StoreError, match="published since"):
+        overtaken()
+    assert bytes(obstore.get(client, "zarr.json").bytes()) == other
+
+
+CHILD = """
+import os, signal, sys
+import obstore
+from pipeline import ingest
+put, count = obstore.put, 0
+def dying(*arguments, **options):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return put(*arguments, **options)
+obstore.put = dying
+ingest([sys.argv[1]], sys.argv[2], append=True)
+"""
+
+
+@pytest.mark.parametrize("at", [2, 8])
+def test_a_killed_append_leaves_the_store_and_a_rerun_gives_the_same_bytes(url, tmp_path, at):
+    local = tmp_path / "a.zarr"
+    for store in (url, local):
+        ingest([IONS], store)
+    n = open_store(url).sizes["molecule"]
+    child = subprocess.run([sys.executable, "-c", CHILD, CLASSIC, url, str(at)], check=False)
+    assert child.returncode == -9
+    assert open_store(url).sizes["molecule"] == n
+    assert not validate_store(url).problems
+    with pytest.raises(StoreError, match=r"remove .*\.writer"):
+        ingest([CLASSIC], url, append=True)
+    obstore.delete(location(url).objects(), ".writer")
+    ingest([CLASSIC], url, append=True)
+    ingest([CLASSIC], local, append=True)
+    assert objects(url) == files(local)
+
+
+def test_what_is_refused_is_named_without_credentials(url):
+    with pytest.raises(StoreError, match="a Zarr store") as missing:
+        read_schema(url)
+    with pytest.raises(StoreError, match="bucket"):
+        ingest([IONS], "s3://nothing-there/a.zarr")
+    for bad in (f"s3://me:{SECRET}@bucket/a.zarr", f"s3://bucket/a.zarr?key={SECRET}"):
+        with pytest.raises(StoreError, match="environment") as refused:
+            lasting(bad)
+        assert SECRET not in str(refused.value) + str(missing.value)
+    with pytest.raises(StoreError, match="scheme"):
+        open_store("ftp://bucket/a.zarr")
+
+
+def test_google_and_files_are_addressed_as_tensorstore_and_paths_are(tmp_path):
+    place = location("gs://bucket/some/a.zarr/")
+    assert isinstance(place, ObjectLocation)
+    assert place.kvstore("esp") == {
+        "driver": "gcs",
+        "bucket": "bucket",
+        "path": "some/a.zarr/esp/",
+    }
+    ingest([IONS], f"file://{tmp_path}/a.zarr")
+    assert read_schema(f"file://{tmp_path}/a.zarr") == read_schema(tmp_path / "a.zarr")
