@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +9,8 @@ import typer
 from rich.console import Console
 
 from dcmnet.cluster import prepare_process
+from dcmnet.options import ExperimentPath, Store, pairs
 from dcmnet.refusal import refuse_politely
-from store_schema.problems import ConfigError
 
 app = typer.Typer(
     name="dcmnet",
@@ -21,11 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder of the store.")]
-ExperimentPath = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
-]
 
 
 @app.callback()
@@ -71,7 +65,7 @@ def ingest(
     report = run(
         list(sources),
         store,
-        declare=_pairs(declare or [], "--declare"),
+        declare=pairs(declare or [], "--declare"),
         append=append,
         on_invalid=on_invalid,
         allow_pickle=allow_pickle,
@@ -140,6 +134,12 @@ def train(
         typer.Option(metavar="EXPERIMENT|FILE.pkl", help="Parameters to start from."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="mlflow|wandb", help="Follow the run there too; needs the extra of that name."
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
     ] = False,
@@ -151,9 +151,10 @@ def train(
     from dcmnet.train_runner import make_config, run_training
     from dcmnet.training.log import print_outcome
 
-    fields = _pairs(settings or [], "--set")
+    fields: dict[str, object] = {**pairs(settings or [], "--set")}
     fields |= {"init_from": init_from} if init_from else {}
     fields |= {"out": out} if out else {}
+    fields |= {"track": list(dict.fromkeys(track))} if track else {}
     chosen = make_config(load_config(config) if config else None, preset, fields)
     if store is None and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
@@ -171,6 +172,26 @@ def resume(experiment: ExperimentPath) -> None:
 
     _, best, directory = run(experiment)
     print_outcome(best, directory, Console(quiet=not tells))
+
+
+@app.command()
+def sweep(
+    store: Store,
+    config: Annotated[
+        Path, typer.Option(metavar="SPACE.json", help="What to search, see docs/sweeps.md.")
+    ],
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in all; those of SPACE by default.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
+) -> None:
+    """Search settings by many experiments; given again, it goes on. Needs the extra 'sweep'."""
+    from dcmnet.sweep import run_sweep
+
+    fields = {"trials": trials, "out": out}
+    given = {name: value for name, value in fields.items() if value is not None}
+    run_sweep(config, store, workers=workers, console=Console(), **given)
 
 
 @app.command()
@@ -289,7 +310,7 @@ def predict(
         strict=strict,
         refine=refine,
         residue=residue,
-        declare=_pairs(declare or [], "--declare"),
+        declare=pairs(declare or [], "--declare"),
         overwrite=overwrite,
         console=console,
     )
@@ -364,23 +385,6 @@ def demo(
     from dcmnet.demo import run
 
     run(out, Console())
-
-
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise ConfigError.of(
-                option,
-                expected="KEY=VALUE",
-                received=repr(text),
-                consequence="nothing was started",
-                remedy=f"Write it like {option} "
-                + ("D=molecular_dipole_vector" if option == "--declare" else "model.n_dcm=2"),
-            )
-        pairs[key.strip()] = value.strip()
-    return pairs
 
 
 def main() -> None:

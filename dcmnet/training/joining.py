@@ -85,7 +85,7 @@ def _connect(place: Place) -> None:
             place.count,
             place.index,
             cluster_detection_method=place.launcher,
-            initialization_timeout=int(seconds) + 60,
+            initialization_timeout=2 * int(seconds) + 2,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:

@@ -1,0 +1,42 @@
+"""Arguments that several commands of the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from store_schema.problems import ConfigError
+
+Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder of the store.")]
+ExperimentPath = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
+]
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Reads what an option like ``--set`` was given.
+
+    Args:
+        texts: ``KEY=VALUE`` each.
+        option: Name of the option, for the error.
+
+    Raises:
+        ConfigError: A text is not of that form.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise ConfigError.of(
+                option,
+                expected="KEY=VALUE",
+                received=repr(text),
+                consequence="nothing was started",
+                remedy=f"Write it like {option} "
+                + ("D=molecular_dipole_vector" if option == "--declare" else "model.n_dcm=2"),
+            )
+        found[key.strip()] = value.strip()
+    return found
