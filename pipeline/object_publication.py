@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import obstore
@@ -29,7 +29,7 @@ from pipeline.zarr_metadata import METADATA_FILE, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import StoreError
 
-Objects = GCSStore | S3Store
+Objects: TypeAlias = GCSStore | S3Store
 _CLAIM: Final = ".writer"
 _LISTINGS: Final = 4
 

@@ -69,9 +69,12 @@ class ObjectLocation:
         kind = S3Store if self.scheme == "s3" else GCSStore
         # Options of the client take the place of what the environment says of it.
         allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-        client: Any = {**_CLIENT, "allow_http": allowed}
+        options: dict[str, Any] = {
+            "client_options": {**_CLIENT, "allow_http": allowed},
+            "retry_config": _RETRIES,
+        }
         with reached(self):
-            return kind.from_url(str(self), client_options=client, retry_config=_RETRIES)  # type: ignore[arg-type]
+            return kind.from_url(str(self), **options)
 
     def kvstore(self, path: str) -> dict[str, Any]:
         """Returns TensorStore's specification of the objects below a path of the store."""
