@@ -8,6 +8,10 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+pytest.importorskip("obstore")
+
+import obstore
+
 from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.object_publication import staged_store
 from pipeline.sample import sample_sources
@@ -17,7 +21,6 @@ from store_schema.problems import StoreError
 from tests.object_store import s3_server
 
 pytestmark = pytest.mark.distributed
-obstore = pytest.importorskip("obstore")
 CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
 SECRET = "verysecret"
 
