@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -100,55 +100,39 @@ def ingest(
     found = discover(sources, allow_pickle=allow_pickle)
     declarations.check_keys({key for source in found for key in source.columns})
     files = [tuple(map(_describe, source.files)) for source in found]
-    place = location(store)
-    if not isinstance(place, Path):
-        place.objects()  # says which extra is missing, before what needs it is imported
-        from pipeline.object_publication import staged_store
-
-        with staged_store(place) as folder:
-            return ingest(
-                sources,
-                folder,
-                declare=declare,
-                append=append,
-                on_invalid=on_invalid,
-                allow_pickle=allow_pickle,
-                workers=workers,
-                dask=dask,
-                progress=progress,
-                force=force,
-                compression=compression,
-            )
-    with usable_place(store):
-        store = local_path(store)
-        before = read_schema(store) if append or _is_same(store, files) else None
-    known = {source.files for source in before.sources} if before else set()
-    new = [(s, f) for s, f in zip(found, files, strict=True) if f not in known]
-    repeated = tuple(
-        f"{s.place} is in the store already"
-        for s, f in zip(found, files, strict=True)
-        if f in known
-    )
-    if before is not None and not new:
-        return IngestReport(0, 0, repeated, before)
-    # Many small systems of equations: threads of BLAS would only wait for each other.
-    with threadpool_limits(1, user_api="blas"):
-        plans = understood(new, declarations)
-    run = _Run(declarations, on_invalid, workers, plans, dask)
-    variables, sizes = run.variables()
-    with (
-        threadpool_limits(1, user_api="blas"),
-        StoreWriter(store, variables, sizes, append=append, compression=compression) as writer,
-    ):
-        with Progress() if progress else nullcontext() as bar, run.workshop(writer) as workshop:
-            n_molecules = writer.n_molecules
-            for plan in run.plans:
-                n_molecules = run.write(plan, n_molecules, workshop, bar)
-            workshop.finish()
-        run.check_stored()
-        schema = _schema(writer, (*(before.sources if before else ()), *run.records))
-        writer.commit(schema)
+    with _folder_of(store) as folder, threadpool_limits(1, user_api="blas"):
+        with usable_place(store):
+            before = read_schema(folder) if append or _is_same(folder, files) else None
+        known = {source.files for source in before.sources} if before else set()
+        repeated = tuple(
+            f"{s.place} is in the store already"
+            for s, f in zip(found, files, strict=True)
+            if f in known
+        )
+        new = [(s, f) for s, f in zip(found, files, strict=True) if f not in known]
+        if before is not None and not new:
+            return IngestReport(0, 0, repeated, before)
+        run = _Run(declarations, on_invalid, workers, understood(new, declarations), dask)
+        variables, sizes = run.variables()
+        writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
+        schema = run.into(writer, before, progress=progress)
     return run.report(schema, repeated)
+
+
+@contextmanager
+def _folder_of(store: str | Path) -> Iterator[Path]:
+    """Gives the folder to write to: the store's own, or one whose content becomes objects."""
+    place = location(store)
+    if isinstance(place, Path):
+        with usable_place(store):
+            folder = local_path(store)
+        yield folder
+        return
+    place.objects()  # says which extra is missing, before what needs it is imported
+    from pipeline.object_publication import staged_store
+
+    with staged_store(place) as folder:
+        yield folder
 
 
 @dataclass
@@ -169,6 +153,21 @@ class _Run:
     def keeps_split(self) -> bool:
         """Whether every source belongs to a set, as its file names say."""
         return all(plan.split for plan in self.plans)
+
+    def into(
+        self, writer: StoreWriter, before: StoreSchema | None, *, progress: bool
+    ) -> StoreSchema:
+        """Writes the sources and publishes them, behind those that the store had before."""
+        with writer:
+            with Progress() if progress else nullcontext() as bar, self.workshop(writer) as shop:
+                n_molecules = writer.n_molecules
+                for plan in self.plans:
+                    n_molecules = self.write(plan, n_molecules, shop, bar)
+                shop.finish()
+            self.check_stored()
+            schema = _schema(writer, (*(before.sources if before else ()), *self.records))
+            writer.commit(schema)
+        return schema
 
     def workshop(self, writer: StoreWriter) -> AbstractContextManager[Workshop]:
         """Returns where blocks are checked and written: threads, or a Dask cluster."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from store_schema.problems import ConfigError, StoreError
+from store_schema.extras import extra
+from store_schema.problems import StoreError
 
 if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Store
@@ -56,16 +57,8 @@ class ObjectLocation:
             ConfigError: The extra ``cloud`` is not installed.
             StoreError: The environment does not say how to reach the objects.
         """
-        try:
+        with extra("cloud", str(self)):
             from obstore.store import GCSStore, S3Store
-        except ImportError:
-            raise ConfigError.of(
-                str(self),
-                expected="the extra 'cloud'",
-                received="it is not installed",
-                consequence="object stores cannot be reached",
-                remedy="pip install .[cloud]",
-            ) from None
         kind = S3Store if self.scheme == "s3" else GCSStore
         # Options of the client take the place of what the environment says of it.
         allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.store_location import location
 from store_schema.problems import StoreError
 
 Document = dict[str, Any]
@@ -194,26 +195,24 @@ def local_path(store: str | Path) -> Path:
     Raises:
         StoreError: The address is not of a local file system, where alone a rename is atomic.
     """
-    text = str(store)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    if "://" in text:
+    place = location(store)
+    if not isinstance(place, Path):
         raise StoreError.of(
-            text,
+            str(place),
             expected="a local folder to write to",
             received="a URL",
             consequence="nothing was written: only 'dcmnet ingest' writes to a URL",
             remedy="Copy the store to a local folder, and name that",
         )
-    if not Path(text).name:
+    if not place.name:
         raise StoreError.of(
             "store",
             expected="the path of a folder",
-            received=repr(text),
+            received=repr(str(store)),
             consequence="nothing was written",
             remedy="Name the store, such as molecules.zarr",
         )
-    return Path(text)
+    return place
 
 
 def arrays_of(nodes: Mapping[str, Document], group: str) -> dict[str, Document]:

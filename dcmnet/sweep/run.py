@@ -127,7 +127,7 @@ def _run_workers(space: SweepConfig, workers: int) -> None:
         TrainingError: One has ended with an error.
         SystemExit: SIGTERM asked to stop.
     """
-    command = [sys.executable, "-m", "dcmnet.sweep.worker", str(space.folder)]
+    command = [sys.executable, "-m", "dcmnet.sweep", str(space.folder)]
     with stop_on_sigterm() as stop:
         processes = [subprocess.Popen(command) for _ in range(workers)]
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from jax.errors import JaxRuntimeError
 from optuna.exceptions import UpdateFinishedTrialError
@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from dcmnet.refusal import refuse_politely
+from dcmnet.cluster import COUNT
 from dcmnet.sweep.outcome import print_trial
 from dcmnet.sweep.space import SweepConfig
 from dcmnet.sweep.study import (
@@ -35,7 +35,6 @@ from store_schema.problems import DcmError
 
 SPACE_NAME = "sweep.json"
 _LOOK_AGAIN_SECONDS = 1.0
-_INTERRUPTED = 130  # what shells report of Ctrl-C
 
 
 class _StoppedError(Exception):
@@ -49,6 +48,8 @@ def work(space: SweepConfig, console: Console) -> None:
         SystemExit: SIGTERM asked to stop; the trial is saved and put back in the line.
         KeyboardInterrupt: Likewise.
     """
+    # A trial trains in this process alone, also where a launcher started several for the sweep.
+    os.environ[COUNT] = "1"
     study = open_study(space)
     with stop_on_sigterm() as stop:
         while True:
@@ -109,15 +110,3 @@ def _next_trial(
     trial = study.get_trials(deepcopy=False)[begun[0]]
     if trial.state is not TrialState.RUNNING:
         print_trial(number_of(study, trial), trial, console)
-
-
-def _main() -> None:
-    folder = Path(sys.argv[1])
-    try:
-        work(SweepConfig.model_validate_json((folder / SPACE_NAME).read_text()), Console())
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-
-
-if __name__ == "__main__":
-    refuse_politely(_main)

@@ -14,12 +14,13 @@ from dcmnet.experiment import Experiment
 from dcmnet.tracking.trackers import TrackedRun, settings_of
 from dcmnet.training.followers import Ending, Follower
 from dcmnet.training.log import EpochRecord
+from dcmnet.training.stopping import STOPPED
 from dcmnet.training.tensorboard import scalars_of
 
 _NAME = "wandb"
 # The project that runs are put into, where the environment names none.
 _PROJECT = "dcmnet"
-_EXIT_CODES = {"finished": 0, "stopped": 75, "failed": 1}
+_EXIT_CODES = {"finished": 0, "stopped": STOPPED, "failed": 1}
 
 
 class WeightsAndBiases(Follower):
