@@ -50,6 +50,15 @@ def plan(n: int) -> tuple[float, float, float, float, float]:
     return first, whole, peak, report.shuffle_displacement, report.shuffle_separation
 
 
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that one would say it in."""
+    unit, length = next(
+        ((unit, length) for unit, length in (("h", 3600), ("min", 60)) if seconds > 1.5 * length),
+        ("s", 1),
+    )
+    return f"{seconds / length:.2g} {unit}"
+
+
 def main(most: int) -> None:
     """Prints both tables."""
     sizes = {ATOM: ATOMS[1], GRID_POINT: POINTS[1], XYZ: 3, XYZ2: 3}
@@ -59,7 +68,7 @@ def main(most: int) -> None:
         files = -(-n // per_shard) * len(NAMES)
         print(
             f"| {n:.0e} | {n * STORED / 1e9:,.0f} GB | {files:,} | "
-            f"{n * BYTES / INGEST / 3600:,.2f} h | {n / STREAM / 3600:,.3f} h |"
+            f"{duration(n * BYTES / INGEST)} | {duration(n / STREAM)} |"
         )
     print("\n| molecules | first batch | whole epoch | peak memory | moved | neighbours apart |")
     print("|---|---|---|---|---|---|")
