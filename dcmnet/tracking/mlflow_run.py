@@ -45,7 +45,7 @@ class MLflow(Follower):
         """Takes the experiment; nothing is opened yet."""
         self._experiment = experiment
         self._client: MlflowClient | None = None
-        self._run = ""
+        self._run, self._told = "", 0
 
     @override
     def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
@@ -57,10 +57,10 @@ class MLflow(Follower):
             known.write(self._experiment, _NAME)
         client.update_run(known.run, status="RUNNING")
         self._client, self._run = client, known.run
-        told = max((point.step for point in client.get_metric_history(known.run, _LAST)), default=0)
+        points = client.get_metric_history(known.run, _LAST)
+        self._told = max((point.step for point in points), default=0)
         for record in history:
-            if record.epoch > told:
-                self.on_epoch(record)
+            self.on_epoch(record)
 
     def _begin(self, client: MlflowClient, config: ExperimentConfig) -> str:
         project = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _PROJECT
@@ -73,11 +73,14 @@ class MLflow(Follower):
 
     @override
     def on_epoch(self, record: EpochRecord) -> None:
+        if record.epoch <= self._told:  # before the run was killed, with the same numbers
+            return
         now = int(1000 * time.time())
         # The epoch last: where it is, all of them are.
         scalars = {**scalars_of(record), _LAST: float(record.epoch)}
         metrics = [Metric(tag, value, now, record.epoch) for tag, value in scalars.items()]
         self._open.log_batch(self._run, metrics=metrics)
+        self._told = record.epoch
 
     @override
     def on_end(self, ending: Ending) -> None:

@@ -59,11 +59,12 @@ class WeightsAndBiases(Follower):
         )
         self._known.write(self._experiment, _NAME)
         for record in history:
-            if record.epoch > self._known.epoch:
-                self.on_epoch(record)
+            self.on_epoch(record)
 
     @override
     def on_epoch(self, record: EpochRecord) -> None:
+        if record.epoch <= self._known.epoch:  # told before the run was killed
+            return
         self._open.log({**scalars_of(record), "run/epoch": record.epoch}, step=record.epoch)
         self._known = self._known.model_copy(update={"epoch": record.epoch})
         self._known.write(self._experiment, _NAME)
