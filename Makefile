@@ -17,8 +17,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: env
 	$(BIN)/dcmnet demo
 
+# In as many processes as there are cores; a file's tests share what its fixtures made.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Extras, several processes, outages: what 'make test' leaves out.
 distributed: env
