@@ -140,6 +140,9 @@ def train(
             metavar="mlflow|wandb", help="Follow the run there too; needs the extra of that name."
         ),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the experiment exists, as jobs do.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
     ] = False,
@@ -158,7 +161,7 @@ def train(
     chosen = make_config(load_config(config) if config else None, preset, fields)
     if store is None and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
-    _, best, directory = run_training(name, store, config=chosen, verbose=verbose)
+    _, best, directory = run_training(name, store, config=chosen, verbose=verbose, resume=resume)
     print_outcome(best, directory, Console(quiet=not tells))
 
 

@@ -13,7 +13,7 @@ from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.model import Parameters
 from dcmnet.refusal import refuse_politely
-from dcmnet.tracking.trackers import make_trackers
+from dcmnet.tracking.trackers import make_trackers, settings_of
 from dcmnet.training.followers import Follower
 from dcmnet.training.joining import joined
 from dcmnet.training.log import print_outcome
@@ -72,6 +72,7 @@ def run_training(
     writer: ScalarWriter | None = None,
     verbose: bool = False,
     followers: Sequence[Follower] = (),
+    resume: bool = False,
     **fields: object,
 ) -> tuple[Parameters, float, Path]:
     """Trains a network on a store.
@@ -85,6 +86,7 @@ def run_training(
         writer: Where TensorBoard's numbers go; files in the experiment by default.
         verbose: Print a table of all parameters first.
         followers: Who else is told of the run, and may end it after an epoch.
+        resume: Go on where the experiment exists, as jobs do that are started again.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
 
@@ -93,7 +95,8 @@ def run_training(
         where there is no ESP), and the directory of the experiment.
 
     Raises:
-        ConfigError: The configuration is not valid, or the experiment exists already.
+        ConfigError: The configuration is not valid, or the experiment exists already, with
+            ``resume`` that of another configuration.
         TrainingError: The store has nothing to train on, or the loss is not finite.
         StoreError: The store is missing or not valid.
         SystemExit: SIGTERM asked to stop; everything is saved, the exit code is ``STOPPED``.
@@ -103,16 +106,21 @@ def run_training(
     console = console or Console()
     told = [*make_trackers(experiment, chosen.track, console, writer), *followers]
     with joined() as processes:
+        # As the first sees it: file systems show others later what it writes.
+        goes_on = bool(processes.first(resume and experiment.config_path.exists()))
         sample = Path(chosen.out) / _SAMPLE
         with processes.together():
-            if processes.is_first:
+            if processes.is_first and not goes_on:
                 refuse_existing(experiment)
-                if store is None and not chosen.data.store:
-                    _make_sample(sample)
+            if processes.is_first and store is None and not chosen.data.store:
+                _make_sample(sample)
         if store is not None or not chosen.data.store:
             chosen = chosen.with_fields({"data.store": lasting(store or sample)})
+        with processes.together():
+            if processes.is_first and goes_on:
+                _refuse_another(experiment, chosen)
         run = Run(experiment, chosen, console, told, processes)
-        return carry_out(run, resume=False, verbose=verbose)
+        return carry_out(run, resume=goes_on, verbose=verbose)
 
 
 def resume(
@@ -143,6 +151,22 @@ def resume(
             told = [*make_trackers(experiment, config.track, console), *followers]
         run = Run(experiment, config, console, told, processes)
         return carry_out(run, resume=True)
+
+
+def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:
+    """Refuses to go on with other settings than the experiment's."""
+    own, asked = settings_of(experiment.config()), settings_of(config)
+    # The same folder may be reached by another path.
+    others = [name for name in asked if name != "out" and asked[name] != own[name]]
+    if others:
+        raise ConfigError.of(
+            str(experiment.directory),
+            expected="the configuration of the experiment",
+            received="another " + ", ".join(others),
+            consequence="nothing was started",
+            remedy="Give the settings it began with, go on by 'dcmnet resume', or choose "
+            "another name",
+        )
 
 
 def _make_sample(store: Path) -> None:

@@ -146,6 +146,24 @@ def test_an_experiment_is_never_overwritten(trained, sample_store):
     assert (directory / "config.json").read_text() == before
 
 
+def test_a_job_that_is_started_again_goes_on(trained, sample_store, tmp_path, monkeypatch):
+    """One command begins, goes on, and finds the run at its end; with its settings only."""
+    fields = {**SETTINGS, "out": str(tmp_path), "resume": True}
+    with monkeypatch.context() as patch:
+        interrupt(patch, asked_to_stop)
+        with pytest.raises(SystemExit):
+            run_training("job", sample_store, **fields)
+    again = run_training("job", sample_store, **fields)
+    assert again[1] == trained[1]
+    assert metrics(again[2]) == metrics(trained[2])
+    monkeypatch.chdir(tmp_path)
+    assert run_training("job", sample_store, **{**fields, "out": "."})[1] == trained[1]
+    for changed in ({"learning_rate": 0.125}, {"model.n_dcm": 1}):
+        with pytest.raises(ConfigError, match=next(iter(changed)).split(".")[-1]):
+            run_training("job", sample_store, **{**fields, **changed})
+    assert metrics(again[2]) == metrics(trained[2])
+
+
 def test_a_missing_store_leaves_nothing_behind(tmp_path):
     with pytest.raises(StoreError):
         run_training("none", tmp_path / "none.zarr", out=str(tmp_path / "experiments"))
