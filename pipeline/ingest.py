@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,16 +15,17 @@ from rich.markup import escape
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
-from pipeline.adapters import discover
+from pipeline.adapters import Source, discover
 from pipeline.checking import SPLIT, Threads, Workshop
 from pipeline.declarations import Declarations
+from pipeline.fingerprints import Fingerprints, fingerprints
 from pipeline.inference.interpretation import Interpretation
 from pipeline.source_plan import Plan, understood
 from pipeline.store_location import location
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import local_path, usable_place
 from pipeline.zarr_store import StoreWriter, read_schema
-from store_schema import VARIABLES, KeyRecord, SourceFile, SourceRecord, StoreSchema, Variable
+from store_schema import VARIABLES, KeyRecord, SourceRecord, StoreSchema, Variable
 from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
 from store_schema.problems import SourceError
 
@@ -99,20 +99,21 @@ def ingest(
     declarations = Declarations.parse(declare, force=force)
     found = discover(sources, allow_pickle=allow_pickle)
     declarations.check_keys({key for source in found for key in source.columns})
-    files = [tuple(map(_describe, source.files)) for source in found]
-    with _folder_of(store) as folder, threadpool_limits(1, user_api="blas"):
+    with (
+        _folder_of(store) as folder,
+        threadpool_limits(1, user_api="blas"),
+        fingerprints(source.files for source in found) as prints,
+    ):
         with usable_place(store):
-            before = read_schema(folder) if append or _is_same(folder, files) else None
+            before = _before(folder, found, prints, append)
         known = {source.files for source in before.sources} if before else set()
-        repeated = tuple(
-            f"{s.place} is in the store already"
-            for s, f in zip(found, files, strict=True)
-            if f in known
-        )
-        new = [(s, f) for s, f in zip(found, files, strict=True) if f not in known]
+        old = [source for source in found if known and prints.of(source.files) in known]
+        repeated = tuple(f"{source.place} is in the store already" for source in old)
+        new = [source for source in found if source not in old]
         if before is not None and not new:
             return IngestReport(0, 0, repeated, before)
-        run = _Run(declarations, on_invalid, workers, understood(new, declarations), dask)
+        plans = understood(new, declarations)
+        run = _Run(declarations, on_invalid, workers, plans, prints, dask)
         variables, sizes = run.variables()
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
         schema = run.into(writer, before, progress=progress)
@@ -143,6 +144,7 @@ class _Run:
     on_invalid: OnInvalid
     workers: int
     plans: list[Plan]
+    prints: Fingerprints
     dask: str | None
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -274,7 +276,7 @@ class _Run:
         theory = self.declarations.level_of_theory or metadata.get("level_of_theory", "")
         return SourceRecord(
             convention=plan.source.convention,
-            files=plan.files,
+            files=self.prints.of(plan.source.files),
             n_molecules=stored,
             n_quarantined=quarantined,
             first_molecule=first,
@@ -329,14 +331,14 @@ def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSche
     )
 
 
-def _is_same(store: Path, files: list[tuple[SourceFile, ...]]) -> bool:
-    """Whether a store exists that holds exactly these sources."""
+def _before(
+    store: Path, found: Sequence[Source], prints: Fingerprints, append: bool
+) -> StoreSchema | None:
+    """Returns what the store holds, where it is appended to or holds exactly these sources."""
+    if append:
+        return read_schema(store)
     if not (store / "zarr.json").is_file():
-        return False
-    return [source.files for source in read_schema(store).sources] == files
-
-
-def _describe(path: Path) -> SourceFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SourceFile(name=path.name, size=path.stat().st_size, sha256=digest)
+        return None
+    schema = read_schema(store)
+    same = [source.files for source in schema.sources] == [prints.of(s.files) for s in found]
+    return schema if same else None

@@ -15,7 +15,6 @@ from pipeline.adapters import Block, Source, split_of
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.inference.physics import interpret
-from store_schema import SourceFile
 from store_schema.problems import AmbiguityError
 
 # Molecules that inference looks at: stretches all over the source, since neighbours often
@@ -33,13 +32,11 @@ class Plan:
 
     Attributes:
         source: The source.
-        files: Description of its files.
         interpretation: What its keys mean.
         split: Set that its file names end in; empty if they do not.
     """
 
     source: Source
-    files: tuple[SourceFile, ...]
     interpretation: Interpretation
     split: str
 
@@ -51,16 +48,14 @@ class Plan:
         return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
 
 
-def understood(
-    sources: Sequence[tuple[Source, tuple[SourceFile, ...]]], declarations: Declarations
-) -> list[Plan]:
+def understood(sources: Sequence[Source], declarations: Declarations) -> list[Plan]:
     """Settles what every source means; a question takes the answer of a file beside it.
 
     Only of a file of the same keys in the same folder, such as another set, and only what
     its own molecules do not contradict.
 
     Args:
-        sources: Sources and the description of their files.
+        sources: The sources.
         declarations: What the user declared.
 
     Raises:
@@ -69,30 +64,29 @@ def understood(
     """
     plans: dict[int, Plan] = {}
     questions: dict[int, AmbiguityError] = {}
-    for index, (source, files) in enumerate(sources):
+    for index, source in enumerate(sources):
         try:
-            plans[index] = _plan(source, files, declarations)
+            plans[index] = _plan(source, declarations)
         except AmbiguityError as error:
             questions[index] = error
     settled = [*plans.values()]
     for index, question in questions.items():
-        source, files = sources[index]
+        source = sources[index]
         for plan in settled:
             if _belong_together(source, plan.source):
                 siblings = plan.interpretation.as_siblings(Path(plan.source.place).name)
                 with suppress(AmbiguityError):
                     told = replace(declarations, siblings=siblings)
-                    plans[index] = _plan(source, files, told)
+                    plans[index] = _plan(source, told)
                     break
         else:
-            beside = [other for other, _ in sources if _belong_together(source, other)]
-            plans[index] = _plan_together(source, files, beside, declarations, question)
+            beside = [other for other in sources if _belong_together(source, other)]
+            plans[index] = _plan_together(source, beside, declarations, question)
     return [_alike(plans[index], settled, declarations) for index in range(len(sources))]
 
 
 def _plan_together(
     source: Source,
-    files: tuple[SourceFile, ...],
     beside: Sequence[Source],
     declarations: Declarations,
     question: AmbiguityError,
@@ -114,7 +108,7 @@ def _plan_together(
     except AmbiguityError:
         raise question from None
     siblings = together.as_siblings("the files beside it, all together")
-    return _plan(source, files, replace(declarations, siblings=siblings))
+    return _plan(source, replace(declarations, siblings=siblings))
 
 
 def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
@@ -125,7 +119,7 @@ def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Pl
             told = {key: sibling for key, sibling in told.items() if sibling.about_center}
             if told:
                 siblings = replace(declarations, siblings=told)
-                return _plan(plan.source, plan.files, siblings)
+                return _plan(plan.source, siblings)
     return plan
 
 
@@ -136,9 +130,9 @@ def _belong_together(source: Source, other: Source) -> bool:
     )
 
 
-def _plan(source: Source, files: tuple[SourceFile, ...], declarations: Declarations) -> Plan:
+def _plan(source: Source, declarations: Declarations) -> Plan:
     interpretation = interpret(source, _sample(source), declarations)
-    return Plan(source, files, interpretation, split_of(source))
+    return Plan(source, interpretation, split_of(source))
 
 
 def _sample(source: Source) -> Block:

@@ -219,7 +219,7 @@ class _NpzFiles:
         self.place = source
         self._names = _READ + (_ESP if with_esp else ())
         declarations = Declarations.parse(declare)
-        self._plans = understood([(found, ()) for found in discover([source])], declarations)
+        self._plans = understood(discover([source]), declarations)
 
     def windows(self) -> Iterator[list[Structure]]:
         for plan in self._plans:

@@ -7,10 +7,11 @@ atoms belong together before that unit is known.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from store_schema.units import BOHR_IN_ANGSTROM
 
@@ -78,25 +79,50 @@ def fit_charges(
         stride: Fit to every so many points only, which determine the charges as well; what
             they leave is that of all points.
     """
-    step = cached_molecules(positions.shape[1] * grid.shape[1])
-    parts = []
-    for start in range(0, len(positions), step):
-        some = slice(start, start + step)
-        atoms = positions[some], atom_mask[some]
-        mask, target = grid_mask[some], np.where(grid_mask[some], esp[some], 0.0)
-        design = _potentials(*atoms, grid[some, ::stride], mask[:, ::stride], np.float64)
-        charges = _solved(design, target[:, ::stride], atom_mask[some])
+    n, n_atoms = atom_mask.shape
+    charges, nearest = np.zeros((n, n_atoms)), np.full((n, n_atoms), np.inf)
+    residual, unexplained = np.empty(n), np.empty(n)
+    for some, atoms, points in _of_like_size(atom_mask, grid_mask):
+        placed = positions[some, :atoms], atom_mask[some, :atoms]
+        places, mask = grid[some, :points], grid_mask[some, :points]
+        target = np.where(mask, esp[some, :points], 0.0)
+        design = _potentials(*placed, places[:, ::stride], mask[:, ::stride], np.float64)
+        fitted = _solved(design, target[:, ::stride], placed[1])
         if stride > 1:
-            design = _potentials(*atoms, grid[some], mask, np.float32)
-        left = target - (charges[:, None].astype(design.dtype) @ design)[:, 0]
+            design = _potentials(*placed, places, mask, np.float32)
+        left = target - (fitted[:, None].astype(design.dtype) @ design)[:, 0]
         norm = np.linalg.norm(target, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):  # no ESP has no residual
             size = np.where(norm > 0, np.linalg.norm(left, axis=1), np.nan)
-            unexplained = size / _variation(target, mask)
+            unexplained[some] = size / _variation(target, mask)
+            residual[some] = size / norm
+        charges[some, :atoms] = fitted
         # The largest potential of a unit charge is that at the nearest point.
-        nearest = BOHR_IN_ANGSTROM / design.max(axis=2)
-        parts.append((charges, size / norm, unexplained, nearest))
-    return FittedCharges(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        nearest[some, :atoms] = BOHR_IN_ANGSTROM / design.max(axis=2)
+    return FittedCharges(charges, residual, unexplained, nearest)
+
+
+def _of_like_size(
+    atom_mask: Bool[np.ndarray, "molecule atom"], grid_mask: Bool[np.ndarray, "molecule point"]
+) -> Iterator[tuple[Int[np.ndarray, " molecule"], int, int]]:
+    """Groups molecules so that little padding is worked on, each group within the caches.
+
+    Yields:
+        Which molecules, and the lengths within which their atoms and points lie.
+    """
+    atoms, points = _extent(atom_mask), _extent(grid_mask)
+    order = np.lexsort((points, atoms))[::-1]
+    start = 0
+    while start < len(order):
+        most_atoms = max(1, int(atoms[order[start]]))
+        some = order[start : start + cached_molecules(most_atoms * int(points.max()))]
+        yield some, most_atoms, max(1, int(points[some].max()))
+        start += len(some)
+
+
+def _extent(mask: Bool[np.ndarray, "molecule k"]) -> Int[np.ndarray, " molecule"]:
+    """Length of each row up to its last True."""
+    return np.where(mask.any(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1), 0)
 
 
 def cached_molecules(pairs: int) -> int:
@@ -144,15 +170,11 @@ def unexplained_by_multipoles(
     """
     # What is asked for is a share of some percent, for which single precision will do.
     single = positions.astype(np.float32), grid.astype(np.float32, copy=False)
-    displacement, distance, design = _multipole_columns(*single)
-    if quadrupoles:
-        products = displacement[..., :, None] * displacement[..., None, :]
-        upper = products[..., *np.triu_indices(3)] / distance[..., None] ** 5
-        design = np.concatenate([design, upper.reshape(*grid.shape[:2], -1)], axis=-1)
-    design *= grid_mask[..., None]
+    design = _multipole_potentials(*single, quadrupoles=quadrupoles)
+    design *= grid_mask[:, None]
     target = np.where(grid_mask, esp, 0.0).astype(np.float64)
-    solution = _ridge(design[:, ::stride].astype(np.float64), target[:, ::stride])
-    left = target - (design @ solution[..., None].astype(np.float32))[..., 0]
+    solution = _ridge(design[..., ::stride].astype(np.float64), target[:, ::stride])
+    left = target - (solution[:, None].astype(np.float32) @ design)[:, 0]
     return np.linalg.norm(left, axis=1) / _variation(target, grid_mask)
 
 
@@ -175,36 +197,48 @@ def fit_multipoles(
     Returns:
         Charges in e, dipoles in e·Å, relative residual.
     """
-    _, _, design = _multipole_columns(positions, grid)
+    design = _multipole_potentials(positions, grid, quadrupoles=False)
     solution = _ridge(design, esp)
     norm = np.linalg.norm(esp)
-    residual = float(np.linalg.norm(esp - design @ solution) / norm) if norm else np.nan
+    residual = float(np.linalg.norm(esp - solution @ design) / norm) if norm else np.nan
     atoms = len(positions)
-    return solution[:atoms], solution[atoms:].reshape(atoms, 3), residual
+    return solution[:atoms], solution[atoms:].reshape(3, atoms).T, residual
 
 
-def _multipole_columns(
-    positions: Float[np.ndarray, "*molecule atom 3"], grid: Float[np.ndarray, "*molecule point 3"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Displacements, distances, and potentials of unit charges and dipoles on the atoms."""
-    displacement = grid[..., :, None, :] - positions[..., None, :, :]
-    squared = np.einsum("...x,...x->...", displacement, displacement)
-    distance = np.maximum(np.sqrt(squared, out=squared), 1e-3)
-    dipoles = BOHR_IN_ANGSTROM * displacement / distance[..., None] ** 3
-    flat = dipoles.reshape(*grid.shape[:-1], -1)
-    return displacement, distance, np.concatenate([BOHR_IN_ANGSTROM / distance, flat], axis=-1)
+def _multipole_potentials(
+    positions: Float[np.ndarray, "*molecule atom 3"],
+    grid: Float[np.ndarray, "*molecule point 3"],
+    *,
+    quadrupoles: bool,
+) -> Float[np.ndarray, "*molecule column point"]:
+    """Potentials of unit multipoles on the atoms, those of all atoms component by component."""
+    places, atoms = np.swapaxes(grid, -1, -2), np.swapaxes(positions, -1, -2)
+    displacement = places[..., None, :] - atoms[..., None]
+    squared = np.einsum("...xap,...xap->...ap", displacement, displacement)
+    inverse = 1 / np.maximum(np.sqrt(squared, out=squared), 1e-3)
+    pairs = [*zip(*np.triu_indices(3), strict=True)] if quadrupoles else []
+    *molecules, n_atoms, n_points = inverse.shape
+    design = np.empty((*molecules, 4 + len(pairs), n_atoms, n_points), inverse.dtype)
+    np.multiply(BOHR_IN_ANGSTROM, inverse, out=design[..., 0, :, :])
+    squares = inverse * inverse
+    cubes = design[..., :1, :, :] * squares[..., None, :, :]
+    np.multiply(displacement, cubes, out=design[..., 1:4, :, :])
+    fifth = squares * squares * inverse if pairs else squares
+    for column, (x, y) in enumerate(pairs, start=4):
+        product = displacement[..., x, :, :] * displacement[..., y, :, :]
+        np.multiply(product, fifth, out=design[..., column, :, :])
+    return design.reshape(*molecules, -1, n_points)
 
 
 def _ridge(
-    design: Float[np.ndarray, "*molecule point column"], esp: Float[np.ndarray, "*molecule point"]
+    design: Float[np.ndarray, "*molecule column point"], esp: Float[np.ndarray, "*molecule point"]
 ) -> Float[np.ndarray, "*molecule column"]:
     """Least squares with a slight preference for small values."""
-    transposed = np.swapaxes(design, -1, -2)
-    normal = transposed @ design
+    normal = design @ np.swapaxes(design, -1, -2)
     columns = normal.shape[-1]
     ridge = _RIDGE_MULTIPOLES * np.trace(normal, axis1=-2, axis2=-1) / columns
     regular = normal + ridge[..., None, None] * np.eye(columns)
-    return np.linalg.solve(regular, transposed @ esp[..., None])[..., 0]
+    return np.linalg.solve(regular, design @ esp[..., None])[..., 0]
 
 
 def moments(
