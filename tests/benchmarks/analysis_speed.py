@@ -10,8 +10,9 @@ import numpy as np
 from dcmnet.analysis.analyze import write_results
 from dcmnet.config import DataConfig, ExperimentConfig, ModelConfig
 from dcmnet.experiment import TrainedModel
-from dcmnet.model import create_model, distributed_charges
-from dcmnet.observables import observe
+from dcmnet.model import create_model
+from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.step import make_steps
 from pipeline import ingest, make_loader, open_store
 from pipeline.sample import sample_sources
 from store_schema.results import ResultsSchema
@@ -52,10 +53,8 @@ def analysis_times(n_dcm):
         loader = make_loader(store, batch_size=BATCH, split="all", shuffle=False)
         batches = [jax.device_put(batch) for batch in loader]
 
-        @jax.jit
-        def forward(params, batch):
-            return observe(*distributed_charges(network, params, batch), batch)
-
+        # The loss and what is reported of it, without the gradient.
+        forward = make_steps(network, make_optimizer(config.training, 1), config.training).evaluate
         schema = ResultsSchema(
             experiment="bench",
             checkpoint="best",
