@@ -214,7 +214,7 @@ def end_all(group):
 @pytest.mark.distributed
 @pytest.mark.skipif(not shutil.which("bash"), reason="the script is one of bash")
 def test_a_slurm_job_is_stopped_put_back_and_goes_on(sample_store, tmp_path, pytestconfig):
-    """Two tasks of a step on loopback; Slurm's warning reaches each of them."""
+    """Two tasks of a step on loopback, each of which Slurm warns; then a job of one task."""
     programs = tmp_path / "programs"
     programs.mkdir()
     write_program(programs / "srun", SRUN)
@@ -225,7 +225,6 @@ def test_a_slurm_job_is_stopped_put_back_and_goes_on(sample_store, tmp_path, pyt
         "PATH": f"{programs}:{os.environ['PATH']}",
         "DCMNET": f"{sys.executable} -m dcmnet.cli",
         "SLURM_JOB_ID": number,
-        "SLURM_NTASKS": "2",
         "SLURM_CPUS_PER_TASK": "1",
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(pytestconfig.cache.mkdir("xla")),
@@ -235,12 +234,12 @@ def test_a_slurm_job_is_stopped_put_back_and_goes_on(sample_store, tmp_path, pyt
 
     with ExitStack() as stack:
 
-        def submitted():
+        def submitted(tasks):
             with (tmp_path / "log.txt").open("a") as log:
                 job = subprocess.Popen(
                     ["bash", SLURM, *words],
                     cwd=tmp_path,
-                    env=environment,
+                    env={**environment, "SLURM_NTASKS": str(tasks)},
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -248,7 +247,7 @@ def test_a_slurm_job_is_stopped_put_back_and_goes_on(sample_store, tmp_path, pyt
             stack.callback(end_all, job.pid)
             return job
 
-        job = submitted()
+        job = submitted(tasks=2)
         end = time.monotonic() + PATIENCE
         while lines_of(directory) < 1:
             assert job.poll() is None, (tmp_path / "log.txt").read_text()
@@ -258,6 +257,6 @@ def test_a_slurm_job_is_stopped_put_back_and_goes_on(sample_store, tmp_path, pyt
             os.kill(int(task), signal.SIGTERM)
         assert job.wait(PATIENCE) == STOPPED, (tmp_path / "log.txt").read_text()
         assert (tmp_path / "requeued").read_text() == f"requeue {number}\n"
-        assert submitted().wait(PATIENCE) == 0, (tmp_path / "log.txt").read_text()
+        assert submitted(tasks=1).wait(PATIENCE) == 0, (tmp_path / "log.txt").read_text()
     assert (tmp_path / "requeued").read_text().count("\n") == 1, "at its end it is not put back"
     assert [line["epoch"] for line in metrics(directory)] == [1, 2, 3, 4]
