@@ -26,6 +26,7 @@ from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import local_path, usable_place
 from pipeline.zarr_store import StoreWriter, read_schema
 from store_schema import VARIABLES, KeyRecord, SourceRecord, StoreSchema, Variable
+from store_schema.extras import extra
 from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
 from store_schema.problems import SourceError
 
@@ -78,7 +79,8 @@ def ingest(
         append: Add to a store that exists. A source that is in it already is left out.
         on_invalid: Set invalid molecules aside, or stop at the first ones.
         allow_pickle: Admit object arrays, which can execute code when read.
-        workers: Threads that translate and check blocks; processes with ``dask="local"``.
+        workers: Threads that look at sources, and translate and check blocks; with
+            ``dask="local"`` also the processes of the cluster.
         dask: Address of a Dask scheduler whose workers read the same files at the same
             paths, or ``local`` for a cluster of this machine. The store is the same.
         progress: Show a progress bar.
@@ -112,7 +114,7 @@ def ingest(
         new = [source for source in found if source not in old]
         if before is not None and not new:
             return IngestReport(0, 0, repeated, before)
-        plans = understood(new, declarations)
+        plans = understood(new, declarations, workers)
         run = _Run(declarations, on_invalid, workers, plans, prints, dask)
         variables, sizes = run.variables()
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
@@ -129,11 +131,11 @@ def _folder_of(store: str | Path) -> Iterator[Path]:
             folder = local_path(store)
         yield folder
         return
-    place.objects()  # says which extra is missing, before what needs it is imported
-    from pipeline.object_publication import staged_store
-
-    with staged_store(place) as folder:
-        yield folder
+    with extra("cloud", str(place)):
+        from pipeline.object_publication import staged_store
+    with staged_store(place, append=True) as staged:
+        yield staged.folder
+        staged.publish()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,9 @@ class Plan:
         return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
 
 
-def understood(sources: Sequence[Source], declarations: Declarations) -> list[Plan]:
+def understood(
+    sources: Sequence[Source], declarations: Declarations, workers: int = 1
+) -> list[Plan]:
     """Settles what every source means; a question takes the answer of a file beside it.
 
     Only of a file of the same keys in the same folder, such as another set, and only what
@@ -57,18 +60,17 @@ def understood(sources: Sequence[Source], declarations: Declarations) -> list[Pl
     Args:
         sources: The sources.
         declarations: What the user declared.
+        workers: Threads that look at sources beside one another: what is deflated has to be
+            read to its end, which the interpreter does not wait for.
 
     Raises:
         AmbiguityError: A question is left.
         ConfigError: A declaration contradicts shape or physics.
     """
-    plans: dict[int, Plan] = {}
-    questions: dict[int, AmbiguityError] = {}
-    for index, source in enumerate(sources):
-        try:
-            plans[index] = _plan(source, declarations)
-        except AmbiguityError as error:
-            questions[index] = error
+    with ThreadPoolExecutor(workers) as pool:
+        first = list(pool.map(lambda source: _plan_or_question(source, declarations), sources))
+    plans = {i: plan for i, plan in enumerate(first) if isinstance(plan, Plan)}
+    questions = {i: error for i, error in enumerate(first) if isinstance(error, AmbiguityError)}
     settled = [*plans.values()]
     for index, question in questions.items():
         source = sources[index]
@@ -128,6 +130,13 @@ def _belong_together(source: Source, other: Source) -> bool:
         source.columns.keys() == other.columns.keys()
         and source.files[0].parent == other.files[0].parent
     )
+
+
+def _plan_or_question(source: Source, declarations: Declarations) -> Plan | AmbiguityError:
+    try:
+        return _plan(source, declarations)
+    except AmbiguityError as error:
+        return error
 
 
 def _plan(source: Source, declarations: Declarations) -> Plan:
