@@ -1,155 +1,161 @@
-"""Ingest into an object store: staged as a local store, uploaded, and published by its root.
+"""Changes of a store of objects: staged in a local folder, uploaded, published by its root.
 
 Readers look at the root ``zarr.json`` alone. It is put last, on the condition that it is
 still what the writer began from; before that they see the store as it was. The shards
-have fixed names, so writers keep apart by a claim, an object that is put only if it
-is not there. Of an existing store only the metadata and the last partial shards are fetched.
+have fixed names, so writers keep apart by a claim. Of an existing store only the metadata
+is fetched, and for an append the last partial shards.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeAlias
-from uuid import uuid4
+from typing import Any, Literal
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
-from obstore.store import GCSStore, S3Store
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from pipeline.object_claim import CLAIM, claimed, version
+from pipeline.object_requests import Objects, again
 from pipeline.store_location import ObjectLocation, reached
-from pipeline.zarr_metadata import METADATA_FILE, read_nodes, write_document
+from pipeline.zarr_metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import StoreError
 
-Objects: TypeAlias = GCSStore | S3Store
-_CLAIM: Final = ".writer"
-_LISTINGS: Final = 4
-
 
 @contextmanager
-def staged_store(place: ObjectLocation) -> Iterator[Path]:
-    """Gives a local folder to ingest into, and publishes what has changed in it.
+def staged_store(place: ObjectLocation, *, append: bool) -> Iterator[StagedStore]:
+    """Gives a folder with the metadata of a store, which is changed there and published.
 
-    Nothing is published when the block is left by an error.
+    Args:
+        place: The store; the folder does not exist where there is none yet.
+        append: Molecules will be added, if there is a store: other writers are refused, and
+            the last partial shards are fetched. Else other writers are waited for.
 
     Raises:
         StoreError: Another writer holds the store, or published while this one was at
             work; or the objects cannot be reached.
     """
     objects = place.objects()
-    with _claimed(place, objects), TemporaryDirectory(prefix="dcmnet-") as scratch:
-        folder = Path(scratch) / place.name
+    with (
+        claimed(place, objects, wait=not append),
+        TemporaryDirectory(prefix="dcmnet-") as scratch,
+    ):
+        staged = StagedStore(place, objects, Path(scratch) / place.name)
         with reached(place):
-            root = _fetch(objects, folder)
-            replaceable = _replaceable(objects, folder)
-            for key in replaceable:
-                if root is not None and _is_last_shard(key, folder):
-                    _download(objects, key, folder / key)
-        before = _states(folder)
-        yield folder
-        with reached(place):
-            _upload(place, objects, folder, before=before, replaceable=replaceable, root=root)
+            staged.fetch(shards=append)
+        yield staged
 
 
-@contextmanager
-def _claimed(place: ObjectLocation, objects: Objects) -> Iterator[None]:
-    """Keeps other writers out; a killed writer's claim stays, as no clock can tell it is dead."""
-    mine = {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "token": uuid4().hex,
-    }
-    with reached(place):
+class StagedStore:
+    """A local folder that stands for a store of objects.
+
+    Attributes:
+        folder: What it holds differs from the store by what was changed since.
+    """
+
+    def __init__(self, place: ObjectLocation, objects: Objects, folder: Path) -> None:
+        self.folder = folder
+        self._place = place
+        self._objects = objects
+        self._root: dict[str, Any] | None = None
+        self._nodes: dict[str, Document] = {}
+        self._known: set[str] = set()  # nodes so far; what else has this prefix is not ours
+        self._states: dict[str, tuple[int, int]] = {}
+
+    def fetch(self, *, shards: bool) -> None:
+        """Fetches the metadata, where there is a store, and its last partial shards."""
         try:
-            obstore.put(objects, _CLAIM, json.dumps(mine).encode(), mode="create")
-        except AlreadyExistsError:
-            other = json.loads(bytes(obstore.get(objects, _CLAIM).bytes()))
-            if other != mine:  # else only the answer to the put was lost
-                raise StoreError.of(
-                    str(place),
-                    expected="no other writer",
-                    received=f"process {other['process']} on {other['host']}"
-                    f" since {other['since']}",
-                    consequence="nothing was written",
-                    remedy="Try again when it has ended; "
-                    f"if it was killed, remove {place}/{_CLAIM}",
-                ) from None
+            answer = again(obstore.get, self._objects, METADATA_FILE)
         except FileNotFoundError:
-            raise StoreError.of(
-                str(place),
-                expected="a bucket",
-                received="none of this name",
-                consequence="nothing was written",
-                remedy="Make the bucket, or name another",
-            ) from None
-    try:
-        yield
-    finally:
-        with reached(place):
-            obstore.delete(objects, _CLAIM)
+            return
+        self.folder.mkdir()
+        (self.folder / METADATA_FILE).write_bytes(bytes(answer.bytes()))
+        self._root = version(answer.meta)
+        self._nodes = read_nodes(self.folder)
+        self._known = set(self._nodes)
+        for path, document in self._nodes.items():
+            write_document(self.folder / path, document)
+        for key in self._listed() if shards else ():
+            if _filled(key, self._nodes) == "partly" and not key.startswith(f"{RESULTS_GROUP}/"):
+                again(_download, self._objects, key, self.folder / key)
+        self._states = _states(self.folder)
 
+    def publish(self) -> None:
+        """Uploads what has changed, and then lets readers see it, by the root's metadata.
 
-def _fetch(objects: Objects, folder: Path) -> str | None:
-    """Fetches the metadata of a store, where there is one; returns the root's tag."""
-    try:
-        answer = obstore.get(objects, METADATA_FILE)
-    except FileNotFoundError:
-        return None
-    folder.mkdir()
-    (folder / METADATA_FILE).write_bytes(bytes(answer.bytes()))
-    for path, document in read_nodes(folder).items():
-        write_document(folder / path, document)
-    return answer.meta["e_tag"]
+        Raises:
+            StoreError: Another writer has published since, or the objects cannot be reached.
+        """
+        with reached(self._place):
+            self._publish()
 
+    def _publish(self) -> None:
+        after = _states(self.folder)
+        changed = {key for key, state in after.items() if self._states.get(key) != state}
+        if METADATA_FILE not in changed:  # the sources were in the store already
+            return
+        # Shards before metadata: TensorStore reads that of an array by itself.
+        for key in sorted(changed - {METADATA_FILE}, key=lambda key: (key.endswith(".json"), key)):
+            again(obstore.put, self._objects, key, self.folder / key)
+        nodes = read_nodes(self.folder)
+        self._known |= nodes.keys()
+        for key in self._listed():  # what killed writers left, and groups that were replaced
+            if key not in after and _node(key) in self._known and not _filled(key, self._nodes):
+                again(obstore.delete, self._objects, key)
+        self._put_root()
+        self._nodes, self._states = nodes, after
 
-def _replaceable(objects: Objects, folder: Path) -> set[str]:
-    """Keys that no reader needs as they are: last partial shards, and what lies beyond."""
-    nodes = read_nodes(folder) if folder.exists() else {}
-    keys = set()
-    for key in _listed(objects):
-        if key == _CLAIM or key.startswith(f"{RESULTS_GROUP}/"):
-            continue
-        node, within, shard = key.rpartition("/c/")
-        if not within and not folder.exists():
-            keys.add(key)
-        elif within and node in nodes:
-            grid = nodes[node]["chunk_grid"]["configuration"]["chunk_shape"]
-            if int(shard.partition("/")[0]) >= nodes[node]["shape"][0] // grid[0]:
-                keys.add(key)
-        elif within:
-            keys.add(key)
-    return keys
-
-
-def _listed(objects: Objects) -> list[str]:
-    """Lists all keys; begins again where an answer was cut, which the client does not."""
-    attempt = 0
-    while True:
+    def _put_root(self) -> None:
+        file = self.folder / METADATA_FILE
+        mode: Any = self._root or "create"
         try:
-            return [entry["path"] for batch in obstore.list(objects) for entry in batch]
-        except GenericError:
-            attempt += 1
-            if attempt == _LISTINGS:
-                raise
-            time.sleep(2**attempt / 4)
+            result = again(
+                obstore.put, self._objects, METADATA_FILE, file, mode=mode, use_multipart=False
+            )
+        except (AlreadyExistsError, PreconditionError):
+            answer = again(obstore.get, self._objects, METADATA_FILE)
+            if bytes(answer.bytes()) != file.read_bytes():
+                raise StoreError.of(
+                    str(self._place),
+                    expected="the store as it was when this writer began",
+                    received="one that another writer has published since",
+                    consequence="nothing of this one is in it",
+                    remedy="Do it again; add molecules with --append",
+                ) from None
+            result = answer.meta  # only the answer to the put was lost
+        self._root = version(result)
+
+    def _listed(self) -> list[str]:
+        """Lists all keys but that of the root and the claim."""
+        keys = again(_keys, self._objects)
+        return sorted(keys - {CLAIM, METADATA_FILE})
 
 
-def _is_last_shard(key: str, folder: Path) -> bool:
-    node, _, shard = key.rpartition("/c/")
-    document = read_nodes(folder).get(node)
-    if document is None:
-        return False
-    rows = document["chunk_grid"]["configuration"]["chunk_shape"][0]
-    return int(shard.partition("/")[0]) == document["shape"][0] // rows
+def _keys(objects: Objects) -> set[str]:
+    return {entry["path"] for batch in obstore.list(objects) for entry in batch}
+
+
+def _node(key: str) -> str:
+    """Path of the node that an object belongs to, if it is one of a store."""
+    folder, _, file = key.rpartition("/")
+    return folder if file == METADATA_FILE else key.rpartition("/c/")[0]
+
+
+def _filled(key: str, nodes: Mapping[str, Document]) -> Literal["", "partly", "wholly"]:
+    """How much of an object readers look at; nothing if it is of no node or beyond an array."""
+    node = _node(key)
+    if node not in nodes:
+        return ""
+    if key.endswith(f"/{METADATA_FILE}"):
+        return "wholly"
+    rows = nodes[node]["chunk_grid"]["configuration"]["chunk_shape"][0]
+    index, n_rows = int(key.rpartition("/c/")[2].partition("/")[0]), nodes[node]["shape"][0]
+    if index < n_rows // rows:
+        return "wholly"
+    return "partly" if index * rows < n_rows else ""
 
 
 def _download(objects: Objects, key: str, file: Path) -> None:
@@ -166,37 +172,3 @@ def _states(folder: Path) -> dict[str, tuple[int, int]]:
         file.relative_to(folder).as_posix(): (file.stat().st_ino, file.stat().st_mtime_ns)
         for file in files
     }
-
-
-def _upload(
-    place: ObjectLocation,
-    objects: Objects,
-    folder: Path,
-    *,
-    before: dict[str, tuple[int, int]],
-    replaceable: set[str],
-    root: str | None,
-) -> None:
-    after = _states(folder)
-    changed = {key for key, state in after.items() if before.get(key) != state}
-    if METADATA_FILE not in changed:  # the sources were in the store already
-        return
-    # Shards before metadata: TensorStore reads that of an array by itself.
-    for key in sorted(changed - {METADATA_FILE}, key=lambda key: (key.endswith(".json"), key)):
-        obstore.put(objects, key, folder / key)
-    for key in sorted(replaceable - set(after)):
-        obstore.delete(objects, key)
-    try:
-        mode: Any = "create" if root is None else {"e_tag": root}
-        obstore.put(objects, METADATA_FILE, folder / METADATA_FILE, mode=mode, use_multipart=False)
-    except (AlreadyExistsError, PreconditionError):
-        stored = bytes(obstore.get(objects, METADATA_FILE).bytes())
-        if stored == (folder / METADATA_FILE).read_bytes():
-            return  # only the answer to the put was lost
-        raise StoreError.of(
-            str(place),
-            expected="the store as it was when this writer began",
-            received="one that another writer has published since",
-            consequence="nothing of this ingest is in it",
-            remedy="Ingest again with --append",
-        ) from None

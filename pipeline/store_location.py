@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 _SCHEMES: Final = ("s3", "gs")
 _CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
-_RETRIES: Final[dict[str, Any]] = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
+RETRIES: Final[dict[str, Any]] = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
+# The like for TensorStore, which would go on for a quarter of an hour by itself.
+REQUEST_RETRIES: Final = {"max_retries": 8, "initial_delay": "100ms", "max_delay": "15s"}
+# TensorStore waits without end for an answer that stops coming, and is told otherwise only so.
+_PATIENCE: Final = {
+    "TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS": "10",
+    "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES": "1",
+    "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "60",
+}
 _STATUS: Final = re.compile(r"status code: (\d{3}[\w ]*)")
 
 
@@ -64,16 +72,22 @@ class ObjectLocation:
         allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
         options: dict[str, Any] = {
             "client_options": {**_CLIENT, "allow_http": allowed},
-            "retry_config": _RETRIES,
+            "retry_config": RETRIES,
         }
         with reached(self):
             return kind.from_url(str(self), **options)
 
     def kvstore(self, path: str) -> dict[str, Any]:
         """Returns TensorStore's specification of the objects below a path of the store."""
-        spec = {"bucket": self.bucket, "path": f"{self.prefix}/{path}/"}
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        spec: dict[str, Any] = {"bucket": self.bucket, "path": f"{self.prefix}/{path}/"}
         if self.scheme == "gs":
             return {"driver": "gcs", **spec}
+        if os.environ.get("AWS_ACCESS_KEY_ID"):  # else it looks for files, and logs those missing
+            spec["aws_credentials"] = {"type": "environment"}
+        elif os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"):
+            spec["aws_credentials"] = {"type": "anonymous"}
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint:
@@ -124,10 +138,9 @@ def zarr_source(store: str | Path) -> Any:
     place = location(store)
     if isinstance(place, Path):
         return str(place)
-    objects = place.objects()
-    from zarr.storage import ObjectStore
-
-    return ObjectStore(objects, read_only=True)
+    with extra("cloud", str(place)):
+        from pipeline.object_requests import ReadObjects
+    return ReadObjects(place)
 
 
 def lasting(store: str | Path) -> str:
@@ -151,10 +164,17 @@ def reached(place: ObjectLocation) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] != "obstore":
             raise
         status = _STATUS.search(str(error))
-        raise StoreError.of(
-            str(place),
-            expected="an object store that answers",
-            received=type(error).__name__ + (f", {status[1].strip()}" if status else ""),
-            consequence="nothing of it was changed that readers see",
-            remedy="Check credentials, region and AWS_ENDPOINT_URL in the environment; try again",
+        raise unanswered(
+            place, type(error).__name__ + (f", {status[1].strip()}" if status else "")
         ) from None
+
+
+def unanswered(place: ObjectLocation, received: str) -> StoreError:
+    """Returns the error that says the objects cannot be reached."""
+    return StoreError.of(
+        str(place),
+        expected="an object store that answers",
+        received=received,
+        consequence="nothing of it was changed that readers see",
+        remedy="Check credentials, region and AWS_ENDPOINT_URL in the environment; try again",
+    )

@@ -1,12 +1,16 @@
-"""A real S3 server on loopback."""
+"""A real S3 server on loopback, and a proxy before it that fails as networks do."""
 
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,3 +47,93 @@ def s3_server():
             yield address
         finally:
             server.kill()
+
+
+class Faults:
+    """Lets the first try of each distinct request fail, in turns of ``kinds``.
+
+    A kind is 503; ``"slow"``, an answer that takes its time; or ``"cut"``, a connection
+    that ends in the middle of the answer, after the server did what it was asked.
+
+    Attributes:
+        kinds: What goes wrong, in turn; nothing while there is none.
+        endless: Whether later tries fail as well.
+        seen: Kinds that went wrong so far, and at what.
+    """
+
+    def __init__(self, *kinds, endless=False):
+        self.kinds = kinds
+        self.endless = endless
+        self.seen = []
+        self._tried = set()
+        self._lock = threading.Lock()
+
+    def of(self, request):
+        """Returns what goes wrong with a request."""
+        with self._lock:
+            if not self.kinds or (request in self._tried and not self.endless):
+                return None
+            self._tried.add(request)
+            kind = self.kinds[len(self.seen) % len(self.kinds)]
+            self.seen.append((kind, request))
+            return kind
+
+
+@contextmanager
+def failing_proxy(address, faults, slow=0.2):
+    """Runs a proxy before a server that fails as networks do; gives its address."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def forward(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            fault = faults.of((self.command, self.path, self.headers.get("Range")))
+            if fault == 503:
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault == "slow":
+                time.sleep(slow)
+            # As it came: the host is signed, and urllib would call the body a form.
+            connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            with closing(connection):
+                self.reply(connection.getresponse(), cut=fault == "cut")
+
+        def reply(self, answer, cut):
+            data = answer.read()
+            if cut and not data:  # not even its head arrives
+                self.hang_up()
+                return
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                    self.send_header(name, value)
+            # That of an answer to HEAD counts what is not sent.
+            self.send_header("Content-Length", answer.getheader("Content-Length", len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+            if cut:
+                self.wfile.flush()
+                self.hang_up()
+
+        def hang_up(self):
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

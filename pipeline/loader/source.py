@@ -19,7 +19,7 @@ from jaxtyping import Int, Int64, Shaped
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.order import Blocks
-from pipeline.store_location import location
+from pipeline.store_location import REQUEST_RETRIES, ObjectLocation, location, unanswered
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
@@ -63,6 +63,8 @@ class StoreReader:
                 "data_copy_concurrency": {"limit": cpus},
                 "file_io_concurrency": {"limit": max(4, cpus)},
                 "file_io_mode": {"mode": "memmap"},
+                "s3_request_retries": REQUEST_RETRIES,
+                "gcs_request_retries": REQUEST_RETRIES,
             }
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
@@ -132,6 +134,9 @@ class StoreReader:
         try:
             return future.result()
         except (ValueError, OSError) as error:
+            place = location(self._store)
+            if isinstance(place, ObjectLocation) and "retry attempts failed" in str(error):
+                raise unanswered(place, str(error).rpartition("failed: ")[2]) from None
             raise StoreError.of(
                 self._store,
                 expected="arrays that can be read",

@@ -1,7 +1,9 @@
 """Stores by URL, against a real S3 server on loopback: the bytes of a local store, or nothing."""
 
+import json
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,12 +15,13 @@ pytest.importorskip("obstore")
 import obstore
 
 from pipeline import ingest, make_loader, open_store, read_schema
+from pipeline.loader.source import StoreReader
 from pipeline.object_publication import staged_store
 from pipeline.sample import sample_sources
-from pipeline.store_location import ObjectLocation, lasting, location
+from pipeline.store_location import REQUEST_RETRIES, RETRIES, ObjectLocation, lasting, location
 from pipeline.validate_store import validate_store
 from store_schema.problems import StoreError
-from tests.object_store import s3_server
+from tests.object_store import Faults, failing_proxy, s3_server
 
 pytestmark = pytest.mark.distributed
 CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
@@ -87,7 +90,7 @@ def test_of_two_writers_one_is_refused_and_nothing_is_lost(url):
     ingest([IONS], url)
     before = objects(url)
     with (
-        staged_store(location(url)),
+        staged_store(location(url), append=True),
         pytest.raises(StoreError, match="process"),
     ):
         ingest([CLASSIC], url, append=True)
@@ -99,9 +102,10 @@ def test_a_root_that_changed_meanwhile_is_not_replaced(url):
     client = location(url).objects()
 
     def overtaken():
-        with staged_store(location(url)) as folder:
-            ingest([CLASSIC], folder, append=True)
+        with staged_store(location(url), append=True) as staged:
+            ingest([CLASSIC], staged.folder, append=True)
             obstore.put(client, "zarr.json", other)
+            staged.publish()
 
     other = bytes(obstore.get(client, "zarr.json").bytes()) + b"\n"
     with pytest.raises(StoreError, match="published since"):
@@ -135,12 +139,67 @@ def test_a_killed_append_leaves_the_store_and_a_rerun_gives_the_same_bytes(url, 
     assert child.returncode == -9
     assert open_store(url).sizes["molecule"] == n
     assert not validate_store(url).problems
+    # It is certain that the process of this claim has ended; were it another machine's, not.
+    client = location(url).objects()
+    claim = bytes(obstore.get(client, ".writer").bytes())
+    obstore.put(client, ".writer", json.dumps({**json.loads(claim), "system": "other"}).encode())
     with pytest.raises(StoreError, match=r"remove .*\.writer"):
         ingest([CLASSIC], url, append=True)
-    obstore.delete(location(url).objects(), ".writer")
+    obstore.put(client, ".writer", claim)
     ingest([CLASSIC], url, append=True)
     ingest([CLASSIC], local, append=True)
     assert objects(url) == files(local)
+
+
+def test_every_request_may_fail_once(url, server, tmp_path, monkeypatch):
+    local = tmp_path / "a.zarr"
+    ingest([IONS], local)
+    faults = Faults(503, "cut", "slow", "cut")
+    with failing_proxy(server, faults) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        ingest([IONS], url)
+        written = len(faults.seen)
+        pairs = zip(
+            make_loader(url, batch_size=8, split="train"),
+            make_loader(local, batch_size=8, split="train"),
+            strict=True,
+        )
+        for ours, theirs in pairs:
+            np.testing.assert_array_equal(ours.esp, theirs.esp)
+        assert not validate_store(url).problems
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    assert objects(url) == files(local)
+    assert {kind for kind, _ in faults.seen[:written]} == {503, "cut", "slow"}
+    assert {kind for kind, _ in faults.seen[written:]} == {503, "cut", "slow"}
+
+
+@pytest.mark.parametrize("kind", [503, "cut"])
+def test_faults_without_end_are_one_error_and_change_nothing(url, server, monkeypatch, kind):
+    monkeypatch.setitem(RETRIES, "max_retries", 2)
+    monkeypatch.setitem(REQUEST_RETRIES, "max_retries", 2)
+    ingest([IONS], url)
+    before = objects(url)
+    faults = Faults(endless=True)
+    with failing_proxy(server, faults) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        begun = StoreReader(url, ["esp"])
+        rows = np.arange(4)
+        memory = begun.allocate(4, 0, int(begun.n_grid[:4].max()))
+        faults.kinds = (kind,)
+        for ask in (
+            lambda: ingest([CLASSIC], url, append=True),
+            lambda: open_store(url),
+            lambda: make_loader(url, batch_size=4),
+            lambda: begun.read(rows, memory),
+        ):
+            with pytest.raises(StoreError, match="an object store that answers") as told:
+                ask()
+            assert url in str(told.value)
+            assert SECRET not in "".join(traceback.format_exception(told.value))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    # That the claim was put, it was never told.
+    assert {key: data for key, data in objects(url).items() if key != ".writer"} == before
+    assert ingest([CLASSIC], url, append=True).n_molecules
 
 
 def test_what_is_refused_is_named_without_credentials(url):
