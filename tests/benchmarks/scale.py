@@ -6,16 +6,21 @@ process of its own, for molecules of 4 to 28 atoms and 500 to 1,536 points.
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
+from pipeline import ingest, read_schema
 from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.shapes import MoleculeSizes, choose_shapes
+from pipeline.sample import sample_sources
 from pipeline.zarr_layout import molecules_per_shard
 from store_schema import VARIABLES
 from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
@@ -24,13 +29,14 @@ from tests.stores import NAMES
 
 SIZES = [10**5, 10**6, 10**7, 10**8, 10**9]
 MOST_PLANNED = 10**8
+SOURCES = [1, 100, 10_000]
 ATOMS, POINTS = (4, 28), (500, 1536)
 BATCH, WINDOW, BLOCK = 64, 160, 256
 # Bytes of a molecule in NPZ (the bundled sample) and in a store (the 1,095 reference
 # molecules); of docs/benchmarks.md bytes/s of ingest with two threads and molecules/s of
 # streaming from a warm cache.
 BYTES, STORED = bytes_a_molecule(), 19_000
-INGEST, STREAM = 1e9 / 8.3, 121_000
+INGEST, STREAM = 10.01e9 / 74, 121_000
 
 
 def plan(n: int) -> tuple[float, float, float, float, float]:
@@ -50,6 +56,22 @@ def plan(n: int) -> tuple[float, float, float, float, float]:
     return first, whole, peak, report.shuffle_displacement, report.shuffle_separation
 
 
+def metadata(n_sources: int) -> tuple[float, float]:
+    """Bytes of the root's metadata with so many sources like the sample's, and seconds to read."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "sample.zarr"
+        schema = ingest(sample_sources()[:1], store).schema
+        document = json.loads((store / "zarr.json").read_text())
+        counts = ("n_molecules", "n_quarantined")
+        totals = {name: getattr(schema, name) * n_sources for name in counts}
+        many = schema.model_copy(update={"sources": schema.sources * n_sources, **totals})
+        document["attributes"] |= many.to_attributes()
+        (store / "zarr.json").write_text(json.dumps(document))
+        start = time.perf_counter()
+        read_schema(store)
+        return (store / "zarr.json").stat().st_size, time.perf_counter() - start
+
+
 def duration(seconds: float) -> str:
     """Returns a time in the unit that one would say it in."""
     unit, length = next(
@@ -60,7 +82,7 @@ def duration(seconds: float) -> str:
 
 
 def main(most: int) -> None:
-    """Prints both tables."""
+    """Prints the tables."""
     sizes = {ATOM: ATOMS[1], GRID_POINT: POINTS[1], XYZ: 3, XYZ2: 3}
     per_shard = molecules_per_shard(tuple(VARIABLES[name] for name in NAMES), sizes)
     print("| molecules | store | files | ingest | epoch, streaming |\n|---|---|---|---|---|")
@@ -79,6 +101,10 @@ def main(most: int) -> None:
             f"| {n:.0e} | {first:.2f} s | {whole:.1f} s | {peak:.2f} GiB | "
             f"{moved:.3f} | {apart:.1e} |"
         )
+    print("\n| sources | metadata of the root | to read it |\n|---|---|---|")
+    for n in SOURCES:
+        size, seconds = metadata(n)
+        print(f"| {n:,} | {size / 1e6:.2g} MB | {seconds:.2g} s |")
 
 
 if __name__ == "__main__":
