@@ -13,7 +13,8 @@ from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.model import Parameters
 from dcmnet.refusal import refuse_politely
-from dcmnet.tracking.trackers import make_trackers, settings_of
+from dcmnet.tracking.tracked_run import settings_of
+from dcmnet.tracking.trackers import make_trackers
 from dcmnet.training.followers import Follower
 from dcmnet.training.joining import joined
 from dcmnet.training.log import print_outcome

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.adapters.protocol import Block, Source
+from pipeline.adapters.columns import Block
+from pipeline.adapters.protocol import Source
 from pipeline.inference.interpretation import Interpretation, Reading
 from pipeline.inference.lengths import center_of_mass
 from pipeline.inference.multipoles import FittedCharges, fit_charges

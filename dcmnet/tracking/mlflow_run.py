@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment
-from dcmnet.tracking.trackers import TrackedRun, settings_of
+from dcmnet.tracking.tracked_run import TrackedRun, settings_of
 from dcmnet.training.followers import Ending, Follower
 from dcmnet.training.log import EpochRecord
 from dcmnet.training.tensorboard import scalars_of

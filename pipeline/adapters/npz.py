@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from pipeline.adapters.protocol import Column
+from pipeline.adapters.columns import Column
 from pipeline.scratch import replaced
 from store_schema.problems import SourceError
 

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.columns import Block, Column
+
 if TYPE_CHECKING:
     from pipeline.adapters.npz import NpzFile
     from pipeline.inference.shapes import Layout
-
-
-class Column(NamedTuple):
-    """Header of one array of a file.
-
-    Attributes:
-        shape: Shape in the file.
-        dtype: numpy dtype in the file.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
-class Block(NamedTuple):
-    """Consecutive molecules of a source, as the files have them.
-
-    Attributes:
-        start: Row in the source of the first molecule.
-        columns: Array of each key, molecules first, in the shape the layout gives it.
-    """
-
-    start: int
-    columns: Mapping[str, np.ndarray]
-
-    @property
-    def n_molecules(self) -> int:
-        """Molecules in the block."""
-        return len(next(iter(self.columns.values())))
 
 
 @runtime_checkable

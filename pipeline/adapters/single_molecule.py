@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.npz import NpzFile
-from pipeline.adapters.protocol import Block, Column
 from pipeline.inference.shapes import Fit, Layout, propose
 from store_schema.problems import SourceError
 

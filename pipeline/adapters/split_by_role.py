@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource
-from pipeline.adapters.protocol import Block, Column
 from pipeline.inference.shapes import Fit, Layout
 from store_schema.problems import SourceError
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.adapters.protocol import Block, Source
+from pipeline.adapters.columns import Block
+from pipeline.adapters.protocol import Source
 from pipeline.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Conclusion, Hypothesis, settle
 from pipeline.structure import storable

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.adapters.protocol import Block, Source
+from pipeline.adapters.columns import Block
+from pipeline.adapters.protocol import Source
 from pipeline.declarations import Declarations
 from pipeline.inference import energies, lengths, moments, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.adapters.protocol import Column
+from pipeline.adapters.columns import Column
 from store_schema.problems import SourceError
 from store_schema.semantics import Shape, meanings
 

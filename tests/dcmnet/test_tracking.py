@@ -16,7 +16,7 @@ from wandb.proto import wandb_internal_pb2
 from dcmnet import run_training
 from dcmnet.config import ExperimentConfig
 from dcmnet.tracking.guard import Guarded, in_public
-from dcmnet.tracking.trackers import settings_of
+from dcmnet.tracking.tracked_run import settings_of
 from dcmnet.train_runner import resume
 from dcmnet.training.followers import Follower
 from store_schema.problems import ConfigError

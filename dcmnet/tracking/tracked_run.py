@@ -1,0 +1,53 @@
+"""What trackers know of a run, whichever they are: its identity there, and its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dcmnet.config import ExperimentConfig
+from dcmnet.experiment import Experiment
+from dcmnet.tracking.guard import in_public
+from dcmnet.whole_files import write_text
+
+
+class TrackedRun(BaseModel):
+    """What a tracker calls the run of an experiment, kept in ``tracked/NAME.json``.
+
+    Attributes:
+        run: Its identity there; a run that goes on keeps it.
+        epoch: The last epoch that it was told of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    epoch: int = 0
+
+    @staticmethod
+    def path(experiment: Experiment, name: str) -> Path:
+        """Returns where it is kept."""
+        return experiment.directory / "tracked" / f"{name}.json"
+
+    @classmethod
+    def read(cls, experiment: Experiment, name: str) -> TrackedRun | None:
+        """Reads it; None where the tracker has not followed the experiment yet."""
+        path = cls.path(experiment, name)
+        return cls.model_validate_json(path.read_text()) if path.exists() else None
+
+    def write(self, experiment: Experiment, name: str) -> None:
+        """Keeps it."""
+        path = self.path(experiment, name)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, self.model_dump_json() + "\n")
+
+
+def settings_of(config: ExperimentConfig) -> dict[str, Any]:
+    """Returns all fields by their dotted names, without credentials in URLs."""
+    fields: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        inner = value if isinstance(value, dict) else {"": value}
+        fields |= {f"{name}.{key}".strip("."): part for key, part in inner.items()}
+    return {k: in_public(v) if isinstance(v, str) else v for k, v in fields.items()}
