@@ -17,9 +17,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: env
 	$(BIN)/dcmnet demo
 
-# In as many processes as there are cores; a file's tests share what its fixtures made.
+# In a process a core, each of which may take 3 GB; tests of a file share what its fixtures made.
 test: env
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Extras, several processes, outages: what 'make test' leaves out.
 distributed: env
