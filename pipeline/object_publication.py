@@ -103,7 +103,7 @@ class StagedStore:
         nodes = read_nodes(self.folder)
         self._known |= nodes.keys()
         for key in self._listed():  # what killed writers left, and groups that were replaced
-            if key not in after and _node(key) in self._known and not _filled(key, self._nodes):
+            if key not in after and self._is_ours(key) and not _filled(key, self._nodes):
                 again(obstore.delete, self._objects, key)
         self._put_root()
         self._nodes, self._states = nodes, after
@@ -127,6 +127,10 @@ class StagedStore:
                 ) from None
             result = answer.meta  # only the answer to the put was lost
         self._root = version(result)
+
+    def _is_ours(self, key: str) -> bool:
+        node = _node(key)
+        return node in self._known or node.rpartition("/")[0] in self._known
 
     def _listed(self) -> list[str]:
         """Lists all keys but that of the root and the claim."""

@@ -77,10 +77,23 @@ def read_nodes(store: Path) -> dict[str, Document]:
     Raises:
         StoreError: It is not a store.
     """
-    consolidated = read_document(store).get("consolidated_metadata")
+    return nodes_of(read_document(store), store)
+
+
+def nodes_of(root: Document, place: object) -> dict[str, Document]:
+    """Returns the metadata of every node that a root document carries, by path.
+
+    Args:
+        root: The document.
+        place: The store, for messages.
+
+    Raises:
+        StoreError: It carries none.
+    """
+    consolidated = root.get("consolidated_metadata")
     if not isinstance(consolidated, Mapping):
         raise StoreError.of(
-            str(store),
+            str(place),
             expected="a root group with consolidated metadata",
             received="one without",
             consequence="this is not a store that this package wrote",
@@ -201,8 +214,8 @@ def local_path(store: str | Path) -> Path:
             str(place),
             expected="a local folder to write to",
             received="a URL",
-            consequence="nothing was written: only 'dcmnet ingest' writes to a URL",
-            remedy="Copy the store to a local folder, and name that",
+            consequence="nothing was written",
+            remedy="Name a local folder",
         )
     if not place.name:
         raise StoreError.of(

@@ -14,18 +14,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Int
 
+from pipeline.changes import change, published_nodes, scratch_folder, store_place
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK, Compression
 from pipeline.zarr_metadata import (
     Document,
     arrays_of,
-    exclusive,
     extend,
     group_document,
-    local_path,
     read_document,
     read_nodes,
     root_document,
-    staging_folder,
     write_document,
 )
 from pipeline.zarr_table import TableWriter, Values, dimension_lengths, n_rows
@@ -62,7 +60,7 @@ class ResultsWriter:
         """Notes what will be written.
 
         Args:
-            store: Folder of the store.
+            store: Path or URL of the store.
             name: Name of the group: letters, digits and ``._+-``.
             variables: Variables of the group, with ``molecule`` first.
             sizes: Lengths of dimensions that the store does not have, such as ``dcm``.
@@ -72,13 +70,14 @@ class ResultsWriter:
             compression: Codec of the arrays.
 
         Raises:
+            ConfigError: It is a URL, and the extra ``cloud`` is not installed.
             StoreError: There is no store, the name is not one, or it is taken.
         """
-        self._store = local_path(store)
+        self._store = store_place(store)
         self._path = f"{RESULTS_GROUP}/{name}"
         self._overwrite = overwrite
         self._compression: Compression = compression
-        nodes = read_nodes(self._store)
+        nodes = published_nodes(self._store)
         self._check_name(name, nodes)
         molecules = arrays_of(nodes, "")
         self._n_molecules = n_rows(molecules)
@@ -93,8 +92,8 @@ class ResultsWriter:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        target = self._store.with_name(f"{self._store.name}.{self._path.replace('/', '.')}")
-        self._staging = self._exit.enter_context(staging_folder(target))
+        scratch = scratch_folder(self._store, self._path.replace("/", "."))
+        self._staging = self._exit.enter_context(scratch)
         return self
 
     def __exit__(
@@ -155,8 +154,11 @@ class ResultsWriter:
             table.write(stop - start, self._rows(start, stop, list(self._columns)))
             self._release()
         documents = table.finish()
-        with exclusive(self._store, wait=True):
-            self._publish(documents)
+        with change(self._store) as changed:
+            self._withdraw(changed.folder)
+            changed.publish()  # the old group goes before the new one comes
+            self._place(changed.folder, documents)
+            changed.publish()
 
     def _rows(self, start: int, stop: int, names: Sequence[str]) -> dict[str, np.ndarray]:
         rows = {}
@@ -177,20 +179,24 @@ class ResultsWriter:
                 column.base.madvise(mmap.MADV_DONTNEED)
         self._resident = 0
 
-    def _publish(self, documents: Mapping[str, Document]) -> None:
-        """Moves the group in and replaces the root's metadata, under the store's lock."""
-        nodes = read_nodes(self._store)
-        attributes = read_document(self._store)["attributes"]
+    def _withdraw(self, folder: Path) -> None:
+        """Takes a group of this name out of the store."""
+        nodes = read_nodes(folder)
         self._check_name(self._path.split("/")[1], nodes)
         others = {
             path: document
             for path, document in nodes.items()
             if path != self._path and not path.startswith(f"{self._path}/")
         }
-        if len(others) < len(nodes):  # the old group goes before the new one comes
-            write_document(self._store, root_document(attributes, others))
+        if len(others) < len(nodes):
+            attributes = read_document(folder)["attributes"]
+            write_document(folder, root_document(attributes, others))
         with suppress(FileNotFoundError):  # aside at once; it goes with the staging folder
-            (self._store / self._path).rename(self._staging / "replaced")
+            (folder / self._path).rename(self._staging / "replaced")
+
+    def _place(self, folder: Path, documents: Mapping[str, Document]) -> None:
+        """Moves the group in and replaces the root's metadata."""
+        nodes = read_nodes(folder)
         molecules = arrays_of(nodes, "")
         lengths = {MOLECULE: n_rows(molecules), **dimension_lengths(molecules)}
         group = extend(
@@ -203,10 +209,11 @@ class ResultsWriter:
         staged = self._staging / "group"
         for path, document in group.items():
             write_document(staged / path.removeprefix(self._path).lstrip("/"), document)
-        write_document(self._store / RESULTS_GROUP, group_document())
-        staged.rename(self._store / self._path)
+        write_document(folder / RESULTS_GROUP, group_document())
+        staged.rename(folder / self._path)
+        attributes = read_document(folder)["attributes"]
         results = {RESULTS_GROUP: group_document()}
-        write_document(self._store, root_document(attributes, {**others, **results, **group}))
+        write_document(folder, root_document(attributes, {**nodes, **results, **group}))
 
     def _column(self, variable: Variable) -> np.ndarray:
         """Where the rows of a variable wait; a sparse file, or memory for text."""
@@ -248,7 +255,7 @@ def write_results(
     """Writes a dataset of full molecule length as the group ``results/NAME``.
 
     Args:
-        store: Folder of the store.
+        store: Path or URL of the store.
         name: Name of the group.
         dataset: Its variables have ``molecule`` first; names of
             ``store_schema.RESULT_VARIABLES`` get their units from there.

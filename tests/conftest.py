@@ -1,6 +1,7 @@
 """How all tests run: on the CPU, with shapes checked, and with NaN an error."""
 
 import os
+from uuid import uuid4
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
 
@@ -46,6 +47,25 @@ def trained(sample_store, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("experiments")
     return run_training("trial", sample_store, out=str(out), **SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Address of a real S3 server on loopback, which has a bucket of the name ``bucket``."""
+    from tests.object_store import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def url(s3, monkeypatch):
+    """URL of a store that is not there yet, with the environment that reaches it."""
+    from tests.object_store import environment
+
+    for name, value in environment(s3).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://bucket/{uuid4().hex}/a.zarr"
 
 
 @pytest.fixture

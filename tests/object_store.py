@@ -10,9 +10,25 @@ import urllib.request
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from pipeline.store_location import location
+
+SECRET = "verysecret"
+
+
+def environment(address):
+    """What reaches a server: everything that a user sets."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
 
 
 def _free_port():
@@ -137,3 +153,21 @@ def failing_proxy(address, faults, slow=0.2):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def objects(url):
+    """Returns the content of every object of a store, by key."""
+    import obstore
+
+    client = location(url).objects()
+    keys = [entry["path"] for batch in obstore.list(client) for entry in batch]
+    return {key: bytes(obstore.get(client, key).bytes()) for key in keys}
+
+
+def files(folder):
+    """Returns the content of every file of a store, by path."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in Path(folder).rglob("*")
+        if file.is_file()
+    }

@@ -24,6 +24,7 @@ from dcmnet.training.initialization import parameter_shapes
 from dcmnet.training.log import EpochRecord
 from dcmnet.training.loop import Progress, is_over
 from pipeline import open_store
+from pipeline.changes import published_state
 from pipeline.inspection import StoreInspection, inspect_store
 from pipeline.splits import split_store
 from pipeline.zarr_metadata import exclusive
@@ -118,7 +119,7 @@ def read_story(
     problems: list[str] = []
     data, found = None, None
     try:
-        data = _store_story(path, config.data.split_fractions, _stamp(path))
+        data = _store_story(path, config.data.split_fractions, published_state(path))
         found = _results_story(path, results, config)
     except DcmError as error:
         if results is not None:  # asked for by name
@@ -157,14 +158,8 @@ def training_state(
     return "finished" if is_over(config.training, progress) else "stopped"
 
 
-def _stamp(store: str) -> int:
-    """Returns what changes whenever a store does; 0 where that cannot be seen."""
-    root = Path(store) / "zarr.json"
-    return root.stat().st_mtime_ns if root.is_file() else 0
-
-
 @lru_cache(maxsize=1)  # a page that is written again and again looks at the store once
-def _store_story(store: str, fractions: tuple[float, float], _stamp: int) -> StoreStory:
+def _store_story(store: str, fractions: tuple[float, float], _state: str) -> StoreStory:
     inspection = inspect_store(store)
     schema = inspection.store_schema
     return StoreStory(

@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 import traceback
-from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -21,41 +19,10 @@ from pipeline.sample import sample_sources
 from pipeline.store_location import REQUEST_RETRIES, RETRIES, ObjectLocation, lasting, location
 from pipeline.validate_store import validate_store
 from store_schema.problems import StoreError
-from tests.object_store import Faults, failing_proxy, s3_server
+from tests.object_store import SECRET, Faults, failing_proxy, files, objects
 
 pytestmark = pytest.mark.distributed
 CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
-SECRET = "verysecret"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def url(server, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    return f"s3://bucket/{uuid4().hex}/a.zarr"
-
-
-def objects(url):
-    client = location(url).objects()
-    keys = [entry["path"] for batch in obstore.list(client) for entry in batch]
-    return {key: bytes(obstore.get(client, key).bytes()) for key in keys}
-
-
-def files(folder):
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in Path(folder).rglob("*")
-        if file.is_file()
-    }
 
 
 def test_a_new_store_and_appends_are_the_bytes_of_the_local_store(url, tmp_path):
@@ -151,11 +118,11 @@ def test_a_killed_append_leaves_the_store_and_a_rerun_gives_the_same_bytes(url, 
     assert objects(url) == files(local)
 
 
-def test_every_request_may_fail_once(url, server, tmp_path, monkeypatch):
+def test_every_request_may_fail_once(url, s3, tmp_path, monkeypatch):
     local = tmp_path / "a.zarr"
     ingest([IONS], local)
     faults = Faults(503, "cut", "slow", "cut")
-    with failing_proxy(server, faults) as address:
+    with failing_proxy(s3, faults) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         ingest([IONS], url)
         written = len(faults.seen)
@@ -167,20 +134,20 @@ def test_every_request_may_fail_once(url, server, tmp_path, monkeypatch):
         for ours, theirs in pairs:
             np.testing.assert_array_equal(ours.esp, theirs.esp)
         assert not validate_store(url).problems
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     assert objects(url) == files(local)
     assert {kind for kind, _ in faults.seen[:written]} == {503, "cut", "slow"}
     assert {kind for kind, _ in faults.seen[written:]} == {503, "cut", "slow"}
 
 
 @pytest.mark.parametrize("kind", [503, "cut"])
-def test_faults_without_end_are_one_error_and_change_nothing(url, server, monkeypatch, kind):
+def test_faults_without_end_are_one_error_and_change_nothing(url, s3, monkeypatch, kind):
     monkeypatch.setitem(RETRIES, "max_retries", 2)
     monkeypatch.setitem(REQUEST_RETRIES, "max_retries", 2)
     ingest([IONS], url)
     before = objects(url)
     faults = Faults(endless=True)
-    with failing_proxy(server, faults) as address:
+    with failing_proxy(s3, faults) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         begun = StoreReader(url, ["esp"])
         rows = np.arange(4)
@@ -196,7 +163,7 @@ def test_faults_without_end_are_one_error_and_change_nothing(url, server, monkey
                 ask()
             assert url in str(told.value)
             assert SECRET not in "".join(traceback.format_exception(told.value))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     # That the claim was put, it was never told.
     assert {key: data for key, data in objects(url).items() if key != ".writer"} == before
     assert ingest([CLASSIC], url, append=True).n_molecules
