@@ -17,6 +17,7 @@ from dcmnet.analysis.molecule_figures import examples_figure
 from dcmnet.analysis.statistics import load_statistics
 from dcmnet.analysis.training_figures import training_curves, training_pace
 from dcmnet.training.log import EpochRecord
+from dcmnet.whole_files import whole_file
 
 __all__ = [
     "errors_beside_monopoles",
@@ -65,6 +66,7 @@ def save_figures(
     paths = []
     for title, figure in figures.items():
         path = folder / f"{title}.png"
-        figure.savefig(path)
+        with whole_file(path) as partial:
+            figure.savefig(partial)
         paths.append(path)
     return tuple(paths)
