@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from dcmnet.compilation_cache import use_compilation_cache
 from dcmnet.config import ExperimentConfig, load_config
 from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
 from dcmnet.model.published import read_published
@@ -152,6 +153,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         CheckpointError: There is no such checkpoint, or it does not fit.
         ConfigError: The experiment's configuration is missing or not valid.
     """
+    use_compilation_cache()
     path = Path(source)
     if path.suffix == ".pkl":
         published, params = read_published(path)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-import jax
 import numpy as np
 from jaxtyping import Int
 from rich.console import Console
 from rich.markup import escape
 
 from dcmnet.cluster import COUNT
+from dcmnet.compilation_cache import use_compilation_cache
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment
 from dcmnet.model import DCMNet, Parameters, create_model
@@ -76,7 +75,7 @@ def carry_out(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Paramet
     if not run.processes.is_first:  # which tells of all there is to tell
         run = run._replace(console=Console(quiet=True), followers=())
     experiment, config, console, _, processes = run
-    _use_compilation_cache()
+    use_compilation_cache()
     _check_same(run)
     devices = Devices(processes)
     with processes.together():
@@ -220,15 +219,6 @@ def _starting_parameters(
 
 def _print_note(note: str, console: Console) -> None:
     console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled steps between runs, in the user's cache directory."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        # The small functions of a training run are worth keeping too.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def refuse_existing(experiment: Experiment) -> None:
