@@ -351,9 +351,9 @@ def report(
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it again after each epoch while training runs.")
     ] = False,
-    every: Annotated[float, typer.Option(help="Seconds between looks with --watch.")] = 10.0,
+    every: Annotated[float, typer.Option(help="Seconds between looks with --watch.")] = 5.0,
     port: Annotated[
-        int | None, typer.Option(help="With --watch, serve it on 127.0.0.1; 0 takes a free port.")
+        int | None, typer.Option(help="Of a live page on 127.0.0.1, with --watch; 0: any free one.")
     ] = None,
 ) -> None:
     """Tell the story of an experiment on one HTML page."""

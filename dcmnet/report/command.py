@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from dcmnet.report.page import page_path, write_report
+from dcmnet.report.serving import served
 from dcmnet.report.story import State
-from dcmnet.report.watch import served
+from dcmnet.report.watch import Live
 from dcmnet.report.watch import watch as keep_watch
 from store_schema.problems import ConfigError
 
@@ -33,7 +34,8 @@ def run(
         out: The file; ``analysis/report.html`` of the experiment where left out.
         store: Store with the results; the one trained on where left out.
         results: Name of the results group; the experiment's where left out.
-        watch: Whether it is written again after each epoch until training ends.
+        watch: Whether it is written again after each epoch until training ends, or, where
+            it is served, until Ctrl-C.
         every: Seconds between looks.
         port: Port of the loopback address to serve it on; None serves nothing.
         console: Where it is told.
@@ -67,14 +69,30 @@ def _follow(
     port: int | None,
     console: Console,
 ) -> None:
+    told: list[State] = []
+    live = Live() if port is not None else None
+    url = ""
+
     def tell(path: Path, state: State, epochs: int) -> None:
-        console.print(escape(f"{path} · {state} · {epochs} epochs"), soft_wrap=True)
+        if url and not told:  # from here on there is something to see
+            console.print(f"Served at {url} until Ctrl-C.", soft_wrap=True)
+        if told[-1:] != [state]:
+            console.print(escape(f"{path} · {state} · {epochs} epochs"), soft_wrap=True)
+            told.append(state)
 
     with ExitStack() as stack:
-        if port is not None:
-            url = stack.enter_context(served(page_path(experiment, out), port))
-            console.print(f"Served at {url} until training ends; Ctrl-C stops.", soft_wrap=True)
+        if port is not None and live is not None:
+            page = page_path(experiment, out)
+            url = stack.enter_context(served(page, port, lambda: live.status))
         try:
-            keep_watch(experiment, out=out, store=store, results=results, every=every, on_page=tell)
+            keep_watch(
+                experiment,
+                out=out,
+                store=store,
+                results=results,
+                every=every,
+                on_page=tell,
+                live=live,
+            )
         except KeyboardInterrupt:
             console.print("Stopped watching; the page stays as it is.")

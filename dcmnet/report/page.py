@@ -32,6 +32,7 @@ def write_report(
     store: str | Path | None = None,
     results: str | None = None,
     refresh_seconds: float | None = None,
+    live: bool = False,
 ) -> Path:
     """Writes the report of an experiment: one HTML file that needs no network.
 
@@ -44,7 +45,8 @@ def write_report(
             replaced whole.
         store: Store with the data and the results; the one trained on where left out.
         results: Name of the results group; the experiment's where left out.
-        refresh_seconds: Time after which an open page loads itself again.
+        refresh_seconds: Time after which an open page looks for a newer one.
+        live: Whether it is served, and then brings itself up to date.
 
     Returns:
         Path of the file.
@@ -56,7 +58,7 @@ def write_report(
     story = read_story(experiment, store=store, results=results)
     path = page_path(experiment, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, render(story, refresh_seconds))
+    write_text(path, render(story, refresh_seconds, live))
     return path
 
 
@@ -65,7 +67,7 @@ def page_path(experiment: str | Path, out: str | Path | None = None) -> Path:
     return Path(out) if out is not None else Experiment(experiment).analysis_path / REPORT_NAME
 
 
-def render(story: Story, refresh_seconds: float | None = None) -> str:
+def render(story: Story, refresh_seconds: float | None = None, live: bool = False) -> str:
     """Returns the page of a story."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dcmnet.report", "template"),
@@ -81,7 +83,8 @@ def render(story: Story, refresh_seconds: float | None = None) -> str:
         tables=tables,
         exhibits=_exhibits(story),
         versions=installed_versions(),
-        refresh_seconds=refresh_seconds if story.state == "running" else None,
+        refresh_seconds=refresh_seconds if live or story.state == "running" else None,
+        live=live,
         made=datetime.now(UTC),
         plotly=Markup(plotly.offline.get_plotlyjs()),
     )

@@ -205,8 +205,8 @@ def training_facts(story: Story) -> Facts:
         "State": _STATES[story.state],
         "Epochs": f"{last.epoch:,} of {story.config.training.num_epochs:,}"
         + (f", the best is {best:,}" if best else ""),
-        "Time": f"{_duration(seconds)}, of which "
-        f"{_duration(sum(record.compile_seconds for record in history))} compiling",
+        "Time": f"{duration(seconds)}, of which "
+        f"{duration(sum(record.compile_seconds for record in history))} compiling",
         "Speed": f"{np.median([r.molecules_per_second for r in steady]):,.0f} molecules a second",
         "Waiting for input": f"{np.mean([r.input_wait_fraction for r in steady]):.1%} of the time",
         "Padding": f"{last.padding_waste:.1%} of what was computed",
@@ -301,7 +301,7 @@ def _training_cards(story: Story) -> list[Card]:
         )
     note = f"epoch {history[-1].epoch:,} of {story.config.training.num_epochs:,}"
     seconds = sum(record.seconds for record in history)
-    value, unit = _duration(seconds).split(" ", 1)
+    value, unit = duration(seconds).split(" ", 1)
     shown.append(Card("Training", value, unit, note))
     return shown
 
@@ -323,8 +323,9 @@ def _range(sizes: Distribution) -> str:
     return f"{sizes.minimum:,.0f} to {sizes.maximum:,.0f}, {sizes.median:,.0f} in the median"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that people would take."""
     for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,21 +1,31 @@
-"""Keeps a report up to date while an experiment trains, and serves it if asked."""
+"""Keeps a report up to date while an experiment trains, and longer where it is served."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import http.server
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dcmnet.experiment import Experiment
+from dcmnet.report.live import Status, training_status
 from dcmnet.report.page import write_report
 from dcmnet.report.story import State, training_state
 from store_schema.problems import ConfigError
 
-_LOOPBACK = "127.0.0.1"
+
+class Live:
+    """How a run stands, told by who watches it to who serves its page.
+
+    Attributes:
+        status: The status; None before the first page.
+    """
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
 
 
 def watch(
@@ -24,23 +34,27 @@ def watch(
     out: str | Path | None = None,
     store: str | Path | None = None,
     results: str | None = None,
-    every: float = 10.0,
+    every: float = 5.0,
     on_page: Callable[[Path, State, int], None] = lambda *_: None,
     stop: threading.Event | None = None,
+    live: Live | None = None,
 ) -> Path:
-    """Writes the report again whenever an epoch has ended, until training has.
+    """Writes the report again whenever an epoch or an analysis has ended.
+
+    It goes on until training has ended; where the page is served, until it is stopped.
 
     Args:
         experiment: Directory of the experiment.
         out: The file; ``analysis/report.html`` of the experiment where left out.
         store: Store with the data and the results; the one trained on where left out.
         results: Name of the results group; the experiment's where left out.
-        every: Seconds between looks; open pages load themselves again as often.
+        every: Seconds between looks; open pages look as often.
         on_page: Told of each page: its path, whether training runs, and the epochs in it.
         stop: Ends the watch when set.
+        live: Told how the run stands, for a page that is served.
 
     Returns:
-        Path of the file, whose last version no longer loads itself again.
+        Path of the file, whose last version stays as it is.
 
     Raises:
         ConfigError: The directory holds no valid experiment, or ``every`` is not positive.
@@ -52,88 +66,31 @@ def watch(
             expected="a number of seconds above 0",
             received=f"{every:g}",
             consequence="nothing was watched",
-            remedy="Leave it out for 10 seconds",
+            remedy="Leave it out for 5 seconds",
         )
     source, stop = Experiment(experiment), stop or threading.Event()
-    written: tuple[State, float] | None = None
-    while True:
-        # The state before the page: one that ends meanwhile is written once more.
-        config, history = source.config(), source.history()
-        state = training_state(source, config, history)
-        now = (state, _changed(source))
-        if now != written:
-            path = write_report(
-                experiment, out=out, store=store, results=results, refresh_seconds=every
-            )
-            on_page(path, state, len(history))
-            written = now
-        if state != "running" or stop.wait(every):
-            return path
-
-
-@contextmanager
-def served(page: Path, port: int) -> Iterator[str]:
-    """Serves a page, and nothing else, on this machine's loopback address.
-
-    Args:
-        page: The file.
-        port: The port; 0 for any that is free.
-
-    Yields:
-        The page's URL.
-
-    Raises:
-        ConfigError: The port cannot be had.
-    """
-    handler = functools.partial(_OnePage, page=page)
+    write = functools.partial(write_report, experiment, out=out, store=store, results=results)
+    written: tuple[State, float, float] | None = None
+    version = 0
     try:
-        server = http.server.ThreadingHTTPServer((_LOOPBACK, port), handler)
-    except (OSError, OverflowError) as error:
-        raise ConfigError.of(
-            f"report --port {port}",
-            expected="a free port from 0 to 65535",
-            received=str(error),
-            consequence="nothing is served",
-            remedy="Name another port, or 0 for any that is free",
-        ) from error
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{_LOOPBACK}:{server.server_port}/"
+        while True:
+            # The state before the page: one that ends meanwhile is written once more.
+            config, history = source.config(), source.history()
+            state, changed = training_state(source, config, history), _changed(source)
+            now = (state, changed, _analysed(source))
+            if now != written:
+                path = write(refresh_seconds=every, live=live is not None)
+                on_page(path, state, len(history))
+                written, version = now, version + 1
+            if live is not None:
+                silent = max(0.0, time.time() - changed)
+                status = training_status(state, config.training, history, silent)
+                live.status = dataclasses.replace(status, version=version)
+            if (live is None and state != "running") or stop.wait(every):
+                return path
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _OnePage(http.server.BaseHTTPRequestHandler):
-    """Answers ``/`` with the page, whatever the directory around it holds."""
-
-    def __init__(self, *arguments: object, page: Path) -> None:
-        self._page = page
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def log_message(self, *_: object) -> None:
-        """Keeps requests out of the terminal."""
-
-    def _answer(self, with_body: bool) -> None:
-        if self.path.split("?")[0] != "/" or not self._page.is_file():
-            self.send_error(http.HTTPStatus.NOT_FOUND)
-            return
-        body = self._page.read_bytes()
-        self.send_response(http.HTTPStatus.OK)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
+        if live is not None and written is not None:
+            write()
 
 
 def _changed(experiment: Experiment) -> float:
@@ -142,3 +99,9 @@ def _changed(experiment: Experiment) -> float:
         return os.stat(experiment.metrics_path).st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _analysed(experiment: Experiment) -> float:
+    """Returns when an analysis last wrote what it came to; 0 before the first."""
+    found = experiment.analysis_path.glob("*.json")
+    return max((path.stat().st_mtime for path in found), default=0.0)

@@ -13,7 +13,8 @@
   function coloured(figure) {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(name).trim();
-    const layout = { ...figure.layout, paper_bgcolor: "transparent", plot_bgcolor: "transparent" };
+    // Zoom and camera stay as they are when there is more to draw.
+    const layout = { ...figure.layout, uirevision: "kept", paper_bgcolor: "transparent", plot_bgcolor: "transparent" };
     layout.font = { color: of("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 };
     layout.hoverlabel = { font: { family: layout.font.family } };
     if (coarse) layout.dragmode = layout.scene ? layout.dragmode : false;
@@ -41,13 +42,74 @@
     }
   }, { rootMargin: "400px" });
 
-  for (const plot of document.querySelectorAll(".plot")) {
-    if (plot.closest(".spatial") && document.documentElement.classList.contains("no-webgl")) continue;
-    seen.observe(plot);
-    plot.addEventListener("click", () => plot.parentElement.classList.add("awake"));
+  function watchPlots(within) {
+    for (const plot of within.querySelectorAll(".plot")) {
+      if (plot.closest(".spatial") && document.documentElement.classList.contains("no-webgl")) continue;
+      seen.observe(plot);
+      plot.addEventListener("click", () => plot.parentElement.classList.add("awake"));
+    }
   }
+  watchPlots(document);
   dark.addEventListener("change", () => figures.forEach((_, plot) => draw(plot)));
 
-  const refresh = Number(document.body.dataset.refresh);
-  if (refresh) setTimeout(() => location.reload(), 1000 * refresh);
+  // What a newer page has otherwise is put in place; what is the same stays, drawn and scrolled.
+  function update(old, fresh) {
+    if (old.isEqualNode(fresh)) return;
+    const [children, news] = [[...old.children], [...fresh.children]];
+    if (old.matches(".plot")) {
+      old.setAttribute("aria-label", fresh.getAttribute("aria-label"));
+    } else if (old.matches("script")) {
+      if (old.textContent === fresh.textContent) return;
+      old.textContent = fresh.textContent;
+      const plot = old.previousElementSibling;
+      if (!figures.has(plot)) return;
+      figures.set(plot, JSON.parse(old.textContent));
+      draw(plot);
+    } else if (children.length && children.length === news.length
+        && children.every((child, i) => child.tagName === news[i].tagName && child.id === news[i].id)) {
+      children.forEach((child, i) => update(child, news[i]));
+    } else {
+      old.replaceWith(fresh);
+      watchPlots(fresh);
+    }
+  }
+
+  const bar = document.querySelector(".live");
+  const every = 1000 * Number(document.body.dataset.refresh);
+  let version = null;
+  async function look() {
+    let status, page;
+    try {
+      status = await (await fetch("live", { cache: "no-store" })).json();
+      if (version !== null && version !== status.version) page = await (await fetch(".", { cache: "no-store" })).text();
+    } catch {
+      tell({ state: "lost", label: "Not connected", told: "this page stays as it is until dcmnet report --watch serves it again" });
+      return;
+    }
+    if (page) {
+      const fresh = new DOMParser().parseFromString(page, "text/html");
+      for (const part of ["header", "main", "footer"]) update(document.querySelector(part), fresh.querySelector(part));
+    }
+    version = status.version;
+    tell(status);
+  }
+  const title = document.title;
+  function tell({ state, label, told, done }) {
+    bar.dataset.state = state;
+    if (bar.querySelector("strong").textContent !== label) bar.querySelector("strong").textContent = label;
+    bar.querySelector(".told").textContent = told;
+    if (done !== undefined) bar.style.setProperty("--done", done);
+    document.title = `${label} · ${title}`;
+  }
+  if (bar && location.protocol.startsWith("http")) {
+    bar.hidden = false;
+    (async () => {
+      for (;;) {
+        await look();
+        await new Promise((awake) => setTimeout(awake, every));
+      }
+    })();
+  } else if (every) {
+    setTimeout(() => location.reload(), every);
+  }
 })();
