@@ -194,7 +194,7 @@ def _existing(store: str | Path, schema: StoreSchema) -> UInt8[np.ndarray, " mol
 
 def _values(store: str | Path, name: str, schema: StoreSchema) -> Iterator[np.ndarray]:
     # zarr-python reads text, which TensorStore does not.
-    group = zarr.open_group(zarr_source(store), mode="r")
+    group = zarr.open_group(zarr_source(store), mode="r", zarr_format=3)
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} of {store} is a group, along {MOLECULE} an array is needed")

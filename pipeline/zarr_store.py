@@ -204,7 +204,7 @@ def open_store(store: str | Path) -> xr.DataTree:
     """
     try:
         with _reading(store):
-            return xr.open_datatree(zarr_source(store), engine="zarr")
+            return xr.open_datatree(zarr_source(store), engine="zarr", zarr_format=3)
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise missing_store(store) from error
 
@@ -217,7 +217,7 @@ def read_schema(store: str | Path) -> StoreSchema:
     """
     try:
         with _reading(store):
-            attributes = dict(zarr.open_group(zarr_source(store), mode="r").attrs)
+            attributes = dict(zarr.open_group(zarr_source(store), mode="r", zarr_format=3).attrs)
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise missing_store(store) from error
     except ValueError as error:

@@ -31,7 +31,8 @@ def environment(address):
     }
 
 
-def _free_port():
+def free_port():
+    """Returns a port that nothing listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]
@@ -41,7 +42,7 @@ def _free_port():
 def s3_server():
     """Runs moto's server in a process of its own; gives its address."""
     pytest.importorskip("moto.server")
-    port = _free_port()
+    port = free_port()
     code = "import sys; from moto.server import main; main(sys.argv[1:])"
     arguments = [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(
