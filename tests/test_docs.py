@@ -47,7 +47,7 @@ def test_the_pages_build_and_ask_nothing_of_the_network(tmp_path):
 
 def test_every_page_is_in_the_menu():
     menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    listed = re.findall(r"[\w/]+\.md", str(menu))
+    listed = re.findall(r"[\w/-]+\.md", str(menu))
     assert sorted(listed) == [str(page.relative_to(ROOT / "docs")) for page in PAGES]
 
 
@@ -74,3 +74,10 @@ def test_the_python_of_the_analysis_guide_runs(trained, sample_store, tmp_path, 
     analyze(trained[2], store="molecules.zarr", split="all", name="first")
     for block in blocks("analysis.md"):
         exec(block, {})
+
+
+@pytest.mark.distributed
+@pytest.mark.usefixtures("url")
+def test_the_python_of_the_guide_to_object_stores_runs():
+    (block,) = blocks("object-stores.md")
+    exec(block, {})
