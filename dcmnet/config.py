@@ -259,9 +259,13 @@ def read_json(path: str | Path, what: str) -> object:
         raise ConfigError.of(
             str(path),
             expected=f"a JSON file, {what}",
-            received=str(error),
+            received=(
+                "no such file"
+                if isinstance(error, FileNotFoundError | NotADirectoryError)
+                else str(error)
+            ),
             consequence="nothing was started",
-            remedy=f"Give {what}, or one written like it",
+            remedy=f"Check the path; give {what}, or one written like it",
         ) from error
 
 

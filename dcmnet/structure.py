@@ -111,12 +111,17 @@ def problems_of(structure: Structure, largest: int) -> list[Problem]:
         if not np.isfinite(structure.total_charge):
             wrong.append(("a finite charge", str(structure.total_charge)))
         with np.errstate(over="ignore", invalid="ignore"):
-            placed = np.isfinite(structure.centred.astype(np.float32)).all(axis=1)
+            # One that is not finite takes the centre, and with it all others.
+            centred = structure.centred if np.isfinite(positions).all() else positions
+            placed = np.isfinite(centred.astype(np.float32)).all(axis=1)
         if not placed.all():
             lost = ", ".join(str(atom) for atom in np.flatnonzero(~placed)[:5])
             wrong.append(("finite positions", f"none for atom {lost}"))
         elif not strange:
             wrong += _coincident(numbers, positions)
+            if structure.total_charge > numbers.sum():
+                bare = f"a net charge of at most {numbers.sum():+d} e, that of its bare nuclei"
+                wrong.append((bare, f"{structure.total_charge:+g}"))
     return [
         Problem(
             place=structure.place,

@@ -88,7 +88,7 @@ def analyze(
     config = source.config()
     path = str(store or config.data.store)
     model = load_model(experiment, checkpoint)
-    group = name or group_name(config, checkpoint)
+    group = group_name(config, checkpoint) if name is None else name
     loader = _open_split(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,

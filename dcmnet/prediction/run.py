@@ -20,6 +20,7 @@ from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.refine import RESTRAINT, refine_charges
 from dcmnet.progress import progress_bar
 from dcmnet.simulation.charmm import RESIDUE
+from store_schema.problems import ConfigError
 
 
 @dataclass
@@ -102,6 +103,7 @@ def predict_file(
     """
     path = Path(out)
     check_format(path)
+    _check_not_input(path, str(source))
     with new_file(path, overwrite) as partial:
         predictor = Predictor(load_mixture(model, others, checkpoint), strict=strict)
         structures = open_structures(
@@ -120,6 +122,18 @@ def predict_file(
             title = " + ".join(each.name for each in predictor.mixture.models)
             write_predictions(partial, _counted(predicted, bar, working), survey, title, residue)
     return report
+
+
+def _check_not_input(out: Path, source: str) -> None:
+    inputs = [Path(name) for name in (source, *source.split("+"))]
+    if out.exists() and any(path.exists() and path.samefile(out) for path in inputs):
+        raise ConfigError.of(
+            f"--out {out}",
+            expected="another file than the input",
+            received="the input itself",
+            consequence="it is left as it is",
+            remedy="Choose another name",
+        )
 
 
 def _refined(

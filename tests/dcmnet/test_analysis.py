@@ -190,6 +190,7 @@ def test_a_checkpoint_and_a_name_make_groups_of_their_own(analysed):
         ({"checkpoint": "nonsense"}, CheckpointError),
         ({"split": "nonsense"}, ConfigError),
         ({"name": "../escape"}, StoreError),
+        ({"name": ""}, StoreError),
     ],
 )
 def test_what_does_not_exist_is_refused(analysed, arguments, error):

@@ -170,7 +170,7 @@ WATER = "O 0 0 0\nH 0 0 1\nH 0 1 0\n"
         (f"3\n\n{WATER}3\n\nO 0 0 0\nH 0 0", "frame 1|frame 0"),
         ("1\n\nQq 0 0 0\n", "frame 0.*symbols of elements.*Qq"),
         ("1\n\nX 0 0 0\n", "a site X"),
-        ("1\n\nO 0 0 nan\n", "finite positions.*atom 0"),
+        ("2\n\nO 0 0 nan\nH 0 0 1\n", "finite positions.*none for atom 0;"),
         ("2\n\nO 0 0 0\nH 0 0 1e300\n", "finite positions"),
         ("1\n\nO 0 0 inf\n", "finite positions"),
         ("1\n\nO 0 x 0\n", "frame 0.*float"),
@@ -179,6 +179,7 @@ WATER = "O 0 0 0\nH 0 0 1\nH 0 1 0\n"
         (f"3\ncharge=minus\n{WATER}", "net charge in e"),
         (f"3\ncharge -1\n{WATER}", "net charge in e"),
         (f"3\ncharge=nan\n{WATER}", "net charge in e"),
+        (f"3\ncharge=11\n{WATER}", "at most \\+10 e, that of its bare nuclei.*\\+11"),
         (f"3\ncharge=0 total_charge=1\n{WATER}", "charge=0, total_charge=1"),
     ],
 )

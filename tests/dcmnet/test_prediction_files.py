@@ -135,6 +135,13 @@ def test_a_file_is_replaced_only_when_asked(frames, tmp_path):
         predict_file(model(), frames, folder, overwrite=True)
 
 
+def test_the_input_is_never_replaced(frames):
+    before = frames.read_text()
+    with pytest.raises(ConfigError, match="another file than the input"):
+        predict_file(model(), frames, frames.parent / "." / frames.name, overwrite=True)
+    assert frames.read_text() == before
+
+
 @pytest.mark.parametrize("name", ["a.pdb", "a", "a.zarr"])
 def test_a_format_that_is_none_is_refused_before_anything_is_read(tmp_path, name):
     with pytest.raises(ConfigError, match=r"\.xyz.*\.nc.*\.dcm"):
