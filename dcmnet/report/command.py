@@ -42,7 +42,7 @@ def run(
 
     Raises:
         ConfigError: The experiment is not valid, or ``port`` was given without ``watch``.
-        StoreError: Results that were asked for by name do not exist.
+        StoreError: A store or results that were asked for by name do not exist.
     """
     if not watch:
         if port is not None:

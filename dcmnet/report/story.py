@@ -111,7 +111,7 @@ def read_story(
 
     Raises:
         ConfigError: The directory holds no valid experiment.
-        StoreError: The results that were asked for by name do not exist.
+        StoreError: The store or the results that were asked for by name do not exist.
     """
     experiment = Experiment(directory)
     config = experiment.config()
@@ -122,7 +122,7 @@ def read_story(
         data = _store_story(path, config.data.split_fractions, published_state(path))
         found = _results_story(path, results, config)
     except DcmError as error:
-        if results is not None:  # asked for by name
+        if results is not None or (store is not None and data is None):  # asked for by name
             raise
         problems.append(str(error.problems[0]))
     history = experiment.history()

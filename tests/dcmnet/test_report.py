@@ -193,7 +193,10 @@ def test_results_of_another_configuration_are_told(analysed, tmp_path):
 
 
 def test_without_its_store_the_training_is_told(trained, tmp_path):
-    page = write_report(trained[2], store=tmp_path / "gone.zarr", out=tmp_path / "a.html")
+    experiment = copy(trained[2], tmp_path / "moved")
+    config = Experiment(experiment).config().with_fields({"data.store": "gone.zarr"})
+    config.save(experiment / "config.json")
+    page = write_report(experiment, out=tmp_path / "a.html")
     text = text_of(page.read_text())
     assert "gone.zarr" in text
     assert "How it trained" in text
@@ -204,6 +207,8 @@ def test_what_does_not_exist_is_refused(trained, tmp_path):
         write_report(tmp_path)
     with pytest.raises(StoreError, match="nonsense"):
         write_report(trained[2], results="nonsense", out=tmp_path / "a.html")
+    with pytest.raises(StoreError, match="gone"):
+        write_report(trained[2], store=tmp_path / "gone.zarr", out=tmp_path / "a.html")
     assert not list(tmp_path.iterdir())
 
 
