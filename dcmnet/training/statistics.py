@@ -6,6 +6,7 @@ when an epoch ends, so the training loop never waits for a number.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from dcmnet.observables import Observables
+from dcmnet.training.reductions import in_one
 from pipeline.loader import MoleculeBatch
 from store_schema.units import DEBYE_IN_E_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
@@ -84,11 +86,12 @@ def batch_statistics(
 
 def added_across(statistics: Mapping[str, Sums], axis: str) -> dict[str, Sums]:
     """Returns the sums of all devices along a mapped axis, on each of them."""
+    extremes = {name: (-sums.minimum, sums.maximum) for name, sums in statistics.items()}
+    largest = in_one(functools.partial(jax.lax.pmax, axis_name=axis), extremes)
+    added = in_one(functools.partial(jax.lax.psum, axis_name=axis), dict(statistics))
     return {
-        name: jax.lax.psum(sums, axis)._replace(
-            minimum=jax.lax.pmin(sums.minimum, axis), maximum=jax.lax.pmax(sums.maximum, axis)
-        )
-        for name, sums in statistics.items()
+        name: added[name]._replace(minimum=-negated, maximum=maximum)
+        for name, (negated, maximum) in largest.items()
     }
 
 

@@ -16,6 +16,7 @@ from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.observables import Observables, observe
 from dcmnet.training.devices import AXIS, BY_MOLECULE, SUMMED, Devices
 from dcmnet.training.losses import molecule_losses
+from dcmnet.training.reductions import in_one
 from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
 
@@ -159,7 +160,8 @@ def _over(
     def all_gradients(params: Parameters, part: MoleculeBatch) -> tuple[Gradient, BatchReport]:
         gradient, report = gradient_of(params, part)
         statistics = added_across(report.statistics, AXIS)
-        return jax.lax.psum(gradient, AXIS), BatchReport(statistics, report.finite)
+        total = in_one(functools.partial(jax.lax.psum, axis_name=AXIS), gradient)
+        return total, BatchReport(statistics, report.finite)
 
     def all_statistics(params: Parameters, part: MoleculeBatch) -> dict[str, Sums]:
         return added_across(evaluate(params, part), AXIS)
