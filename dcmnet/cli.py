@@ -252,9 +252,10 @@ def compare(
 ) -> None:
     """Compare experiments and checkpoints, molecule by molecule."""
     from dcmnet.analysis.compare import compare as run
-    from dcmnet.analysis.compare_figure import save_comparison
+    from dcmnet.analysis.compare_figure import check_figure, save_comparison
     from dcmnet.analysis.tables import print_comparison
 
+    check_figure(out)
     comparison = run(experiments, split=split, store=store)
     print_comparison(comparison, Console())
     for path in save_comparison(comparison, out):

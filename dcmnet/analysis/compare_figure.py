@@ -44,8 +44,8 @@ def comparison_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
-    """Writes the figure, and its molecules as CSV beside it; returns both paths.
+def check_figure(path: Path) -> None:
+    """Refuses a name that no figure can have, before there is one to write.
 
     Raises:
         ConfigError: Matplotlib has no format of that suffix.
@@ -59,6 +59,15 @@ def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
             consequence="no figure was written",
             remedy="Give it another suffix",
         )
+
+
+def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
+    """Writes the figure, and its molecules as CSV beside it; returns both paths.
+
+    Raises:
+        ConfigError: As ``check_figure``.
+    """
+    check_figure(path)
     figure = comparison_figure(comparison)
     with whole_file(path) as partial:
         figure.savefig(partial)

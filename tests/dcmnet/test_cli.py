@@ -176,6 +176,7 @@ def test_a_refusal_is_one_line(dcmnet, trained, sample_store, rng, tmp_path):
     assert_refused(dcmnet("resume", nowhere), "nowhere")
     assert_refused(dcmnet("analyze", experiment, "--checkpoint", "epoch_9"), "epoch_9", "epoch_2")
     assert_refused(dcmnet("analyze", experiment, "--split", "tset"), "test")
+    assert_refused(dcmnet("compare", experiment, nowhere, "--out", "a.xyz"), "a.xyz", "a.png")
     no_esp = random_columns(rng, [3] * 8, [5] * 8)
     del no_esp["esp"], no_esp["vdw_surface"]
     store = write_store(tmp_path / "no_esp.zarr", no_esp)
