@@ -38,5 +38,14 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
                 remedy=f"Write it like {option} "
                 + ("D=molecular_dipole_vector" if option == "--declare" else "model.n_dcm=2"),
             )
-        found[key.strip()] = value.strip()
+        key, value = key.strip(), value.strip()
+        if option == "--declare" and found.get(key, value) != value:
+            raise ConfigError.of(
+                f"{option} {key}",
+                expected="one value",
+                received=f"{found[key]!r} and {value!r}",
+                consequence="nothing was started",
+                remedy="Declare it once",
+            )
+        found[key] = value
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +17,8 @@ from pipeline.adapters import Block, Source, split_of
 from pipeline.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.inference.physics import interpret
-from store_schema.problems import AmbiguityError
+from pipeline.inference.shapes import Layout
+from store_schema.problems import AmbiguityError, SourceError
 
 # Molecules that inference looks at: stretches all over the source, since neighbours often
 # are displaced geometries of one molecule, and files often begin with what is small.
@@ -25,6 +27,9 @@ _STRETCH: Final = 16
 # Atoms and points worked on at once, which bounds memory.
 _BLOCK_ROWS: Final = 2**20
 _BLOCK_MOLECULES: Final = (1, 1024)
+# Chunks of a key that is kept as it was are whole molecules, and shards are written from
+# memory: this makes half a GiB of a shard.
+_MAX_KEPT_VALUES: Final = 2**18
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,8 @@ class Plan:
     @property
     def block_molecules(self) -> int:
         """Molecules to work on at once."""
-        layout = self.source.layout
         least, most = _BLOCK_MOLECULES
-        return max(least, min(most, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+        return max(least, min(most, _BLOCK_ROWS // _rows_a_molecule(self.source.layout)))
 
 
 def understood(
@@ -140,13 +144,32 @@ def _plan_or_question(source: Source, declarations: Declarations) -> Plan | Ambi
 
 
 def _plan(source: Source, declarations: Declarations) -> Plan:
+    _check_widths(source)
     interpretation = interpret(source, _sample(source), declarations)
     return Plan(source, interpretation, split_of(source))
 
 
+def _check_widths(source: Source) -> None:
+    """Raises a SourceError for unknown keys too wide to be stored, before they are read."""
+    for key, shape in source.layout.kept.items():
+        if math.prod(shape) > _MAX_KEPT_VALUES:
+            raise SourceError.of(
+                f"{source.place}, {key}",
+                expected=f"at most {_MAX_KEPT_VALUES} values a molecule under an unknown name",
+                received=f"{math.prod(shape)}",
+                consequence="nothing was stored",
+                remedy="Write the file again without this array",
+            )
+
+
+def _rows_a_molecule(layout: Layout) -> int:
+    kept = sum(math.prod(shape) for shape in layout.kept.values())
+    return layout.max_grid + 8 * layout.max_atoms + kept
+
+
 def _sample(source: Source) -> Block:
     layout = source.layout
-    most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // (layout.max_grid + 8 * layout.max_atoms)))
+    most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // _rows_a_molecule(layout)))
     return source.sample(_spread(layout.n_molecules, most))
 
 

@@ -74,7 +74,9 @@ def split_of(source: Source) -> str:
 def _files(text: str) -> list[Path]:
     """NPZ files that a file, folder or glob names."""
     path = Path(text).expanduser()
-    if path.is_dir():
+    if not text.strip():  # an unset variable of a shell, which pathlib takes for this folder
+        files = []
+    elif path.is_dir():
         files = sorted(path.rglob("*.npz"))
     elif path.is_file():
         files = [path]
@@ -85,12 +87,21 @@ def _files(text: str) -> list[Path]:
         ]
     if not files:
         raise SourceError.of(
-            text,
+            text or repr(text),
             expected="an NPZ file, a folder or glob of them, or a.npz+b.npz",
-            received="nothing there" if not path.is_dir() else "no .npz file in it",
+            received="no .npz file in it" if text.strip() and path.is_dir() else "nothing there",
             consequence="there is nothing to ingest",
             remedy="Check the path",
         )
+    for file in files:
+        if not file.is_file():  # to open a pipe would wait for its writer, forever
+            raise SourceError.of(
+                str(file),
+                expected="an NPZ file",
+                received="a pipe, a device, a folder or a link that leads nowhere",
+                consequence="nothing was stored",
+                remedy="Name the files themselves",
+            )
     return files
 
 

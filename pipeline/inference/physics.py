@@ -51,6 +51,7 @@ def interpret(source: Source, sample: Block, declarations: Declarations) -> Inte
         ConfigError: A declaration contradicts shape or physics.
     """
     work = Interpreter(source, sample, declarations)
+    _check_declared_meanings(work)
     for semantics in ("molecule_id", "n_atoms", "n_grid", "atomic_numbers"):
         work.take_plain(semantics)
     for semantics in sorted(work.keys.keys() - {"positions", "atomic_numbers"}):
@@ -279,6 +280,21 @@ def _energies(work: Interpreter, atoms: Atoms) -> None:
         work.take(key, candidates)
 
 
+def _check_declared_meanings(work: Interpreter) -> None:
+    """Raises a ConfigError for a declared meaning that a key of its name and shape cannot have."""
+    for key in work.declarations.semantics.keys() & work.source.columns.keys():
+        known = work.meanings(key) if key in work.source.layout.fits else set()
+        declared = work.declarations.semantics[key]
+        if declared not in known:
+            raise ConfigError.of(
+                f"{work.source.place}, {key} of shape {work.source.columns[key].shape}",
+                expected=" or ".join(sorted(known)) or "no declaration, as nothing known fits it",
+                received=f"the declaration of {declared}",
+                consequence="nothing was stored",
+                remedy="Correct the declaration, or rename or reshape the array",
+            )
+
+
 def _keep_rest(work: Interpreter) -> dict[str, Variable]:
     """Keeps unknown per-molecule keys under their own names, and records what is not stored."""
     kept: dict[str, Variable] = {}
@@ -295,7 +311,8 @@ def _keep_rest(work: Interpreter) -> dict[str, Variable]:
             name = re.sub(r"[^\w-]", "_", key).strip("_") or "unnamed"
             name = f"{name}_kept" if name in _NOT_NAMES or name in kept else name
             dims = (MOLECULE, *(f"{name}_{i + 1}" for i in range(len(layout.kept[key]))))
-            text = column.dtype.kind in "US"
+            # Objects are numbers or text, which shows only when they are read.
+            text = work.columns[key].dtype.kind in "US"
             dtype = "str" if text else "float32" if column.dtype.itemsize < 4 else "float64"
             dtype = "float32" if column.dtype == np.float32 else dtype
             kept[key] = Variable(name, dims, dtype, "none", f"{key} of the source, as it was")

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from dcmnet.options import pairs
 from pipeline import ingest, open_store
 from pipeline.sample import sample_sources
 from pipeline.validate_store import validate_store
@@ -128,3 +129,40 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_words(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(StoreError, match="permission denied"):
         ingest([CLASSIC], tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("meaning", ["molecular_dipole_vector", "quadrupole_tensor", "energy"])
+def test_a_declared_meaning_that_the_shape_does_not_have_is_refused(tmp_path, columns, meaning):
+    columns["mine"] = np.arange(12.0)
+    for key in ("D", "mine"):
+        with pytest.raises(ConfigError, match=f"{key}.*{meaning}"):
+            stored(tmp_path, columns, declare={key: meaning})
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_text_kept_as_objects_is_stored_as_text(tmp_path, columns):
+    columns["smiles"] = np.array(["C", "Cl"] * 6, dtype=object)
+    stored(tmp_path, columns, allow_pickle=True)
+    assert open_store(tmp_path / "a.zarr")["smiles"].values.tolist() == ["C", "Cl"] * 6
+
+
+def test_an_unknown_array_too_wide_to_store_is_refused_unread(tmp_path, columns, monkeypatch):
+    monkeypatch.setattr("pipeline.source_plan._MAX_KEPT_VALUES", 8)
+    with pytest.raises(SourceError, match=r"cube: expected at most 8 values a molecule"):
+        stored(tmp_path, columns | {"cube": np.zeros((12, 3, 3))})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    """A pipe would be waited for; a blank name is not the folder one is in."""
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "loop.npz").symlink_to(tmp_path / "loop.npz")
+    for source in (tmp_path / "pipe.npz", tmp_path / "loop.npz", tmp_path, "", " "):
+        with pytest.raises(SourceError):
+            ingest([source], tmp_path / "a.zarr")
+
+
+def test_a_key_is_declared_once():
+    assert pairs(["D=x", "D=x"], "--declare") == {"D": "x"}
+    with pytest.raises(ConfigError, match="'x' and 'y'"):
+        pairs(["D=x", "D=y"], "--declare")
