@@ -164,9 +164,8 @@ def reached(place: ObjectLocation) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] != "obstore":
             raise
         status = _STATUS.search(str(error))
-        raise unanswered(
-            place, type(error).__name__ + (f", {status[1].strip()}" if status else "")
-        ) from None
+        failed = "no answer" if type(error).__name__ == "GenericError" else type(error).__name__
+        raise unanswered(place, status[1].strip() if status else failed) from None
 
 
 def unanswered(place: ObjectLocation, received: str) -> StoreError:
