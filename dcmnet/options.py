@@ -26,7 +26,7 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     Raises:
         ConfigError: A text is not of that form.
     """
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key and equals and value):

@@ -176,9 +176,17 @@ def main(arguments: list[str]) -> int:
         print("usage: python MODEL FILE.xyz [TOTAL_CHARGE]", file=sys.stderr)
         return 2
     model = load(arguments[0])
-    numbers, positions = read_xyz(arguments[1], model.metadata["symbols"])
-    total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0
-    charges, places = model.predict(numbers, positions, total_charge)
+    try:
+        numbers, positions = read_xyz(arguments[1], model.metadata["symbols"])
+        total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0
+        charges, places = model.predict(numbers, positions, total_charge)
+    except (OSError, ValueError, IndexError) as error:
+        print(
+            f"Error: {arguments[1]}: expected an XYZ file of one molecule and its charge, "
+            f"found: {error}; nothing was predicted.",
+            file=sys.stderr,
+        )
+        return 1
     for q, (x, y, z) in zip(charges.ravel(), places.reshape(-1, 3), strict=True):
         print(f"{x:14.8f} {y:14.8f} {z:14.8f} {q:14.8f}")
     return 0

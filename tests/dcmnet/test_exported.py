@@ -162,3 +162,25 @@ def test_a_file_is_replaced_only_when_asked(artefact, tmp_path):
 def test_the_program_says_how_it_is_used(capsys):
     assert main(["model"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "charge"),
+    [
+        ("", "0"),
+        ("2\n\nH 0 0 0\n", "0"),
+        ("1\n\nXx 0 0 0\n", "0"),
+        ("1\n\nH 0 0 nan\n", "0"),
+        ("1\n\nH 0 0 0\n", "one"),
+        (None, "0"),
+    ],
+)
+def test_the_program_says_what_is_no_molecule(artefact, tmp_path, capsys, text, charge):
+    path = tmp_path / "a.xyz"
+    if text is not None:
+        path.write_text(text)
+    assert main([str(artefact), str(path), charge]) == 1
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.startswith(f"Error: {path}: ")
+    assert told.err.count("\n") == 1
