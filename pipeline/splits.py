@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Float64, Int, Shaped, UInt8
 
-from pipeline.store_location import zarr_source
+from pipeline.zarr_source import zarr_source
 from pipeline.zarr_store import read_schema
 from store_schema import StoreSchema
 from store_schema.names import MOLECULE

@@ -133,16 +133,6 @@ def location(store: str | Path) -> Path | ObjectLocation:
     return ObjectLocation(parts.scheme, parts.netloc, parts.path.strip("/"))
 
 
-def zarr_source(store: str | Path) -> Any:
-    """Returns what zarr and xarray open to read a store."""
-    place = location(store)
-    if isinstance(place, Path):
-        return str(place)
-    with extra("cloud", str(place)):
-        from pipeline.object_requests import ReadObjects
-    return ReadObjects(place)
-
-
 def lasting(store: str | Path) -> str:
     """Returns the address by which a store is found from any folder."""
     place = location(store)

@@ -19,7 +19,7 @@ import xarray as xr
 import zarr
 from zarr.errors import GroupNotFoundError
 
-from pipeline.store_location import location, reached, zarr_source
+from pipeline.store_location import location, reached
 from pipeline.zarr_layout import Compression
 from pipeline.zarr_metadata import (
     Document,
@@ -35,6 +35,7 @@ from pipeline.zarr_metadata import (
     write_document,
 )
 from pipeline.zarr_results import ResultsWriter, write_results
+from pipeline.zarr_source import zarr_source
 from pipeline.zarr_table import TableWriter, Values
 from store_schema import StoreSchema, Variable
 from store_schema.names import MOLECULE, QUARANTINE_DIMENSIONS, QUARANTINE_GROUP
