@@ -31,6 +31,10 @@ from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
 _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in this experiment")
 
+# Grid points a batch at most, so that memory does not grow with the molecules; few enough
+# that what is worked out of them stays in the caches.
+_POINTS = 64 * 1024
+
 
 class Analysis(BaseModel):
     """What an analysis made.
@@ -89,7 +93,7 @@ def analyze(
     path = str(store or config.data.store)
     model = load_model(experiment, checkpoint)
     group = group_name(config, checkpoint) if name is None else name
-    loader = _open_split(path, config, split)
+    loader = analysis_loader(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,
         checkpoint=checkpoint,
@@ -125,10 +129,22 @@ def group_name(config: ExperimentConfig, checkpoint: str) -> str:
     return config.name if checkpoint == "best" else f"{config.name}-{checkpoint}"
 
 
-def _open_split(store: str, config: ExperimentConfig, split: str) -> BatchDataset:
+def analysis_loader(store: str, config: ExperimentConfig, split: str) -> BatchDataset:
+    """Opens the molecules of a split, in batches that are small enough whatever their size.
+
+    Args:
+        store: Store.
+        config: Of the experiment.
+        split: ``train``, ``valid``, ``test`` or ``all``.
+
+    Raises:
+        StoreError: The store is not valid.
+        TrainingError: The split has no molecules.
+    """
+    points = _widths(store)[GRID_POINT]
     loader = make_loader(
         store,
-        batch_size=config.training.batch_size,
+        batch_size=max(1, _POINTS // points) if points else config.training.batch_size,
         split=split,
         cutoff=config.model.cutoff,
         shuffle=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from jaxtyping import Float, Int, Shaped
 # has no upper end. They lie between the surfaces that ESPs are usually computed on (1.4,
 # 1.6, 1.8, 2.0), whose points rounding would deal to both sides of a border.
 SHELLS: Final = (0.0, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1, 2.6, 3.1)
+# A grid point's place is the element of the nearest atom and the shell, in one number.
+PLACES: Final = len(chemical_symbols) * len(SHELLS)
+NOWHERE: Final = PLACES  # of a point that does not count
 # Groups of sizes at most, of equal width.
 _SIZE_GROUPS: Final = 10
 UNKNOWN: Final = "unknown"
@@ -26,12 +29,13 @@ def shell_labels() -> list[str]:
     return [f"<{SHELLS[1]:g}", *between[1:], f">{SHELLS[-1]:g}"]
 
 
-def shell_of(distance: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """Returns the index of the shell of each distance, in van der Waals radii."""
-    shell = np.zeros(distance.shape, np.int8)
-    for low in SHELLS[1:]:  # few: several times faster than a search
-        shell += distance >= low
-    return shell
+def shell_of(distance: Float[Any, "*shape"]) -> Int[Any, "*shape"]:
+    """Returns the index of the shell of each distance, in van der Waals radii.
+
+    Works on arrays of numpy and, within what is compiled, of JAX.
+    """
+    # Few borders: several times faster than a search.
+    return sum((distance >= low).astype(np.int16) for low in SHELLS[1:])
 
 
 def charge_label(charge: float) -> str:

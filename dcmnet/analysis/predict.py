@@ -3,121 +3,113 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from dcmnet.analysis.accumulators import molecule_errors, molecule_rmse
-from dcmnet.analysis.reference_levels import GridReference, grid_reference
-from dcmnet.analysis.statistics import Level
+from dcmnet.analysis.grouping import NOWHERE
+from dcmnet.analysis.point_errors import (
+    PointErrors,
+    correlation,
+    molecule_sums,
+    point_errors,
+    size_quantiles,
+)
+from dcmnet.analysis.reference_levels import GridLevels, grid_levels
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
-from dcmnet.observables import Observables, observe
+from dcmnet.observables import observe
 from pipeline.loader import MoleculeBatch
 from store_schema.results import RESULT_VARIABLES
-from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 Values = dict[str, np.ndarray]
 
+_AHEAD = 2  # batches under way while one is looked at
 
-class BatchPrediction(NamedTuple):
-    """What is known of a batch, on the host; padding is meaningless.
+
+class Predicted(NamedTuple):
+    """What the network says of a batch, on the device or the host; padding is meaningless.
 
     Attributes:
-        batch: The batch.
         charges: Distributed charges, e.
-        charge_positions: Their positions, angstrom.
+        positions: Their positions, angstrom.
         displacement: Distance of each from its nucleus, angstrom; 0 at padding.
         monopoles: Sum of each atom's charges, e.
         dipole: e*angstrom.
         quadrupole: e*angstrom^2.
         potential: ESP of the distributed charges, hartree/e.
-        fitted: Charges on the atoms fitted to the ESP, e.
-        reference: ESP, kcal/mol/e.
-        esp: ESP of each level, kcal/mol/e.
-        points: True where a level has a prediction and there is a reference.
-        nearest: The atom nearest to each point, in van der Waals radii.
-        distance: The distance to it, in that unit.
+    """
+
+    charges: Float[Any, "B A D"]
+    positions: Float[Any, "B A D 3"]
+    displacement: Float[Any, "B A D"]
+    monopoles: Float[Any, "B A"]
+    dipole: Float[Any, "B 3"]
+    quadrupole: Float[Any, "B 3 3"]
+    potential: Float[Any, "B G"]
+
+
+class BatchPrediction(NamedTuple):
+    """What is known of a batch, on the host.
+
+    Attributes:
+        batch: The batch.
+        model: What the network says.
+        levels: What it comes to beside the reference levels.
+        errors: Errors at the grid points, kcal/mol/e.
     """
 
     batch: MoleculeBatch
-    charges: Float[np.ndarray, "B A D"]
-    charge_positions: Float[np.ndarray, "B A D 3"]
-    displacement: Float[np.ndarray, "B A D"]
-    monopoles: Float[np.ndarray, "B A"]
-    dipole: Float[np.ndarray, "B 3"]
-    quadrupole: Float[np.ndarray, "B 3 3"]
-    potential: Float[np.ndarray, "B G"]
-    fitted: Float[np.ndarray, "B A"]
-    reference: Float[np.ndarray, "B G"]
-    esp: dict[Level, Float[np.ndarray, "B G"]]
-    points: dict[Level, Bool[np.ndarray, "B G"]]
-    nearest: Int[np.ndarray, "B G"]
-    distance: Float[np.ndarray, "B G"]
+    model: Predicted
+    levels: GridLevels
+    errors: PointErrors
 
 
 @functools.partial(jax.jit, static_argnums=0)  # compiled once for a network
-def _observed(
-    network: DCMNet, params: Parameters, batch: MoleculeBatch
-) -> tuple[Observables, Float[Array, "B A D 3"]]:
+def _predicted(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Predicted:
     charges, positions = distributed_charges(network, params, batch)
-    return observe(charges, positions, batch), positions
+    seen = observe(charges, positions, batch)
+    return Predicted(
+        charges=charges,
+        positions=positions,
+        displacement=jnp.linalg.norm(seen.displacements, axis=-1),
+        monopoles=seen.monopoles,
+        dipole=seen.dipole,
+        quadrupole=seen.quadrupole,
+        potential=seen.esp,
+    )
 
 
 def predict_batches(
     model: TrainedModel, batches: Iterable[MoleculeBatch]
 ) -> Iterator[BatchPrediction]:
-    """Predicts batch after batch; one is computed while the one before is looked at.
+    """Predicts batch after batch; those that follow are computed while one is looked at.
 
     Args:
         model: The trained network.
         batches: Batches with grid fields and targets.
     """
-    waiting: tuple[MoleculeBatch, Any] | None = None
+    under_way: deque[tuple[MoleculeBatch, Predicted, GridLevels]] = deque()
     for batch in batches:
-        under_way = _observed(model.network, model.params, batch), grid_reference(batch)
-        if waiting is not None:
-            yield _fetched(*waiting)
-        waiting = batch, under_way
-    if waiting is not None:
-        yield _fetched(*waiting)
+        predicted = _predicted(model.network, model.params, batch)
+        under_way.append((batch, predicted, grid_levels(batch, predicted.potential)))
+        if len(under_way) > _AHEAD:
+            yield _fetched(*under_way.popleft())
+    while under_way:
+        yield _fetched(*under_way.popleft())
 
 
-def _fetched(
-    batch: MoleculeBatch, under_way: tuple[tuple[Observables, Array], GridReference]
-) -> BatchPrediction:
-    (observables, positions), grid = jax.device_get(under_way)
-    known: Bool[np.ndarray, "B G"] = (
-        batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
-    )
-    esp: dict[Level, Float[np.ndarray, "B G"]] = {
-        "model": observables.esp,
-        "monopoles": grid.esp_monopoles,
-        "fitted": grid.esp_fitted,
-    }
-    return BatchPrediction(
-        batch=batch,
-        charges=observables.charges,
-        charge_positions=positions,
-        displacement=np.linalg.norm(observables.displacements, axis=-1),
-        monopoles=observables.monopoles,
-        dipole=observables.dipole,
-        quadrupole=observables.quadrupole,
-        potential=observables.esp,
-        fitted=grid.fitted,
-        reference=batch.esp * np.float32(HARTREE_IN_KCAL_PER_MOL),
-        esp={level: e * np.float32(HARTREE_IN_KCAL_PER_MOL) for level, e in esp.items()},
-        points={
-            "model": known,
-            "monopoles": known & batch.has_monopoles[:, None],
-            "fitted": known,
-        },
-        nearest=grid.nearest,
-        distance=grid.distance,
-    )
+def _fetched(batch: MoleculeBatch, predicted: Predicted, levels: GridLevels) -> BatchPrediction:
+    predicted, levels = jax.tree.map(np.asarray, (predicted, levels))
+    every = np.ones_like(batch.has_monopoles)
+    known = np.stack([every, batch.has_monopoles, every])  # in the order of LEVELS
+    errors = point_errors(np.asarray(levels.esp), np.asarray(levels.place), known)
+    return BatchPrediction(batch, predicted, levels, errors)
 
 
 def result_values(
@@ -133,32 +125,25 @@ def result_values(
         Rows and values (``store_schema.results``), NaN on padding and where a reference
         is absent.
     """
-    batch = predicted.batch
+    batch, model = predicted.batch, predicted.model
     atoms = batch.atom_mask
-    has_fit = np.asarray(predicted.points["fitted"].any(axis=1, keepdims=True))
-    of_model = molecule_errors(
-        predicted.esp["model"], predicted.reference, predicted.points["model"]
-    )
+    errors = _molecule_errors(predicted)
     values = {
-        "charges": _masked(predicted.charges, atoms),
-        "charge_positions": _masked(predicted.charge_positions, atoms),
-        "esp_predicted": _masked(predicted.potential, batch.grid_mask),
-        "monopoles_predicted": _masked(predicted.monopoles, atoms),
-        "monopoles_fitted": _masked(predicted.fitted, atoms & has_fit),
-        "dipole_predicted": predicted.dipole,
-        "quadrupole_predicted": predicted.quadrupole,
-        **{f"esp_{name}": numbers for name, numbers in of_model.items()},
-        "esp_rmse_monopoles": molecule_rmse(
-            predicted.esp["monopoles"], predicted.reference, predicted.points["monopoles"]
+        "charges": _masked(model.charges, atoms),
+        "charge_positions": _masked(model.positions, atoms),
+        "esp_predicted": _masked(model.potential, batch.grid_mask),
+        "monopoles_predicted": _masked(model.monopoles, atoms),
+        "monopoles_fitted": _masked(
+            predicted.levels.fitted, atoms & np.isfinite(errors["esp_rmse"])[:, None]
         ),
-        "esp_rmse_fitted": molecule_rmse(
-            predicted.esp["fitted"], predicted.reference, predicted.points["fitted"]
-        ),
+        "dipole_predicted": model.dipole,
+        "quadrupole_predicted": model.quadrupole,
+        **errors,
         "monopole_mae": _mean_size(
-            predicted.monopoles - batch.monopoles, atoms & batch.has_monopoles[:, None]
+            model.monopoles - batch.monopoles, atoms & batch.has_monopoles[:, None]
         ),
-        "displacement_mean": _mean_size(predicted.displacement.mean(axis=-1), atoms),
-        "displacement_max": predicted.displacement.max(axis=(1, 2)),
+        "displacement_mean": _mean_size(model.displacement.mean(axis=-1), atoms),
+        "displacement_max": model.displacement.max(axis=(1, 2)),
     }
     real = batch.molecule_mask
     trimmed = {
@@ -166,6 +151,27 @@ def result_values(
         for name, array in values.items()
     }
     return batch.molecule_index[real], trimmed
+
+
+def _molecule_errors(predicted: BatchPrediction) -> Values:
+    """Returns the errors of each molecule over its points, kcal/mol/e; NaN without any."""
+    sums = molecule_sums(predicted.errors, len(predicted.batch.molecule_mask))
+    count = np.where(sums[0], sums[0], np.nan)
+    rmse = np.sqrt(sums[3] / count)
+    reference, esp, *_ = predicted.levels.esp
+    points = predicted.levels.place != NOWHERE
+    median, p95, largest = size_quantiles(np.abs(esp - reference), points, (0.5, 0.95, 1.0))
+    return {
+        "esp_rmse": rmse[0],
+        "esp_rmse_monopoles": rmse[1],
+        "esp_rmse_fitted": rmse[2],
+        "esp_mae": (sums[2] / count)[0],
+        "esp_mean": (sums[1] / count)[0],
+        "esp_p50": median,
+        "esp_p95": p95,
+        "esp_max": largest,
+        "esp_correlation": correlation(sums[:, 0]),
+    }
 
 
 def _mean_size(

@@ -8,55 +8,61 @@ has a smaller RMSE than the latter.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from dcmnet.analysis.grouping import NOWHERE, SHELLS, shell_of
 from dcmnet.electrostatics import inverse_distances
 from pipeline.inference.lengths import van_der_waals_radii
 from pipeline.loader import MoleculeBatch
-from store_schema.units import BOHR_IN_ANGSTROM
+from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
 # Relative to the mean diagonal: regular where charges cannot be told apart, and without
 # effect on the fit elsewhere.
 _RIDGE = 1e-10
 
 
-class GridReference(NamedTuple):
-    """What a batch's grid and atoms say without the model; padding is meaningless.
+class GridLevels(NamedTuple):
+    """What the levels come to on the grid, and where its points lie.
+
+    Arrays are on the device or on the host.
 
     Attributes:
         fitted: Charges on the atoms fitted to the ESP, e; 0 where there is no ESP.
-        esp_fitted: Their ESP, hartree/e.
-        esp_monopoles: ESP of the stored monopoles, hartree/e.
-        nearest: The atom nearest to each point, in units of its van der Waals radius.
-        distance: The distance to it, in that unit.
+        esp: The reference and, behind it, the ESP of each of ``LEVELS``, kcal/mol/e; 0 at points
+            that do not count.
+        place: Place of each point (`grouping`), ``NOWHERE`` for one that does not count.
     """
 
-    fitted: Float[Array, "B A"]
-    esp_fitted: Float[Array, "B G"]
-    esp_monopoles: Float[Array, "B G"]
-    nearest: Int[Array, "B G"]
-    distance: Float[Array, "B G"]
+    fitted: Float[Any, "B A"]
+    esp: Float[Any, "column B G"]
+    place: Int[Any, "B G"]
 
 
-def grid_reference(batch: MoleculeBatch) -> GridReference:
-    """Fits charges to the ESP of each molecule and evaluates the reference levels.
+def grid_levels(batch: MoleculeBatch, potential: Float[Array, "B G"]) -> GridLevels:
+    """Fits charges to the ESP of each molecule and evaluates the levels.
+
+    Args:
+        batch: The batch.
+        potential: ESP that the model predicts, hartree/e.
 
     Returns:
         Arrays on the device, which may still be under way.
     """
     radii = np.nan_to_num(van_der_waals_radii(batch.atomic_numbers)).astype(np.float32)
     with jax.enable_x64(True):  # for the normal equations; all else is float32
-        return _grid_reference(batch, radii)
+        return _grid_levels(batch, radii, potential)
 
 
 @jax.jit
-def _grid_reference(batch: MoleculeBatch, radii: Float[Array, "B A"]) -> GridReference:
-    points = batch.grid_mask & batch.has_esp[:, None]
+def _grid_levels(
+    batch: MoleculeBatch, radii: Float[Array, "B A"], potential: Float[Array, "B G"]
+) -> GridLevels:
+    points = batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
     inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
     potentials = jnp.where(batch.atom_mask[:, :, None], BOHR_IN_ANGSTROM * inverse, 0.0)
     normal = _normal_equations(potentials, jnp.asarray(batch.esp), points)
@@ -68,17 +74,27 @@ def _grid_reference(batch: MoleculeBatch, radii: Float[Array, "B A"]) -> GridRef
         jnp.asarray(batch.has_total_charge),
     )
     fitted *= jnp.any(points, axis=1)[:, None]
-    esp_fitted, esp_monopoles = (
+    of_charges = [
         jnp.sum(potentials * charges[:, :, None], axis=1)
-        for charges in (fitted.astype(jnp.float32), jnp.asarray(batch.monopoles))
+        for charges in (jnp.asarray(batch.monopoles), fitted.astype(jnp.float32))
+    ]
+    levels = jnp.stack([batch.esp, potential, *of_charges])  # in the order of LEVELS
+    return GridLevels(
+        fitted,
+        jnp.where(points, levels * np.float32(HARTREE_IN_KCAL_PER_MOL), 0.0),
+        jnp.where(points, _places(batch, inverse * radii[:, :, None]), np.int16(NOWHERE)),
     )
-    closeness = inverse * radii[:, :, None]  # the radius is 0 at padding
+
+
+def _places(batch: MoleculeBatch, closeness: Float[Array, "B A G"]) -> Int[Array, "B G"]:
+    """Returns the place of each point; closeness is 1 at an atom's radius, and 0 at padding."""
     greatest = jnp.max(closeness, axis=1)
     # The first of the greatest, as argmax has it, which is ten times slower here.
-    atoms = jnp.arange(closeness.shape[1], dtype=jnp.int32)[None, :, None]
-    is_nearest = closeness == greatest[:, None, :]
-    nearest = jnp.min(jnp.where(is_nearest, atoms, closeness.shape[1] - 1), axis=1)
-    return GridReference(fitted, esp_fitted, esp_monopoles, nearest, 1.0 / greatest)
+    last = closeness.shape[1] - 1
+    atoms = jnp.arange(last + 1, dtype=jnp.int32)[None, :, None]
+    nearest = jnp.min(jnp.where(closeness == greatest[:, None, :], atoms, last), axis=1)
+    element = jnp.take_along_axis(jnp.asarray(batch.atomic_numbers), nearest, axis=1)
+    return element.astype(jnp.int16) * len(SHELLS) + shell_of(1.0 / greatest)
 
 
 def _normal_equations(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -122,9 +123,9 @@ def worst_molecules(table: pd.DataFrame) -> tuple[WorstMolecule, ...]:
     )
 
 
-def distribution(values: Iterable[float]) -> Distribution:
+def distribution(values: npt.ArrayLike) -> Distribution:
     """Returns the distribution of the values that are there."""
-    array = np.asarray(list(values), np.float64)
+    array = np.asarray(values, np.float64)
     known = array[np.isfinite(array)]
     if not known.size:
         return Distribution(count=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dcmnet.analysis.analyze import write_results
+from dcmnet.analysis.analyze import analysis_loader, write_results
 from dcmnet.config import DataConfig, ExperimentConfig, ModelConfig
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import create_model
@@ -52,6 +52,7 @@ def analysis_times(n_dcm):
         )
         loader = make_loader(store, batch_size=BATCH, split="all", shuffle=False)
         batches = [jax.device_put(batch) for batch in loader]
+        whole = analysis_loader(str(store), config, "all")
 
         # The loss and what is reported of it, without the gradient.
         forward = make_steps(network, make_optimizer(config.training, 1), config.training).evaluate
@@ -71,7 +72,7 @@ def analysis_times(n_dcm):
                 jax.block_until_ready(forward(model.params, batch))
 
         def all_analysis():
-            write_results(str(store), "bench", schema, model=model, loader=loader, overwrite=True)
+            write_results(str(store), "bench", schema, model=model, loader=whole, overwrite=True)
 
         all_forward()
         all_analysis()

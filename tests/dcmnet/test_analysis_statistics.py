@@ -16,9 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcmnet.analysis import analyze, load_statistics
-from dcmnet.analysis.accumulators import ErrorSums, SpreadSums, molecule_errors
+from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.export import parse_formats
-from dcmnet.analysis.grouping import SHELLS, by_size, formulas, shell_labels, shell_of
+from dcmnet.analysis.grouping import NOWHERE, SHELLS, by_size, formulas, shell_labels, shell_of
+from dcmnet.analysis.point_errors import (
+    correlation,
+    molecule_sums,
+    point_errors,
+    size_quantiles,
+)
 from dcmnet.analysis.reference_levels import solve_charges
 from dcmnet.analysis.statistics import LEVELS
 from store_schema.problems import ConfigError, StoreError
@@ -286,15 +292,40 @@ def test_spreads_count_every_value(values):
     assert (found.min, found.max) == pytest.approx((min(values), max(values)), rel=1e-6)
 
 
+@given(st.integers(0, 2**31), st.integers(0, 40))
+def test_sums_of_molecules_are_those_of_their_points(seed, width):
+    """Whatever the places are, without points and without a level's prediction."""
+    rng = np.random.default_rng(seed)
+    esp = rng.normal(size=(3, 4, width)).astype(np.float32)
+    place = rng.integers(0, 5, (4, width)).astype(np.int16)
+    place[rng.random(place.shape) < 0.3] = NOWHERE
+    points = place != NOWHERE
+    known = rng.random((2, 4)) < 0.7
+    sums = molecule_sums(point_errors(esp, place, known), 4)
+    for level, row in np.ndindex(2, 4):
+        if not known[level, row]:
+            assert not sums[:, level, row].any()
+            continue
+        reference, predicted = esp[[0, 1 + level], row][:, points[row]].astype(float)
+        error = predicted - reference
+        columns = [np.ones_like(error), error, abs(error), error**2]
+        columns += [reference, predicted, reference**2, predicted**2]
+        np.testing.assert_allclose(sums[:, level, row], np.sum(columns, axis=1), atol=1e-5)
+        if points[row].sum() > 2:
+            found = correlation(sums[:, level, row])
+            assert found == pytest.approx(np.corrcoef(predicted, reference)[0, 1], abs=1e-4)
+
+
 def test_a_molecule_of_one_point_has_no_correlation():
-    found = molecule_errors(
-        np.array([[1.0, 5.0], [1.0, 2.0]], np.float32),
-        np.array([[2.0, np.nan], [0.0, 0.0]], np.float32),
-        np.array([[True, False], [False, False]]),
-    )
-    assert found["rmse"][0] == found["max"][0] == found["p95"][0] == 1.0
-    assert np.isnan(found["correlation"][0])
-    assert all(np.isnan(values[1]) for values in found.values())
+    esp = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 5.0], [1.0, 2.0]]], np.float32)
+    place = np.array([[3, NOWHERE], [NOWHERE, NOWHERE]], np.int16)
+    errors = point_errors(esp, place, np.array([[True, True]]))
+    sums = molecule_sums(errors, 2)[:, 0]
+    assert sums[:4, 0].tolist() == [1.0, -1.0, 1.0, 1.0]
+    assert np.isnan(correlation(sums)).all()
+    for quantile in size_quantiles(np.abs(esp[1] - esp[0]), place != NOWHERE, (0.5, 1.0)):
+        assert quantile[0] == 1.0
+        assert np.isnan(quantile[1])
 
 
 def test_groups_are_called_as_people_call_them():
