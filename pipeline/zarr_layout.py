@@ -73,8 +73,9 @@ def create_array(
     *,
     shard_molecules: int,
     compression: Compression,
+    rows: int | None = None,
 ) -> zarr.Array:
-    """Creates the empty array of a variable, without molecules.
+    """Creates the empty array of a variable.
 
     Args:
         group: Where it belongs.
@@ -82,14 +83,19 @@ def create_array(
         sizes: Length of each dimension but the first.
         shard_molecules: Molecules a shard.
         compression: ``lz4`` (by Blosc) or ``uncompressed``.
+        rows: Molecules, where it is known before; such an array is read as a whole, and
+            what is short has one chunk a shard. Without, it has none yet, and grows.
     """
     # Shuffled bytes would make a real ESP a tenth smaller, and its decoding eight times
     # slower. What compresses well is padding.
     codec = BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle")
+    chunks = chunk_shape(variable, sizes)
+    if rows is not None and not {ATOM, GRID_POINT} & {*variable.dims}:
+        chunks = (shard_molecules, *chunks[1:])
     return group.create_array(
         variable.name,
-        shape=(0, *(sizes[dim] for dim in variable.dims[1:])),
-        chunks=chunk_shape(variable, sizes),
+        shape=(rows or 0, *(sizes[dim] for dim in variable.dims[1:])),
+        chunks=chunks,
         shards=(shard_molecules, *long_shard_axes(variable, sizes)),
         dtype=str if variable.dtype == "str" else variable.dtype,
         fill_value=variable.fill_value,

@@ -147,7 +147,11 @@ class ResultsWriter:
         """
         self._attributes |= dict(attributes or {})
         table = TableWriter(
-            self._staging / "group", list(self._variables.values()), self._sizes, self._compression
+            self._staging / "group",
+            list(self._variables.values()),
+            self._sizes,
+            self._compression,
+            rows=self._n_molecules,
         )
         for start in range(0, self._n_molecules, MOLECULES_PER_BLOCK):
             stop = min(start + MOLECULES_PER_BLOCK, self._n_molecules)

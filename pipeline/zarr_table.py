@@ -42,6 +42,7 @@ class TableWriter:
         target: Path | None = None,
         committed: Mapping[str, Document] | None = None,
         executor: Executor | None = None,
+        rows: int | None = None,
     ) -> None:
         """Creates the staged arrays.
 
@@ -53,6 +54,7 @@ class TableWriter:
             target: Folder of the group in the store, where there is one.
             committed: Published metadata of the arrays in ``target``, by name.
             executor: Writes shards while the next rows are taken; without one, writing waits.
+            rows: Rows that come, where it is known.
         """
         self.staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
@@ -71,7 +73,12 @@ class TableWriter:
             name: self._continued(name, sizes)
             if name in self._committed
             else create_array(
-                group, v, sizes, shard_molecules=self.rows_per_shard, compression=compression
+                group,
+                v,
+                sizes,
+                shard_molecules=self.rows_per_shard,
+                compression=compression,
+                rows=rows,
             )
             for name, v in self.variables.items()
         }
