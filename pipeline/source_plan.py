@@ -30,6 +30,10 @@ _BLOCK_MOLECULES: Final = (1, 1024)
 # Chunks of a key that is kept as it was are whole molecules, and shards are written from
 # memory: this makes half a GiB of a shard.
 _MAX_KEPT_VALUES: Final = 2**18
+# Pairs of atoms and points of a molecule, which are worked on at once: a GiB in float32.
+# Few atoms count as so many, since their points alone fill memory, too.
+_MAX_PAIRS: Final = 2**28
+_FEW_ATOMS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,16 @@ def _plan(source: Source, declarations: Declarations) -> Plan:
 
 
 def _check_widths(source: Source) -> None:
-    """Raises a SourceError for unknown keys too wide to be stored, before they are read."""
+    """Raises a SourceError for what is too wide to be worked on or stored, before it is read."""
+    atoms, points = source.layout.max_atoms, source.layout.max_grid
+    if max(_FEW_ATOMS, atoms) * max(atoms, points) > _MAX_PAIRS:
+        raise SourceError.of(
+            source.place,
+            expected=f"at most {_MAX_PAIRS} pairs of atoms and grid points a molecule",
+            received=f"arrays with room for {atoms} atoms and {points} points",
+            consequence="nothing was stored",
+            remedy="Write fewer points, or cut the padding off",
+        )
     for key, shape in source.layout.kept.items():
         if math.prod(shape) > _MAX_KEPT_VALUES:
             raise SourceError.of(

@@ -146,6 +146,16 @@ def test_text_kept_as_objects_is_stored_as_text(tmp_path, columns):
     assert open_store(tmp_path / "a.zarr")["smiles"].values.tolist() == ["C", "Cl"] * 6
 
 
+def test_molecules_too_wide_to_be_worked_on_are_refused_unread(tmp_path):
+    points = 5_000_000
+    arrays = {"Z": np.ones((2, 2)), "R": np.zeros((2, 2, 3)), "N": np.full(2, 2)}
+    grid = {"esp": np.zeros((2, points), "f4"), "vdw_surface": np.zeros((2, points, 3), "f4")}
+    np.savez_compressed(tmp_path / "a.npz", **arrays, **grid)
+    with pytest.raises(SourceError, match=f"2 atoms and {points} points"):
+        ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_an_unknown_array_too_wide_to_store_is_refused_unread(tmp_path, columns, monkeypatch):
     monkeypatch.setattr("pipeline.source_plan._MAX_KEPT_VALUES", 8)
     with pytest.raises(SourceError, match=r"cube: expected at most 8 values a molecule"):
