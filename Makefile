@@ -25,7 +25,7 @@ test: env
 distributed: env
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[all]' --group distributed
-	$(BIN)/python -m pytest -m distributed
+	$(BIN)/python -m pytest -m distributed --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	$(BIN)/ruff check .
