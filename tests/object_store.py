@@ -19,6 +19,20 @@ from pipeline.store_location import location
 
 SECRET = "verysecret"
 
+# Begins a program that dies at a request that writes, which its third argument counts.
+DYING = """
+import os, signal, sys
+import obstore
+put, count = obstore.put, 0
+def dying(*arguments, **options):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return put(*arguments, **options)
+obstore.put = dying
+"""
+
 
 def environment(address):
     """What reaches a server: everything that a user sets."""

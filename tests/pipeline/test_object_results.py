@@ -19,7 +19,7 @@ from pipeline.store_location import RETRIES, location
 from pipeline.validate_store import validate_store
 from pipeline.zarr_results import write_results
 from store_schema.problems import StoreError
-from tests.object_store import SECRET, Faults, failing_proxy, files, objects
+from tests.object_store import DYING, SECRET, Faults, failing_proxy, files, objects
 
 pytestmark = pytest.mark.distributed
 CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
@@ -80,21 +80,15 @@ def test_readers_see_no_group_that_is_half_there(stores, monkeypatch):
     assert set(seen) == {1, None}
 
 
-CHILD = """
-import os, signal, sys
-import numpy as np, obstore, xarray as xr
+CHILD = (
+    DYING
+    + """
+import numpy as np, xarray as xr
 from pipeline.zarr_results import write_results
-put, count = obstore.put, 0
-def dying(*arguments, **options):
-    global count
-    count += 1
-    if count == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return put(*arguments, **options)
-obstore.put = dying
 data = xr.Dataset({"esp_mae": ("molecule", np.full(int(sys.argv[2]), 2, "f4"))}, attrs={"run": 2})
 write_results(sys.argv[1], "a", data, overwrite=True)
 """
+)
 """Dies at a request that writes: the claim, the root without the old group, shards, ..."""
 
 

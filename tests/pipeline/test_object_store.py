@@ -19,7 +19,7 @@ from pipeline.sample import sample_sources
 from pipeline.store_location import REQUEST_RETRIES, RETRIES, ObjectLocation, lasting, location
 from pipeline.validate_store import validate_store
 from store_schema.problems import StoreError
-from tests.object_store import SECRET, Faults, failing_proxy, files, objects
+from tests.object_store import DYING, SECRET, Faults, failing_proxy, files, objects
 
 pytestmark = pytest.mark.distributed
 CLASSIC, IONS, _, SINGLES = map(str, sample_sources())
@@ -80,20 +80,13 @@ def test_a_root_that_changed_meanwhile_is_not_replaced(url):
     assert bytes(obstore.get(client, "zarr.json").bytes()) == other
 
 
-CHILD = """
-import os, signal, sys
-import obstore
+CHILD = (
+    DYING
+    + """
 from pipeline import ingest
-put, count = obstore.put, 0
-def dying(*arguments, **options):
-    global count
-    count += 1
-    if count == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return put(*arguments, **options)
-obstore.put = dying
 ingest([sys.argv[1]], sys.argv[2], append=True)
 """
+)
 
 
 def test_a_killed_append_leaves_the_store_and_a_rerun_gives_the_same_bytes(url, tmp_path):
