@@ -94,8 +94,10 @@ def published_state(store: str | Path) -> str:
         objects = place.objects()
         import obstore
 
+        from pipeline.object_requests import again
+
         with reached(place):
-            return str(obstore.head(objects, METADATA_FILE)["e_tag"])
+            return str(again(obstore.head, objects, METADATA_FILE)["e_tag"])
     except (FileNotFoundError, NotADirectoryError):
         return ""
 
