@@ -21,7 +21,7 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from pipeline.object_requests import Objects, again
+from pipeline.object_requests import Objects, again, remove
 from pipeline.store_location import ObjectLocation, reached
 from store_schema.problems import StoreError
 
@@ -58,7 +58,7 @@ def claimed(place: ObjectLocation, objects: Objects, *, wait: bool) -> Iterator[
             yield
         finally:
             with reached(place):
-                again(obstore.delete, objects, CLAIM)
+                remove(objects, CLAIM)
     finally:
         _held.remove(mine["token"])
 

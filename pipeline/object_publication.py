@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pipeline.object_claim import CLAIM, claimed, version
-from pipeline.object_requests import Objects, again
+from pipeline.object_requests import Objects, again, remove
 from pipeline.store_location import ObjectLocation, reached
 from pipeline.zarr_metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
@@ -104,7 +104,7 @@ class StagedStore:
         self._known |= nodes.keys()
         for key in self._listed():  # what killed writers left, and groups that were replaced
             if key not in after and self._is_ours(key) and not _filled(key, self._nodes):
-                again(obstore.delete, self._objects, key)
+                remove(self._objects, key)
         self._put_root()
         self._nodes, self._states = nodes, after
 

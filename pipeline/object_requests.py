@@ -6,8 +6,10 @@ in the text of an answer: of a listing, of a refusal, of an upload that begins.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
+import obstore
 from obstore.exceptions import GenericError
 from obstore.store import GCSStore, S3Store
 from tenacity import (
@@ -46,6 +48,16 @@ _POLICY: Final[dict[str, Any]] = {
 }
 again = Retrying(**_POLICY)
 """Calls a function, and calls it again where an answer broke off."""
+
+
+def remove(objects: Objects, key: str) -> None:
+    """Deletes an object, if it is there.
+
+    Google's storage, unlike S3, refuses to delete what is not there: so it does where an
+    earlier try went through and only its answer was lost.
+    """
+    with suppress(FileNotFoundError):
+        again(obstore.delete, objects, key)
 
 
 class ReadObjects(ObjectStore[Objects]):

@@ -165,5 +165,5 @@ def unanswered(place: ObjectLocation, received: str) -> StoreError:
         expected="an object store that answers",
         received=received,
         consequence="nothing of it was changed that readers see",
-        remedy="Check credentials, region and AWS_ENDPOINT_URL in the environment; try again",
+        remedy="Check credentials, region and address in AWS_* or GOOGLE_*; try again",
     )

@@ -16,8 +16,12 @@ import pytest
 
 pytest.importorskip("obstore")
 
+import obstore
+
 from pipeline import make_loader, open_store, read_schema
 from pipeline.object_claim import version
+from pipeline.object_requests import remove
+from pipeline.store_location import location
 from pipeline.validate_store import validate_store
 from store_schema.problems import StoreError
 from tests.object_store import files, free_port
@@ -85,3 +89,10 @@ def test_a_root_is_replaced_on_condition_of_its_generation():
     meta = {"e_tag": '"a"', "version": "7", "path": "zarr.json", "size": 1}
     assert version(meta) == {"e_tag": '"a"', "version": "7"}
     assert version({"e_tag": '"a"', "version": None}) == {"e_tag": '"a"'}
+
+
+def test_what_is_not_there_is_as_good_as_removed(google):
+    client = location("gs://bucket/some/a.zarr").objects()
+    with pytest.raises(FileNotFoundError):  # S3 does not say so
+        obstore.delete(client, ".writer")
+    remove(client, ".writer")
