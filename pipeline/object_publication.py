@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pipeline.object_claim import CLAIM, claimed, version
-from pipeline.object_requests import Objects, again, remove
+from pipeline.object_requests import Objects, again, remove, upload
 from pipeline.store_location import ObjectLocation, reached
 from pipeline.zarr_metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
@@ -99,7 +99,7 @@ class StagedStore:
             return
         # Shards before metadata: TensorStore reads that of an array by itself.
         for key in sorted(changed - {METADATA_FILE}, key=lambda key: (key.endswith(".json"), key)):
-            again(obstore.put, self._objects, key, self.folder / key)
+            upload(self._objects, key, self.folder / key)
         nodes = read_nodes(self.folder)
         self._known |= nodes.keys()
         for key in self._listed():  # what killed writers left, and groups that were replaced

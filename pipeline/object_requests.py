@@ -7,6 +7,7 @@ in the text of an answer: of a listing, of a refusal, of an upload that begins.
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import obstore
@@ -40,6 +41,11 @@ def _broke_off(error: BaseException) -> bool:
     )
 
 
+def _is_unknown(error: BaseException) -> bool:
+    """Whether an upload in parts is known no more: its last request went through unanswered."""
+    return isinstance(error, FileNotFoundError) or "NoSuchUpload" in str(error)
+
+
 _POLICY: Final[dict[str, Any]] = {
     "retry": retry_if_exception(_broke_off),
     "stop": stop_after_attempt(5) | stop_after_delay(RETRIES["retry_timeout"]),
@@ -48,6 +54,16 @@ _POLICY: Final[dict[str, Any]] = {
 }
 again = Retrying(**_POLICY)
 """Calls a function, and calls it again where an answer broke off."""
+
+
+_UPLOADS: Final = again.copy(
+    retry=retry_if_exception(lambda error: _broke_off(error) or _is_unknown(error))
+)
+
+
+def upload(objects: Objects, key: str, file: Path) -> None:
+    """Puts a file, in parts if it is large, whose bucket is there."""
+    _UPLOADS(obstore.put, objects, key, file)
 
 
 def remove(objects: Objects, key: str) -> None:
