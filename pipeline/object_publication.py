@@ -22,7 +22,7 @@ from pipeline.object_requests import Objects, again, remove, upload
 from pipeline.store_location import ObjectLocation, reached
 from pipeline.zarr_metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
-from store_schema.problems import StoreError
+from store_schema.problems import DcmError, StoreError
 
 
 @contextmanager
@@ -46,7 +46,10 @@ def staged_store(place: ObjectLocation, *, append: bool) -> Iterator[StagedStore
         staged = StagedStore(place, objects, Path(scratch) / place.name)
         with reached(place):
             staged.fetch(shards=append)
-        yield staged
+        try:
+            yield staged
+        except DcmError as error:
+            raise _of_the_store(error, place, staged.folder) from error.__cause__
 
 
 class StagedStore:
@@ -136,6 +139,14 @@ class StagedStore:
         """Lists all keys but that of the root and the claim."""
         keys = again(_keys, self._objects)
         return sorted(keys - {CLAIM, METADATA_FILE})
+
+
+def _of_the_store(error: DcmError, place: ObjectLocation, folder: Path) -> DcmError:
+    """Names the store where the error of a change names the folder that stands for it."""
+    return type(error)(
+        problem.model_copy(update={"place": problem.place.replace(str(folder), str(place))})
+        for problem in error.problems
+    )
 
 
 def _keys(objects: Objects) -> set[str]:
