@@ -49,23 +49,21 @@ def trained(sample_store, tmp_path_factory):
     return run_training("trial", sample_store, out=str(out), **SETTINGS)
 
 
-@pytest.fixture(scope="session")
-def s3():
-    """Address of a real S3 server on loopback, which has a bucket of the name ``bucket``."""
+@pytest.fixture(scope="session", params=["s3", "gs"])
+def server(request):
+    """A real server of objects on loopback: of S3, and Google's emulator of its own storage."""
+    from tests.google_store import google_server
     from tests.object_store import s3_server
 
-    with s3_server() as address:
-        yield address
+    with {"s3": s3_server, "gs": google_server}[request.param]() as server:
+        yield server
 
 
 @pytest.fixture
-def url(s3, monkeypatch):
+def url(server, monkeypatch):
     """URL of a store that is not there yet, with the environment that reaches it."""
-    from tests.object_store import environment
-
-    for name, value in environment(s3).items():
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{uuid4().hex}/a.zarr"
+    server.reach(monkeypatch)
+    return f"{server.scheme}://bucket/{uuid4().hex}/a.zarr"
 
 
 @pytest.fixture

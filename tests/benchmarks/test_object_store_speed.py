@@ -23,23 +23,24 @@ pytestmark = pytest.mark.benchmark
 N = 16_384
 
 
-def test_streaming_by_url_beside_a_folder(s3, url, tmp_path):
+@pytest.mark.parametrize("server", ["s3"], indirect=True)
+def test_streaming_by_url_beside_a_folder(server, url, tmp_path):
     store = write_store(tmp_path / "bucket" / "a.zarr", random_molecules(N))
     client = location(url).objects()
     for file in store.rglob("*"):
         if file.is_file():
             obstore.put(client, file.relative_to(store).as_posix(), file)
-    runs = [("moto, in Python", measured(streams, store, url, s3))]
+    runs = [("moto, in Python", measured(streams, store, url, server.address))]
     if shutil.which("nginx"):
         with static_server(tmp_path, tmp_path, free_port()) as address:
             runs.append(("nginx", measured(streams, store, "s3://bucket/a.zarr", address)))
     rows = []
-    for server, found in runs:
+    for name_of_server, found in runs:
         for name, speed in found.items():
             share = speed["molecules/s"] / found["a folder"]["molecules/s"]
             rows.append(
                 (
-                    name if name == "a folder" else server,
+                    name if name == "a folder" else name_of_server,
                     f"{speed['molecules/s']:,.0f}",
                     f"{share:.2f}",
                     f"{speed['us of CPU']:.1f}",

@@ -13,7 +13,7 @@ from pipeline import ingest, open_store
 from pipeline.sample import sample_sources
 from tests.commands import run_command
 from tests.experiments import SETTINGS, metrics
-from tests.object_store import SECRET
+from tests.object_store import SECRET, objects
 
 pytestmark = pytest.mark.distributed
 
@@ -40,7 +40,7 @@ def experiment(url, tmp_path, monkeypatch):
     return "experiments/trial"
 
 
-def test_the_chain_to_a_report(url, experiment, trained, monkeypatch):
+def test_the_chain_to_a_report(url, experiment, trained, monkeypatch, capfd):
     for words in (
         ["resume", experiment],
         ["analyze", experiment, "--split", "all"],
@@ -58,3 +58,5 @@ def test_the_chain_to_a_report(url, experiment, trained, monkeypatch):
     written = [path for path in Path("experiments").rglob("*") if path.is_file()]
     assert "report.html" in {path.name for path in written}
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert not [key for key, data in objects(url).items() if SECRET.encode() in data]
+    assert SECRET not in "".join(capfd.readouterr())

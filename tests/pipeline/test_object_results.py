@@ -125,11 +125,11 @@ def test_results_wait_for_an_ingest_and_say_so(stores):
         xr.testing.assert_identical(ours["results/a"].load(), theirs["results/a"].load())
 
 
-def test_results_get_through_faults_or_are_not_there(stores, s3, monkeypatch):
+def test_results_get_through_faults_or_are_not_there(stores, server, monkeypatch):
     url, local, n = stores
     faults = Faults(503, "cut", "slow", "cut")
-    with failing_proxy(s3, faults) as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with failing_proxy(server.address, faults) as address:
+        server.reach(monkeypatch, address)
         write_results(url, "a", results(n, 1))
         write_results(local, "a", results(n, 1))
         assert {kind for kind, _ in faults.seen} == {503, "cut", "slow"}
@@ -138,5 +138,5 @@ def test_results_get_through_faults_or_are_not_there(stores, s3, monkeypatch):
         with pytest.raises(StoreError, match="an object store that answers") as told:
             write_results(url, "b", results(n, 1))
         assert SECRET not in str(told.value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    server.reach(monkeypatch)
     assert {key: data for key, data in objects(url).items() if key != ".writer"} == files(local)

@@ -15,6 +15,7 @@ import obstore
 from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.loader.source import StoreReader
 from pipeline.object_publication import staged_store
+from pipeline.object_requests import upload
 from pipeline.sample import sample_sources
 from pipeline.store_location import REQUEST_RETRIES, RETRIES, ObjectLocation, lasting, location
 from pipeline.validate_store import validate_store
@@ -110,12 +111,12 @@ def test_a_killed_append_leaves_the_store_and_a_rerun_gives_the_same_bytes(url, 
     assert objects(url) == files(local)
 
 
-def test_every_request_may_fail_once(url, s3, tmp_path, monkeypatch):
+def test_every_request_may_fail_once(url, server, tmp_path, monkeypatch):
     local = tmp_path / "a.zarr"
     ingest([IONS], local)
     faults = Faults(503, "cut", "slow", "cut")
-    with failing_proxy(s3, faults) as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with failing_proxy(server.address, faults) as address:
+        server.reach(monkeypatch, address)
         ingest([IONS], url)
         written = len(faults.seen)
         pairs = zip(
@@ -125,21 +126,34 @@ def test_every_request_may_fail_once(url, s3, tmp_path, monkeypatch):
         )
         for ours, theirs in pairs:
             np.testing.assert_array_equal(ours.esp, theirs.esp)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    server.reach(monkeypatch)
     assert objects(url) == files(local)
     assert {kind for kind, _ in faults.seen[:written]} == {503, "cut", "slow"}
     assert {kind for kind, _ in faults.seen[written:]} == {503, "cut", "slow"}
 
 
+@pytest.mark.parametrize("kinds", [(503, "cut", "slow"), ("cut",), ("cut", 503)])
+def test_a_large_file_gets_through_in_parts(url, server, monkeypatch, tmp_path, kinds):
+    content = np.random.default_rng(0).bytes(11 * 2**20)
+    (file := tmp_path / "shard").write_bytes(content)
+    faults = Faults(*kinds)
+    with failing_proxy(server.address, faults) as address:
+        server.reach(monkeypatch, address)
+        upload(location(url).objects(), "shard", file)
+    assert {request[0] for _, request in faults.seen} >= {"POST", "PUT"}
+    server.reach(monkeypatch)
+    assert objects(url) == {"shard": content}
+
+
 @pytest.mark.parametrize("kind", [503, "cut"])
-def test_faults_without_end_are_one_error_and_change_nothing(url, s3, monkeypatch, kind):
+def test_faults_without_end_are_one_error_and_change_nothing(url, server, monkeypatch, kind):
     monkeypatch.setitem(RETRIES, "max_retries", 2)
     monkeypatch.setitem(REQUEST_RETRIES, "max_retries", 2)
     ingest([IONS], url)
     before = objects(url)
     faults = Faults(endless=True)
-    with failing_proxy(s3, faults) as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with failing_proxy(server.address, faults) as address:
+        server.reach(monkeypatch, address)
         begun = StoreReader(url, ["esp"])
         rows = np.arange(4)
         memory = begun.allocate(4, 0, int(begun.n_grid[:4].max()))
@@ -154,17 +168,20 @@ def test_faults_without_end_are_one_error_and_change_nothing(url, s3, monkeypatc
                 ask()
             assert url in str(told.value)
             assert SECRET not in "".join(traceback.format_exception(told.value))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    server.reach(monkeypatch)
     # That the claim was put, it was never told.
     assert {key: data for key, data in objects(url).items() if key != ".writer"} == before
     assert ingest([CLASSIC], url, append=True).n_molecules
 
 
-def test_what_is_refused_is_named_without_credentials(url):
+def test_what_is_refused_is_named_without_credentials(url, server):
     with pytest.raises(StoreError, match="a Zarr store") as missing:
         read_schema(url)
+    ingest([IONS], url)
+    with pytest.raises(StoreError, match=f"{url}: expected no .* of this name"):
+        ingest([CLASSIC], url)
     with pytest.raises(StoreError, match="bucket"):
-        ingest([IONS], "s3://nothing-there/a.zarr")
+        ingest([IONS], f"{server.scheme}://nothing-there/a.zarr")
     for bad in (f"s3://me:{SECRET}@bucket/a.zarr", f"s3://bucket/a.zarr?key={SECRET}"):
         with pytest.raises(StoreError, match="environment") as refused:
             lasting(bad)
