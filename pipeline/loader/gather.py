@@ -1,16 +1,16 @@
 """Gathers and pads a batch from molecules in memory.
 
-Few numpy calls a batch, no Python for an atom or a point, and one copy of what
-is large.
+Few calls a batch, no Python for an atom or a point, and one copy of what is large.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int64
+from jaxtyping import Bool, Float32, Int, Int32, Int64
 
-from pipeline.loader.batch import WHOLE_MOLECULE_FIELDS, BatchShape, MoleculeBatch
+from pipeline.loader.batch import GRID_FIELDS, WHOLE_MOLECULE_FIELDS, BatchShape, MoleculeBatch
 from pipeline.loader.buffer import MoleculeBuffer, field_shape
+from pipeline.loader.padding import mask_rows, take_points, take_rows
 from pipeline.loader.pairs import find_pairs, pad_pairs
 
 
@@ -35,15 +35,12 @@ def gather(
     # Empty molecules are taken from the first slot and set to zero like all padding.
     slots = np.concatenate([slots, np.zeros(B - len(slots), np.int64)])
     n_atoms = np.where(molecule_mask, buffer.n_atoms[slots], np.int32(0))
-    atom_mask = np.arange(A, dtype=np.int32) < n_atoms[:, None]
-    no_atom = ~atom_mask
-    positions = buffer.fields["positions"][slots, :A]
-    np.copyto(positions, 0, where=no_atom[:, :, None])
-    atomic_numbers = buffer.fields["atomic_numbers"][slots, :A]
-    np.copyto(atomic_numbers, 0, where=no_atom)
+    atom_mask = mask_rows(n_atoms, A)
+    positions = take_rows(buffer.fields["positions"], slots, n_atoms, A)
+    atomic_numbers = take_rows(buffer.fields["atomic_numbers"], slots, n_atoms, A)
 
     targets = {name: _target(buffer, name, slots, molecule_mask) for name in WHOLE_MOLECULE_FIELDS}
-    targets["monopoles"] = _monopoles(buffer, slots, atom_mask)
+    targets["monopoles"] = _monopoles(buffer, slots, n_atoms, A)
     esp, vdw_surface, grid_mask, has_esp = _grid(buffer, slots, molecule_mask, shape, points)
     dst, src, pair_mask = pad_pairs(*find_pairs(positions, atom_mask, cutoff), P, B * A - 1)
     return MoleculeBatch(
@@ -82,7 +79,7 @@ def _target(
 
 
 def _monopoles(
-    buffer: MoleculeBuffer, slots: Int64[np.ndarray, " B"], atom_mask: Bool[np.ndarray, "B A"]
+    buffer: MoleculeBuffer, slots: Int64[np.ndarray, " B"], n_atoms: Int32[np.ndarray, " B"], A: int
 ) -> tuple[Float32[np.ndarray, "B A"], Bool[np.ndarray, " B"]]:
     """Takes the monopoles; a molecule that lacks one of them has none.
 
@@ -90,10 +87,9 @@ def _monopoles(
     """
     field = buffer.fields.get("monopoles")
     if field is None:
-        return np.zeros(atom_mask.shape, np.float32), np.zeros(len(slots), bool)
-    taken = field[slots, : atom_mask.shape[1]]
-    np.copyto(taken, 0, where=~atom_mask)
-    present = ~np.isnan(taken.min(axis=1)) & atom_mask[:, 0]
+        return np.zeros((len(slots), A), np.float32), np.zeros(len(slots), bool)
+    taken = take_rows(field, slots, n_atoms, A)
+    present = ~np.isnan(taken.min(axis=1)) & (n_atoms > 0)
     if not present.all():
         taken[~present] = 0
     return taken, present
@@ -116,39 +112,22 @@ def _grid(
     n_grid = np.where(molecule_mask, buffer.n_grid[slots], np.int32(0))
     if points is not None:
         n_grid[: len(points)] = (points >= 0).sum(axis=1)
-    # Molecules of a batch are of like size: only behind the shortest is there padding.
-    shortest = int(n_grid.min(initial=G))
-    no_point = np.arange(shortest, G, dtype=np.int32) >= n_grid[:, None]
-    grid_mask = np.ones((B, G), bool)
-    np.logical_not(no_point, out=grid_mask[:, shortest:])
-    esp = _take_grid(buffer, "esp", slots, G, points)
-    vdw_surface = _take_grid(buffer, "vdw_surface", slots, G, points)
-    np.copyto(esp[:, shortest:], 0, where=no_point)
-    # Flat, as a mask that is spread over x, y and z takes four times as long.
-    flat = vdw_surface.reshape(B, 3 * G)
-    no_number = np.arange(3 * shortest, 3 * G, dtype=np.int32) >= 3 * n_grid[:, None]
-    np.copyto(flat[:, 3 * shortest :], 0, where=no_number)
-    unknown = np.zeros(len(buffer.rows), bool)
-    has_grid = buffer.present.get("vdw_surface", ~unknown)[slots]
-    has_esp = (n_grid > 0) & has_grid & buffer.present.get("esp", unknown)[slots]
+        # The same points of every grid field; none of an empty molecule.
+        points = np.concatenate([points, np.full((B - len(points), G), -1)])
+
+    def take(name: str) -> Float32[np.ndarray, "B G ..."]:
+        field = buffer.fields.get(name)
+        if field is None:
+            return np.zeros(field_shape(name, B, 0, G), np.float32)
+        if points is None:
+            return take_rows(field, slots, n_grid, G)
+        return take_points(field, slots, points)
+
+    esp, vdw_surface, grid_mask = take("esp"), take("vdw_surface"), mask_rows(n_grid, G)
+    known = {name: buffer.present[name][slots] for name in GRID_FIELDS if name in buffer.present}
+    has_grid = known.get("vdw_surface", np.ones(B, bool))
+    has_esp = (n_grid > 0) & has_grid & known.get("esp", np.zeros(B, bool))
     if not has_esp.all():
         esp[~has_esp] = 0
         grid_mask[~has_grid] = False
     return esp, vdw_surface, grid_mask, has_esp
-
-
-def _take_grid(
-    buffer: MoleculeBuffer,
-    name: str,
-    slots: Int64[np.ndarray, " B"],
-    G: int,
-    points: Int64[np.ndarray, "n G"] | None,
-) -> Float32[np.ndarray, "B G ..."]:
-    """Takes one grid field, whatever is behind the points of each molecule."""
-    field = buffer.fields.get(name)
-    if field is None:
-        return np.zeros(field_shape(name, len(slots), 0, G), np.float32)
-    if points is None:
-        return np.asarray(field[slots, :G])
-    empty = np.zeros((len(slots) - len(points), G), np.int64)
-    return np.asarray(field[slots[:, None], np.concatenate([points, empty])])

@@ -8,16 +8,14 @@ proportional to the atoms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from scipy.spatial import cKDTree
 
+from pipeline.compiled import compiled
+
 # Measured: from about this size the tree is faster than all atoms against all.
-_DENSE_ATOMS = 200
-# Elements of one all-against-all comparison: temporaries of 1 MB, which the cache holds.
-_DENSE_ELEMENTS = 1 << 18
+_DENSE_ATOMS = 1000
 
 
 def find_pairs(
@@ -34,18 +32,13 @@ def find_pairs(
         Receiving and sending atoms as indices into the B·A atoms of the batch, in
         ascending order of the receiving, then the sending atom.
     """
-    _, A = atom_mask.shape
+    B, A = atom_mask.shape
     if A > _DENSE_ATOMS:
         return _tree_pairs(positions, atom_mask, cutoff)
-    # Row-major positions of the (B, A, A) comparison; numpy finds them several
-    # times faster in one dimension than in three.
-    slabs = [
-        np.flatnonzero(close) + start * A * A
-        for start, close in _dense(positions, atom_mask, cutoff)
-    ]
-    flat = np.concatenate(slabs) if len(slabs) > 1 else slabs[0]
-    dst = flat // A
-    return dst, flat - dst * A + dst // A * A
+    # Room for all pairs there could be; memory that nothing is written to costs nothing.
+    dst, src = np.empty((2, B * A * A), np.int32)
+    n = _dense_pairs(positions, atom_mask, np.float32(cutoff) ** 2, dst, src)
+    return dst[:n], src[:n]
 
 
 def count_pairs(
@@ -62,10 +55,8 @@ def count_pairs(
     if A > _DENSE_ATOMS:
         dst, _ = _tree_pairs(positions, atom_mask, cutoff)
         return np.bincount(dst // A, minlength=B).astype(np.int64)
-    counts = np.zeros(B, np.int64)
-    for start, close in _dense(positions, atom_mask, cutoff):
-        per_molecule = close.reshape(-1, A * A)
-        counts[start : start + len(per_molecule)] = np.count_nonzero(per_molecule, axis=1)
+    counts = np.empty(B, np.int64)
+    _dense_counts(positions, atom_mask, np.float32(cutoff) ** 2, counts)
     return counts
 
 
@@ -96,28 +87,68 @@ def pad_pairs(
     return padded_dst, padded_src, mask
 
 
-def _dense(
-    positions: Float32[np.ndarray, "B A 3"], atom_mask: Bool[np.ndarray, "B A"], cutoff: float
-) -> Iterator[tuple[int, Bool[np.ndarray, "S A A"]]]:
-    """Yields slabs of molecules as (first molecule, which atoms are close to which)."""
+@compiled
+def _dense_pairs(
+    positions: Float32[np.ndarray, "B A 3"],
+    atom_mask: Bool[np.ndarray, "B A"],
+    cutoff2: np.float32,
+    dst: Int32[np.ndarray, " room"],
+    src: Int32[np.ndarray, " room"],
+) -> int:
+    """Writes the pairs of all atoms against all; returns how many there are."""
     B, A = atom_mask.shape
-    step = max(1, _DENSE_ELEMENTS // max(1, A * A))
-    for start in range(0, max(B, 1), step):
-        slab = slice(start, start + step)
-        # Molecules last, so that numpy's inner loops are as long as there are molecules;
-        # padding is NaN, and no comparison with NaN is true.
-        components = np.array(positions[slab].transpose(2, 1, 0), order="C")
-        np.copyto(components, np.nan, where=~atom_mask[slab].T)
-        x, y, z = components
-        squared = x[:, None] - x[None]
-        np.square(squared, out=squared)
-        difference = np.empty_like(squared)
-        for component in (y, z):
-            np.subtract(component[:, None], component[None], out=difference)
-            squared += np.square(difference, out=difference)
-        close = np.array((squared < np.float32(cutoff) ** 2).transpose(2, 0, 1), order="C")
-        close.reshape(-1, A * A)[:, :: A + 1] = False
-        yield start, close
+    x, y, z = np.empty(A, np.float32), np.empty(A, np.float32), np.empty(A, np.float32)
+    squared = np.empty(A, np.float32)
+    n = 0
+    for b in range(B):
+        _set_components(positions[b], atom_mask[b], x, y, z)
+        for i in range(A):
+            xi, yi, zi = x[i], y[i], z[i]
+            for j in range(A):
+                dx, dy, dz = xi - x[j], yi - y[j], zi - z[j]
+                squared[j] = dx * dx + dy * dy + dz * dz
+            squared[i] = np.inf
+            for j in range(A):
+                # Written in any case and kept if close: faster than to branch.
+                dst[n] = b * A + i
+                src[n] = b * A + j
+                n += squared[j] < cutoff2
+    return n
+
+
+@compiled
+def _dense_counts(
+    positions: Float32[np.ndarray, "B A 3"],
+    atom_mask: Bool[np.ndarray, "B A"],
+    cutoff2: np.float32,
+    counts: Int64[np.ndarray, " B"],
+) -> None:
+    """Counts the pairs of all atoms against all."""
+    B, A = atom_mask.shape
+    x, y, z = np.empty((3, A), np.float32)
+    for b in range(B):
+        _set_components(positions[b], atom_mask[b], x, y, z)
+        n = 0
+        for i in range(A):
+            xi, yi, zi = x[i], y[i], z[i]
+            for j in range(A):
+                dx, dy, dz = xi - x[j], yi - y[j], zi - z[j]
+                n += dx * dx + dy * dy + dz * dz < cutoff2
+        counts[b] = n - atom_mask[b].sum()  # each atom is close to itself
+
+
+@compiled
+def _set_components(
+    positions: Float32[np.ndarray, "A 3"],
+    atom_mask: Bool[np.ndarray, " A"],
+    x: Float32[np.ndarray, " A"],
+    y: Float32[np.ndarray, " A"],
+    z: Float32[np.ndarray, " A"],
+) -> None:
+    """Writes the positions by component; NaN at padding, as no comparison with NaN is true."""
+    for i in range(len(x)):
+        x[i] = positions[i, 0] if atom_mask[i] else np.nan
+        y[i], z[i] = positions[i, 1], positions[i, 2]
 
 
 def _tree_pairs(

@@ -1,8 +1,9 @@
-"""Reads molecules of a store into memory: whole chunks, in parallel, only what is asked for.
+"""Reads molecules of a store into memory: whole chunks, ahead, only what is asked for.
 
-TensorStore reads and decodes outside the interpreter lock, straight into the
-buffer that batches are gathered from. Chunks of nothing but padding do not
-exist in a store; their columns are not asked for.
+Chunks are read and decoded outside the interpreter lock, into the buffer that batches are
+gathered from: by `shards` where the store lies on this machine as ingest wrote it, by
+TensorStore, in parallel, from anywhere else. Chunks of nothing but padding do not exist in
+a store; their columns are not asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jaxtyping import Int, Int64, Shaped
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.order import Blocks
+from pipeline.loader.shards import ShardedArray
 from pipeline.store_location import REQUEST_RETRIES, ObjectLocation, location, unanswered
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
@@ -54,21 +56,19 @@ class StoreReader:
         """
         self.schema = read_schema(store)
         self._store = str(store)
-        # A mapped file spares the copy out of the page cache. No chunk is kept:
-        # an epoch needs each once.
+        # No chunk is kept: an epoch needs each once.
         cpus = os.cpu_count() or 1
         self._context = ts.Context(
             {
                 "cache_pool": {"total_bytes_limit": 0},
                 "data_copy_concurrency": {"limit": cpus},
                 "file_io_concurrency": {"limit": max(4, cpus)},
-                "file_io_mode": {"mode": "memmap"},
                 "s3_request_retries": REQUEST_RETRIES,
                 "gcs_request_retries": REQUEST_RETRIES,
             }
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
-        self._arrays = {name: self._open(name) for name in self.fields}
+        self._arrays = {name: self._open_array(name) for name in self.fields}
         self.n_atoms = self.column("n_atoms")
         self.n_grid = np.zeros_like(self.n_atoms)
         if any(name in GRID_FIELDS for name in self.fields):
@@ -106,7 +106,10 @@ class StoreReader:
                     for dim in VARIABLES[name].dims[1:]
                 )
                 target = memory[name][(slice(start, stop), *inner)]
-                pending.append(ts.array(target).write(array[(span.selection, *inner)]))
+                if isinstance(array, ShardedArray):
+                    self._read_shards(array, span.selection, target)
+                else:
+                    pending.append(ts.array(target).write(array[(span.selection, *inner)]))
             taken.append(span.rows)
             start = stop
         for write in pending:
@@ -120,6 +123,13 @@ class StoreReader:
             present=settle_missing(memory, len(all_rows)),
         )
 
+    def _open_array(self, name: str) -> ShardedArray | ts.TensorStore:
+        place = location(self._store)
+        array = None
+        if isinstance(place, Path) and (place / name).is_dir():
+            array = ShardedArray.open(place / name)
+        return array or self._open(name)
+
     def _open(self, name: str) -> ts.TensorStore:
         place = location(self._store)
         kvstore: dict[str, Any] = (
@@ -130,6 +140,17 @@ class StoreReader:
         spec = {"driver": "zarr3", "kvstore": kvstore}
         return self._result(ts.open(spec, context=self._context, open=True, read=True))
 
+    def _read_shards(
+        self,
+        array: ShardedArray,
+        selection: slice | Int64[np.ndarray, " n"],
+        target: Shaped[np.ndarray, "n ..."],
+    ) -> None:
+        try:
+            array.read(selection, target)
+        except (ValueError, RuntimeError, OSError) as error:  # the second is Blosc's
+            raise self._unreadable(error) from error
+
     def _result(self, future: Any) -> Any:
         try:
             return future.result()
@@ -137,13 +158,16 @@ class StoreReader:
             place = location(self._store)
             if isinstance(place, ObjectLocation) and "retry attempts failed" in str(error):
                 raise unanswered(place, str(error).rpartition("failed: ")[2]) from None
-            raise StoreError.of(
-                self._store,
-                expected="arrays that can be read",
-                received=str(error),
-                consequence="molecules are missing",
-                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError.of(
+            self._store,
+            expected="arrays that can be read",
+            received=str(error),
+            consequence="molecules are missing",
+            remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
+        )
 
 
 class _Span(NamedTuple):

@@ -188,12 +188,14 @@ def test_the_order_is_a_function_of_seed_and_epoch(store):
 
 def test_only_the_fields_asked_for_are_read(store, monkeypatch):
     opened = []
-    original = source.StoreReader._open
+    original = source.StoreReader._open_array
     monkeypatch.setattr(
-        source.StoreReader, "_open", lambda self, name: opened.append(name) or original(self, name)
+        source.StoreReader,
+        "_open_array",
+        lambda self, name: opened.append(name) or original(self, name),
     )
     batch = next(iter(loader_of(store, fields=("monopoles",), cutoff=3.9)))
-    assert set(opened) == {"atomic_numbers", "positions", "monopoles", "n_atoms"}
+    assert set(opened) == {"atomic_numbers", "positions", "monopoles"}
     assert batch.esp.shape[1] == 0
     assert batch.has_monopoles.any()
     for name in ("esp", "total_charge", "dipole", "quadrupole"):

@@ -65,15 +65,6 @@ def test_large_molecules_equal_brute_force():
     )
 
 
-def test_many_molecules_are_compared_in_slabs(monkeypatch):
-    positions, atom_mask = random_molecules(3, 9, 10, 6.0)
-    whole = pairs.find_pairs(positions, atom_mask, 4.0)
-    counts = pairs.count_pairs(positions, atom_mask, 4.0)
-    monkeypatch.setattr(pairs, "_DENSE_ELEMENTS", 250)
-    np.testing.assert_array_equal(pairs.find_pairs(positions, atom_mask, 4.0), whole)
-    np.testing.assert_array_equal(pairs.count_pairs(positions, atom_mask, 4.0), counts)
-
-
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), B=st.integers(1, 6), A=st.integers(1, 9))
 def test_counts_are_those_of_the_pairs(seed, B, A):

@@ -1,0 +1,200 @@
+"""Reads an array of a store on this machine chunk by chunk, in the layout ingest writes.
+
+TensorStore reads any layout anywhere. For each chunk it also opens and maps the file,
+asks for the shard's index and hands over from thread to thread, which takes as long as
+decoding: beside batches that are made at the speed of memory that is the larger part.
+Here a chunk is one read and one decoding, both outside the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+import zarr
+from jaxtyping import Int64, Shaped
+from numcodecs import blosc
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.core.metadata import ArrayV3Metadata
+
+# Sharding codec of Zarr v3: the offset of a chunk that is not there.
+_ABSENT: Final = 2**64 - 1
+_CHECKSUM_BYTES: Final = 4
+# Header of Blosc 1: at byte 4 the size of the data, at byte 12 that of the whole chunk.
+_BLOSC_SIZES: Final = struct.Struct("<4xI4xI")
+# Shards of an array that are open at a time.
+_OPEN_SHARDS: Final = 16
+
+_Slices = tuple[slice, ...]
+
+
+class ShardedArray:
+    """An array whose shards lie in a folder; for one thread at a time."""
+
+    def __init__(self, folder: Path, metadata: ArrayV3Metadata, sharding: ShardingCodec) -> None:
+        """Takes what `open` found."""
+        shard = metadata.shards
+        assert shard is not None  # as there is a sharding codec
+        self._folder = folder
+        self._shard_key = metadata.encode_chunk_key
+        self._fill_value = metadata.fill_value
+        self._chunk = sharding.chunk_shape
+        self._chunks = tuple(a // b for a, b in zip(shard, self._chunk, strict=True))
+        self._is_compressed = len(sharding.codecs) > 1
+        self._decoded = np.empty(self._chunk, metadata.dtype.to_native_dtype())
+        self._encoded = self._decoded.reshape(-1).view(np.uint8)
+        if self._is_compressed:
+            self._encoded = np.empty(0, np.uint8)
+        self._shards: dict[int, _Shard | None] = {}
+
+    @classmethod
+    def open(cls, folder: Path) -> ShardedArray | None:
+        """Opens an array; returns None if its layout is another than ingest's.
+
+        Args:
+            folder: Folder of the array.
+        """
+        metadata = zarr.open_array(folder, mode="r").metadata
+        if not isinstance(metadata, ArrayV3Metadata) or len(metadata.codecs) != 1:
+            return None
+        (sharding,) = metadata.codecs
+        if not isinstance(sharding, ShardingCodec) or sharding.index_location.value != "end":
+            return None
+        codecs, index_codecs = (
+            [type(codec) for codec in chain] for chain in (sharding.codecs, sharding.index_codecs)
+        )
+        is_known = codecs in ([BytesCodec], [BytesCodec, BloscCodec])
+        is_whole = metadata.shards is not None and all(
+            length <= shard
+            for length, shard in zip(metadata.shape[1:], metadata.shards[1:], strict=True)
+        )
+        if not (is_known and is_whole and index_codecs == [BytesCodec, Crc32cCodec]):
+            return None
+        return cls(folder, metadata, sharding)
+
+    def read(
+        self, selection: slice | Int64[np.ndarray, " n"], target: Shaped[np.ndarray, "n ..."]
+    ) -> None:
+        """Reads rows.
+
+        Args:
+            selection: Rows, ascending.
+            target: Where they go; of each so much is read as it is wide.
+
+        Raises:
+            ValueError: A shard or a chunk is damaged.
+            OSError: It cannot be read.
+        """
+        boxes = _boxes(self._chunk[1:], self._chunks[1:], target.shape[1:])
+        for chunk, taken, goal in self._parts(selection):
+            number, row = divmod(chunk, self._chunks[0])
+            shard = self._shard(number)
+            for place, there, here in boxes:
+                found = shard and shard.chunks[row][place]
+                if shard and found:
+                    self._decode(shard, *found)
+                    target[(goal, *there)] = self._decoded[(taken, *here)]
+                else:
+                    target[(goal, *there)] = self._fill_value
+
+    def _parts(
+        self, selection: slice | Int64[np.ndarray, " n"]
+    ) -> Iterator[tuple[int, Any, slice]]:
+        """Yields along the first axis: a chunk, what is taken of it, and where that goes."""
+        length = self._chunk[0]
+        if isinstance(selection, slice):
+            for chunk in range(selection.start // length, -(-selection.stop // length)):
+                start, first = chunk * length, selection.start
+                a, b = max(first, start), min(selection.stop, start + length)
+                yield chunk, slice(a - start, b - start), slice(a - first, b - first)
+        else:
+            chunks, starts = np.unique(selection // length, return_index=True)
+            stops = [*starts[1:], len(selection)]
+            for chunk, a, b in zip(chunks.tolist(), starts, stops, strict=True):
+                yield chunk, selection[a:b] - chunk * length, slice(a, b)
+
+    def _decode(self, shard: _Shard, offset: int, length: int) -> None:
+        """Reads a chunk into memory that the next one overwrites."""
+        if self._is_compressed and length > len(self._encoded):
+            self._encoded = np.empty(2 * length, np.uint8)
+        encoded = self._encoded[:length]
+        if os.preadv(shard.descriptor, [encoded.data], offset) != length:
+            raise ValueError(f"{shard.path} ends before one of its chunks does")
+        if self._is_compressed:
+            if _BLOSC_SIZES.unpack_from(encoded.data) != (self._decoded.nbytes, length):
+                raise ValueError(f"{shard.path} has a chunk of another size")
+            blosc.decompress(encoded, self._decoded)
+
+    def _shard(self, number: int) -> _Shard | None:
+        if number not in self._shards:
+            if len(self._shards) == _OPEN_SHARDS:
+                del self._shards[next(iter(self._shards))]
+            key = self._shard_key((number,) + (0,) * (len(self._chunk) - 1))
+            try:
+                self._shards[number] = _Shard(self._folder / key, self._chunks)
+            except FileNotFoundError:  # nothing but fill values
+                self._shards[number] = None
+        return self._shards[number]
+
+
+@lru_cache(256)
+def _boxes(
+    chunk: tuple[int, ...], chunks: tuple[int, ...], widths: tuple[int, ...]
+) -> list[tuple[int, _Slices, _Slices]]:
+    """Lists the chunks of a shard behind the first axis.
+
+    Args:
+        chunk: Shape of a chunk there.
+        chunks: Chunks of a shard along each axis there.
+        widths: How much is read along each; chunks beyond are left out.
+
+    Returns:
+        The number of each chunk, where it goes, and what is taken of it.
+    """
+    boxes = []
+    for number, place in enumerate(np.ndindex(*chunks)):
+        starts = [p * length for p, length in zip(place, chunk, strict=True)]
+        lengths = [
+            min(length, width - start)
+            for length, width, start in zip(chunk, widths, starts, strict=True)
+        ]
+        if all(length > 0 for length in lengths):
+            there = tuple(slice(a, a + n) for a, n in zip(starts, lengths, strict=True))
+            boxes.append((number, there, tuple(map(slice, lengths))))
+    return boxes
+
+
+class _Shard:
+    """A shard that is open.
+
+    Attributes:
+        chunks: Offset and length of its chunks, by place on the first axis and on the
+            others; None where there is none.
+    """
+
+    def __init__(self, path: Path, chunks: tuple[int, ...]) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY)
+        size = 16 * math.prod(chunks)
+        start = os.fstat(self.descriptor).st_size - size - _CHECKSUM_BYTES
+        index = os.pread(self.descriptor, size + _CHECKSUM_BYTES, start) if start >= 0 else b""
+        checksum = int.from_bytes(index[size:], "little")
+        if len(index) != size + _CHECKSUM_BYTES or google_crc32c.value(index[:size]) != checksum:
+            raise ValueError(f"the index of {path} does not have its checksum")
+        table = np.frombuffer(index[:size], "<u8").reshape(chunks[0], -1, 2).tolist()
+        self.chunks = [
+            [None if offset == _ABSENT else (offset, length) for offset, length in row]
+            for row in table
+        ]
+
+    def __del__(self) -> None:
+        """Closes the file when no array has the shard any more."""
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
