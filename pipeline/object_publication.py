@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pipeline.object_claim import CLAIM, claimed, version
-from pipeline.object_requests import Objects, again, remove, upload
+from pipeline.object_requests import FRESH, Objects, again, remove, upload
 from pipeline.store_location import ObjectLocation, reached
 from pipeline.zarr_metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
@@ -116,7 +116,13 @@ class StagedStore:
         mode: Any = self._root or "create"
         try:
             result = again(
-                obstore.put, self._objects, METADATA_FILE, file, mode=mode, use_multipart=False
+                obstore.put,
+                self._objects,
+                METADATA_FILE,
+                file,
+                mode=mode,
+                use_multipart=False,
+                attributes=FRESH,
             )
         except (AlreadyExistsError, PreconditionError):
             answer = again(obstore.get, self._objects, METADATA_FILE)

@@ -52,6 +52,8 @@ _POLICY: Final[dict[str, Any]] = {
     "wait": wait_random_exponential(multiplier=0.1, max=5),
     "reraise": True,
 }
+# Else Google serves what anyone may read from a cache, for an hour after it was replaced.
+FRESH: Final[Any] = {"Cache-Control": "no-cache"}
 again = Retrying(**_POLICY)
 """Calls a function, and calls it again where an answer broke off."""
 
@@ -63,7 +65,7 @@ _UPLOADS: Final = again.copy(
 
 def upload(objects: Objects, key: str, file: Path) -> None:
     """Puts a file, in parts if it is large, whose bucket is there."""
-    _UPLOADS(obstore.put, objects, key, file)
+    _UPLOADS(obstore.put, objects, key, file, attributes=FRESH)
 
 
 def remove(objects: Objects, key: str) -> None:

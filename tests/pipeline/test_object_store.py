@@ -132,6 +132,14 @@ def test_every_request_may_fail_once(url, server, tmp_path, monkeypatch):
     assert {kind for kind, _ in faults.seen[written:]} == {503, "cut", "slow"}
 
 
+@pytest.mark.parametrize("server", ["s3"], indirect=True)  # the emulator drops the header
+def test_no_cache_serves_what_was_replaced(url):
+    ingest([IONS], url)
+    client = location(url).objects()
+    told = [obstore.get(client, key).attributes.get("Cache-Control") for key in objects(url)]
+    assert set(told) == {"no-cache"}
+
+
 @pytest.mark.parametrize("kinds", [(503, "cut", "slow"), ("cut",), ("cut", 503)])
 def test_a_large_file_gets_through_in_parts(url, server, monkeypatch, tmp_path, kinds):
     content = np.random.default_rng(0).bytes(11 * 2**20)
