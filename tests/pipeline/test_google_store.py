@@ -1,7 +1,7 @@
-"""Reading by gs:// from a Google-like server on loopback.
+"""Reading by gs:// from a Google-like server on loopback that is on PyPI.
 
-It does not take the XML puts by which obstore writes, so that writing is held against S3
-alone; the objects are put here by the JSON interface.
+It does not take the XML puts by which obstore writes, so the objects are put here by the
+JSON interface; writing is held against Google's own emulator, where that is installed.
 """
 
 import json
