@@ -8,6 +8,7 @@ Here a chunk is one read and one decoding, both outside the interpreter lock.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
@@ -31,12 +32,18 @@ _CHECKSUM_BYTES: Final = 4
 _BLOSC_SIZES: Final = struct.Struct("<4xI4xI")
 # Shards of an array that are open at a time.
 _OPEN_SHARDS: Final = 16
+# Only what memory holds already; Linux has it, elsewhere nothing is asked for ahead.
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 _Slices = tuple[slice, ...]
 
 
 class ShardedArray:
-    """An array whose shards lie in a folder; for one thread at a time."""
+    """An array whose shards lie in a folder; for one thread at a time.
+
+    Attributes:
+        waits: Whether the last chunk had to come from the disk.
+    """
 
     def __init__(self, folder: Path, metadata: ArrayV3Metadata, sharding: ShardingCodec) -> None:
         """Takes what `open` found."""
@@ -53,6 +60,7 @@ class ShardedArray:
         if self._is_compressed:
             self._encoded = np.empty(0, np.uint8)
         self._shards: dict[int, _Shard | None] = {}
+        self.waits = False
 
     @classmethod
     def open(cls, folder: Path) -> ShardedArray | None:
@@ -104,6 +112,24 @@ class ShardedArray:
                 else:
                     target[(goal, *there)] = self._fill_value
 
+    def ask_for(self, selection: slice | Int64[np.ndarray, " n"], widths: tuple[int, ...]) -> None:
+        """Has the system bring chunks that `read` will read from the disk meanwhile.
+
+        Args:
+            selection: Rows, ascending.
+            widths: How much of each is read.
+
+        Raises:
+            ValueError: A shard is damaged.
+            OSError: It cannot be read.
+        """
+        for chunk, _, _ in self._parts(selection):
+            number, row = divmod(chunk, self._chunks[0])
+            if shard := self._shard(number):
+                for place, _, _ in _boxes(self._chunk[1:], self._chunks[1:], widths):
+                    if found := shard.chunks[row][place]:
+                        os.posix_fadvise(shard.descriptor, *found, os.POSIX_FADV_WILLNEED)
+
     def _parts(
         self, selection: slice | Int64[np.ndarray, " n"]
     ) -> Iterator[tuple[int, Any, slice]]:
@@ -125,12 +151,24 @@ class ShardedArray:
         if self._is_compressed and length > len(self._encoded):
             self._encoded = np.empty(2 * length, np.uint8)
         encoded = self._encoded[:length]
-        if os.preadv(shard.descriptor, [encoded.data], offset) != length:
-            raise ValueError(f"{shard.path} ends before one of its chunks does")
+        if not self._read_from_memory(shard, encoded.data, offset):
+            self.waits = True
+            if os.preadv(shard.descriptor, [encoded.data], offset) != length:
+                raise ValueError(f"{shard.path} ends before one of its chunks does")
         if self._is_compressed:
             if _BLOSC_SIZES.unpack_from(encoded.data) != (self._decoded.nbytes, length):
                 raise ValueError(f"{shard.path} has a chunk of another size")
             blosc.decompress(encoded, self._decoded)
+
+    def _read_from_memory(self, shard: _Shard, goal: memoryview, offset: int) -> bool:
+        """Reads what the page cache holds; returns whether it was all there."""
+        try:
+            self.waits = False
+            return os.preadv(shard.descriptor, [goal], offset, _NOWAIT) == len(goal)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
+                raise
+            return False
 
     def _shard(self, number: int) -> _Shard | None:
         if number not in self._shards:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ BLOCK_MOLECULES = MOLECULES_PER_BLOCK
 # Below this share of wanted rows single rows are copied; above it the rows
 # between are taken along, as copying row by row takes twice as long.
 DENSE_SHARE = 0.5
+# Spans that a disk is asked for ahead: some tens of megabytes, so that it is never idle.
+_SPANS_AHEAD = 8
 
 
 class StoreReader:
@@ -96,24 +99,22 @@ class StoreReader:
         Raises:
             StoreError: A chunk cannot be read.
         """
-        pending, taken, start = [], [np.zeros(0, np.int64)], 0
-        for span in _spans(rows):
+        spans = list(_spans(rows))
+        pending: list[Any] = []
+        start = asked = 0
+        for number, span in enumerate(spans):
             stop = start + len(span.rows)
-            widths = {ATOM: self.n_atoms[span.rows].max(), GRID_POINT: self.n_grid[span.rows].max()}
-            for name, array in self._arrays.items():
-                inner = tuple(
-                    slice(int(widths[dim])) if dim in widths else slice(None)
-                    for dim in VARIABLES[name].dims[1:]
-                )
-                target = memory[name][(slice(start, stop), *inner)]
-                if isinstance(array, ShardedArray):
-                    self._read_shards(array, span.selection, target)
-                else:
-                    pending.append(ts.array(target).write(array[(span.selection, *inner)]))
-            taken.append(span.rows)
+            pending += self._read_span(
+                span, {name: field[start:stop] for name, field in memory.items()}
+            )
             start = stop
+            if any(isinstance(a, ShardedArray) and a.waits for a in self._arrays.values()):
+                for ahead in spans[max(asked, number + 1) : number + 1 + _SPANS_AHEAD]:
+                    self._ask_for(ahead, memory)
+                asked = number + 1 + _SPANS_AHEAD
         for write in pending:
             self._result(write)
+        taken = [span.rows for span in spans] or [np.zeros(0, np.int64)]
         all_rows = np.concatenate(taken)
         return MoleculeBuffer(
             rows=all_rows.astype(np.int32),
@@ -121,6 +122,35 @@ class StoreReader:
             n_grid=self.n_grid[all_rows].astype(np.int32),
             fields=memory,
             present=settle_missing(memory, len(all_rows)),
+        )
+
+    def _read_span(self, span: _Span, targets: dict[str, np.ndarray]) -> list[Any]:
+        """Reads a span; returns what is still being written, by TensorStore."""
+        pending = []
+        for name, array in self._arrays.items():
+            inner = tuple(map(slice, self._widths(span, name, targets[name].shape[1:])))
+            target = targets[name][(slice(None), *inner)]
+            if isinstance(array, ShardedArray):
+                with self._unreadable():
+                    array.read(span.selection, target)
+            else:
+                pending.append(ts.array(target).write(array[(span.selection, *inner)]))
+        return pending
+
+    def _ask_for(self, span: _Span, memory: dict[str, np.ndarray]) -> None:
+        """Has the system bring a span from the disk, where it is not in memory."""
+        for name, array in self._arrays.items():
+            if isinstance(array, ShardedArray):
+                with self._unreadable():
+                    widths = self._widths(span, name, memory[name].shape[1:])
+                    array.ask_for(span.selection, widths)
+
+    def _widths(self, span: _Span, name: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns how much of each row is read: as much as the widest molecule has."""
+        widest = {ATOM: self.n_atoms, GRID_POINT: self.n_grid}
+        return tuple(
+            int(widest[dim][span.rows].max()) if dim in widest else length
+            for dim, length in zip(VARIABLES[name].dims[1:], lengths, strict=True)
         )
 
     def _open_array(self, name: str) -> ShardedArray | ts.TensorStore:
@@ -140,34 +170,26 @@ class StoreReader:
         spec = {"driver": "zarr3", "kvstore": kvstore}
         return self._result(ts.open(spec, context=self._context, open=True, read=True))
 
-    def _read_shards(
-        self,
-        array: ShardedArray,
-        selection: slice | Int64[np.ndarray, " n"],
-        target: Shaped[np.ndarray, "n ..."],
-    ) -> None:
-        try:
-            array.read(selection, target)
-        except (ValueError, RuntimeError, OSError) as error:  # the second is Blosc's
-            raise self._unreadable(error) from error
-
     def _result(self, future: Any) -> Any:
-        try:
+        with self._unreadable():
             return future.result()
-        except (ValueError, OSError) as error:
+
+    @contextmanager
+    def _unreadable(self) -> Iterator[None]:
+        """Says what it means that something cannot be read."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:  # RuntimeError is Blosc's
             place = location(self._store)
             if isinstance(place, ObjectLocation) and "retry attempts failed" in str(error):
                 raise unanswered(place, str(error).rpartition("failed: ")[2]) from None
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> StoreError:
-        return StoreError.of(
-            self._store,
-            expected="arrays that can be read",
-            received=str(error),
-            consequence="molecules are missing",
-            remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
-        )
+            raise StoreError.of(
+                self._store,
+                expected="arrays that can be read",
+                received=str(error),
+                consequence="molecules are missing",
+                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
+            ) from error
 
 
 class _Span(NamedTuple):

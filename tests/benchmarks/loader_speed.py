@@ -22,6 +22,8 @@ B = 64
 _SECONDS, _ROUNDS = 2.0, 4
 # So little that the store of the comparison does not fit and is streamed.
 _STREAMING_BYTES = 192 * 2**20
+# Enough to tell how fast a disk is read.
+_PLAIN_BYTES = 2 * 2**30
 
 
 def random_molecules(n: int) -> dict[str, np.ndarray]:
@@ -99,14 +101,15 @@ def cold_speed(store: Path) -> dict[str, float]:
     """Streams one epoch of a store whose files have left the page cache.
 
     Returns:
-        Seconds to open it, molecules and bytes read a second after that, the peak of
-        this process's memory in bytes, and the molecules.
+        Seconds to open it, molecules and bytes read a second after that, bytes a second of
+        a plain reading of its files, the peak of this process's memory in bytes, and the
+        molecules.
     """
-    size = 0
-    for file in store.rglob("*"):
-        if file.is_file():
-            _forget(file)
-            size += file.stat().st_size
+    files = [file for file in store.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    plain = _plain_speed(files)
+    for file in files:
+        _forget(file)
     started = time.perf_counter()
     loader = make_loader(store, batch_size=B, split="all", prefetch=0)
     opened = time.perf_counter()
@@ -116,6 +119,7 @@ def cold_speed(store: Path) -> dict[str, float]:
         "seconds to open": opened - started,
         "molecules/s": molecules / seconds,
         "bytes/s": size / seconds,
+        "plain bytes/s": plain,
         "peak bytes": _peak_memory(),
         "molecules": molecules,
         "bytes": size,
@@ -126,6 +130,22 @@ def _peak_memory() -> int:
     """Returns the largest resident memory of this process in bytes, that before exec left out."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _plain_speed(files: list[Path]) -> float:
+    """Returns bytes a second of reading files that have left the page cache, one by one."""
+    buffer = memoryview(bytearray(2**20))
+    read, seconds = 0, 0.0
+    for file in files:
+        _forget(file)
+        started = time.perf_counter()
+        with file.open("rb", buffering=0) as source:
+            while n := source.readinto(buffer):
+                read += n
+        seconds += time.perf_counter() - started
+        if read > _PLAIN_BYTES:
+            break
+    return read / seconds
 
 
 def _forget(file: Path) -> None:

@@ -90,8 +90,17 @@ def test_speed_and_memory_as_a_store_grows(tmp_path):
                 f"{result['seconds to open']:.1f} s",
                 f"{result['molecules/s']:,.0f}",
                 f"{result['bytes/s'] / 1e6:,.0f}",
+                f"{result['bytes/s'] / result['plain bytes/s']:.2f}",
                 f"{result['peak bytes'] / 2**30:.2f} GiB",
             )
         )
-    headings = ("store", "molecules", "to open", "molecules/s", "MB/s from disk", "peak memory")
+    headings = (
+        "store",
+        "molecules",
+        "to open",
+        "molecules/s",
+        "MB/s from disk",
+        "of a plain reading",
+        "peak memory",
+    )
     show("One epoch from a cold cache", headings, rows)
