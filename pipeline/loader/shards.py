@@ -13,7 +13,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ _ABSENT: Final = 2**64 - 1
 _CHECKSUM_BYTES: Final = 4
 # Header of Blosc 1: at byte 4 the size of the data, at byte 12 that of the whole chunk.
 _BLOSC_SIZES: Final = struct.Struct("<4xI4xI")
-# Shards of an array that are open at a time.
-_OPEN_SHARDS: Final = 16
+# Shards of an array that are open at a time; more than are asked for ahead.
+_OPEN_SHARDS: Final = 32
 # Only what memory holds already; Linux has it, elsewhere nothing is asked for ahead.
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
@@ -42,6 +42,7 @@ class ShardedArray:
     """An array whose shards lie in a folder; for one thread at a time.
 
     Attributes:
+        shape: Shape.
         waits: Whether the last chunk had to come from the disk.
     """
 
@@ -49,6 +50,7 @@ class ShardedArray:
         """Takes what `open` found."""
         shard = metadata.shards
         assert shard is not None  # as there is a sharding codec
+        self.shape = metadata.shape
         self._folder = folder
         self._shard_key = metadata.encode_chunk_key
         self._fill_value = metadata.fill_value
@@ -111,6 +113,19 @@ class ShardedArray:
                     target[(goal, *there)] = self._decoded[(taken, *here)]
                 else:
                     target[(goal, *there)] = self._fill_value
+
+    def ask_for_indices(self, selection: slice | Int64[np.ndarray, " n"]) -> None:
+        """Has the system bring the indices of shards that `ask_for` will look at.
+
+        Args:
+            selection: Rows, ascending.
+
+        Raises:
+            OSError: A shard cannot be read.
+        """
+        for number in {chunk // self._chunks[0] for chunk, _, _ in self._parts(selection)}:
+            if shard := self._shard(number):
+                shard.ask_for_index()
 
     def ask_for(self, selection: slice | Int64[np.ndarray, " n"], widths: tuple[int, ...]) -> None:
         """Has the system bring chunks that `read` will read from the disk meanwhile.
@@ -210,29 +225,42 @@ def _boxes(
 
 
 class _Shard:
-    """A shard that is open.
-
-    Attributes:
-        chunks: Offset and length of its chunks, by place on the first axis and on the
-            others; None where there is none.
-    """
+    """A shard that is open."""
 
     def __init__(self, path: Path, chunks: tuple[int, ...]) -> None:
-        self.path = path
+        self.path, self._chunks = path, chunks
         self.descriptor = os.open(path, os.O_RDONLY)
-        size = 16 * math.prod(chunks)
-        start = os.fstat(self.descriptor).st_size - size - _CHECKSUM_BYTES
-        index = os.pread(self.descriptor, size + _CHECKSUM_BYTES, start) if start >= 0 else b""
-        checksum = int.from_bytes(index[size:], "little")
-        if len(index) != size + _CHECKSUM_BYTES or google_crc32c.value(index[:size]) != checksum:
-            raise ValueError(f"the index of {path} does not have its checksum")
-        table = np.frombuffer(index[:size], "<u8").reshape(chunks[0], -1, 2).tolist()
-        self.chunks = [
-            [None if offset == _ABSENT else (offset, length) for offset, length in row]
-            for row in table
-        ]
+        self._index_size = 16 * math.prod(chunks) + _CHECKSUM_BYTES
+        self._index_start = os.fstat(self.descriptor).st_size - self._index_size
 
     def __del__(self) -> None:
         """Closes the file when no array has the shard any more."""
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+    def ask_for_index(self) -> None:
+        """Has the system bring the index, which is looked at later."""
+        if self._index_start >= 0:
+            at = self._index_start, self._index_size
+            os.posix_fadvise(self.descriptor, *at, os.POSIX_FADV_WILLNEED)
+
+    @cached_property
+    def chunks(self) -> list[list[tuple[int, int] | None]]:
+        """Offset and length of chunks, by place on the first axis and on the others.
+
+        Raises:
+            ValueError: The index is damaged.
+        """
+        index = b""
+        if self._index_start >= 0:
+            index = os.pread(self.descriptor, self._index_size, self._index_start)
+        entries, checksum = index[:-_CHECKSUM_BYTES], index[-_CHECKSUM_BYTES:]
+        if len(index) != self._index_size or google_crc32c.value(entries) != int.from_bytes(
+            checksum, "little"
+        ):
+            raise ValueError(f"the index of {self.path} does not have its checksum")
+        table = np.frombuffer(entries, "<u8").reshape(self._chunks[0], -1, 2).tolist()
+        return [
+            [None if offset == _ABSENT else (offset, length) for offset, length in row]
+            for row in table
+        ]

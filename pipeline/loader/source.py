@@ -72,6 +72,9 @@ class StoreReader:
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
         self._arrays = {name: self._open_array(name) for name in self.fields}
+        self._shards = {
+            name: array for name, array in self._arrays.items() if isinstance(array, ShardedArray)
+        }
         self.n_atoms = self.column("n_atoms")
         self.n_grid = np.zeros_like(self.n_atoms)
         if any(name in GRID_FIELDS for name in self.fields):
@@ -108,10 +111,8 @@ class StoreReader:
                 span, {name: field[start:stop] for name, field in memory.items()}
             )
             start = stop
-            if any(isinstance(a, ShardedArray) and a.waits for a in self._arrays.values()):
-                for ahead in spans[max(asked, number + 1) : number + 1 + _SPANS_AHEAD]:
-                    self._ask_for(ahead, memory)
-                asked = number + 1 + _SPANS_AHEAD
+            if any(array.waits for array in self._shards.values()):
+                asked = self._ask_for(spans, asked, number + 1)
         for write in pending:
             self._result(write)
         taken = [span.rows for span in spans] or [np.zeros(0, np.int64)]
@@ -137,13 +138,25 @@ class StoreReader:
                 pending.append(ts.array(target).write(array[(span.selection, *inner)]))
         return pending
 
-    def _ask_for(self, span: _Span, memory: dict[str, np.ndarray]) -> None:
-        """Has the system bring a span from the disk, where it is not in memory."""
-        for name, array in self._arrays.items():
-            if isinstance(array, ShardedArray):
-                with self._unreadable():
-                    widths = self._widths(span, name, memory[name].shape[1:])
-                    array.ask_for(span.selection, widths)
+    def _ask_for(self, spans: list[_Span], asked: int, following: int) -> int:
+        """Has the system bring spans from the disk, and the indices of those behind them.
+
+        Args:
+            spans: All there are.
+            asked: How many have been asked for.
+            following: The one that is read next.
+
+        Returns:
+            How many have been asked for now.
+        """
+        upto = following + _SPANS_AHEAD
+        with self._unreadable():
+            for name, array in self._shards.items():
+                for span in spans[upto : upto + _SPANS_AHEAD]:
+                    array.ask_for_indices(span.selection)
+                for span in spans[max(asked, following) : upto]:
+                    array.ask_for(span.selection, self._widths(span, name, array.shape[1:]))
+        return upto
 
     def _widths(self, span: _Span, name: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
         """Returns how much of each row is read: as much as the widest molecule has."""

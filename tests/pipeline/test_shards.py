@@ -1,5 +1,6 @@
 """Shards read chunk by chunk, beside what zarr reads."""
 
+import errno
 import os
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
+from pipeline.loader import make_loader
 from pipeline.loader.shards import ShardedArray
+from tests.stores import random_columns, write_store
 
 LENGTHS = (70, 23)
 
@@ -123,3 +126,48 @@ def test_files_are_closed_when_the_array_is_gone(written):
     before = len(os.listdir("/proc/self/fd"))
     read_all(folder)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """No chunk is in the page cache; returns what the system was asked for ahead."""
+    preadv, asked = os.preadv, []
+
+    def from_disk_only(descriptor, buffers, offset, flags=0):
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", from_disk_only)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *advice: asked.append(advice[1:3]))
+    return asked
+
+
+def test_what_is_not_in_memory_comes_from_the_disk(written, cold):
+    folder, values = written
+    array = ShardedArray.open(folder)
+    target = np.empty((10, *values.shape[1:]), np.float32)
+    array.read(slice(0, 10), target)
+    np.testing.assert_array_equal(target, values[:10])
+    assert array.waits
+    array.ask_for_indices(slice(0, 40))
+    array.ask_for(slice(0, 40), (23, 3))
+    # One index and the chunks of its four rows, two of three being more than padding.
+    assert len(cold) == 1 + 4 * 2
+    size = first_shard(folder).stat().st_size
+    assert all(0 <= start < start + length <= size for start, length in cold)
+
+
+def test_batches_from_the_disk_are_those_from_memory(tmp_path, cold, monkeypatch):
+    rng = np.random.default_rng(0)
+    store = write_store(
+        tmp_path / "s.zarr",
+        random_columns(rng, rng.integers(1, 6, 900), rng.integers(4, 30, 900)),
+    )
+    batches = list(make_loader(store, batch_size=64, split="all", num_epochs=1))
+    assert cold
+    monkeypatch.undo()
+    again = list(make_loader(store, batch_size=64, split="all", num_epochs=1))
+    for one, other in zip(batches, again, strict=True):
+        for first, second in zip(one, other, strict=True):
+            np.testing.assert_array_equal(first, second)
