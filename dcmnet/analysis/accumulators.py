@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from dcmnet.analysis.point_errors import RunErrors, correlation, run_errors, run_starts
+from dcmnet.analysis.point_errors import correlation, with_error
 from dcmnet.analysis.statistics import Errors, Spread
+from pipeline.compiled import compiled
 
 _BINS_PER_DECADE = 100
 _DECADES = (-6, 4)  # smaller errors count as the smallest, larger ones as the largest
@@ -21,56 +22,39 @@ _PERCENTILES = (50, 90, 95, 99)
 
 
 class ErrorSums:
-    """Errors of predictions, by group: what ``RunErrors`` has of a run, and a histogram.
+    """Errors of predictions, by group: sums, the largest, and a histogram.
 
     There may be many groups; memory is taken for those that something was added to.
     """
 
     def __init__(self, n_groups: int) -> None:
         self._row = np.full(n_groups, -1)
-        self._sums = np.zeros((8, 0))
+        self._sums = np.zeros((0, 8))
         self._largest = np.zeros(0)
         self._counts = np.zeros((0, _BINS), np.uint32)
 
     def add(
         self,
-        group: Int[np.ndarray, " n"],
-        predicted: Float[np.ndarray, " n"],
-        reference: Float[np.ndarray, " n"],
+        group: Int[np.ndarray, "*shape"],
+        predicted: Float[np.ndarray, "*shape"],
+        reference: Float[np.ndarray, "*shape"],
     ) -> None:
-        """Adds values; all of them count. Quickest where those of a group are neighbours."""
-        starts = run_starts(group)
-        self.add_runs(group[None, starts], run_errors(reference, predicted[None], starts))
-
-    def add_runs(self, group: Int[np.ndarray, "level run"], runs: RunErrors) -> None:
-        """Adds runs, each to its group."""
-        row = self._rows_of(group.ravel())
-        for i, column in enumerate(runs.sums):
-            self._sums[i] += np.bincount(row, column.ravel(), minlength=len(self._largest))
-        np.maximum.at(self._largest, row, runs.largest.ravel())
-        # Flat, as numpy is several times faster on a single index.
-        bins = np.repeat(row * _BINS, np.tile(runs.lengths, len(group)))
-        bins += _bin_of(runs.size).ravel()
-        np.add.at(self._counts.reshape(-1), bins, np.uint32(1))
-
-    def _rows_of(self, group: Int[np.ndarray, " run"]) -> Int[np.ndarray, " run"]:
-        """Returns where groups are kept, after making room for those that are new."""
-        row = self._row[group]
-        new = np.unique(group[row < 0])
-        if not new.size:
-            return row
-        n_rows = len(self._largest)
-        self._row[new] = np.arange(n_rows, n_rows + new.size)
-        self._sums = np.pad(self._sums, [(0, 0), (0, new.size)])
-        self._largest = np.pad(self._largest, (0, new.size))
-        self._counts = np.pad(self._counts, [(0, new.size), (0, 0)])
-        return self._row[group]
+        """Adds values, each to its group; those of a negative group do not count."""
+        group, predicted, reference = group.ravel(), predicted.ravel(), reference.ravel()
+        row = np.empty(len(group), np.int64)
+        if new := _find_rows(self._row, group, row, len(self._sums)) - len(self._sums):
+            self._sums = np.pad(self._sums, [(0, new), (0, 0)])
+            self._largest = np.pad(self._largest, (0, new))
+            self._counts = np.pad(self._counts, [(0, new), (0, 0)])
+        size = np.abs(predicted - reference)
+        _add_errors(row, predicted, reference, self._sums)
+        _add_sizes(row, size, _bin_of(size), self._largest, self._counts)
 
     def errors(self, groups: Int[np.ndarray, "*shape"] | Sequence[int]) -> Errors | None:
         """Returns the errors of some groups together; None without any."""
         rows = self._row[np.asarray(groups)]
         chosen = rows[rows >= 0]
-        sums = self._sums[:, chosen].sum(axis=1)
+        sums = self._sums[chosen].sum(axis=0)
         n, error, size, squared = sums[:4].tolist()
         if not n:
             return None
@@ -127,6 +111,52 @@ class SpreadSums:
             width=self._width,
             counts=tuple(counts[filled[0] : filled[-1] + 1].tolist()),
         )
+
+
+@compiled
+def _find_rows(
+    row_of: Int[np.ndarray, " group"],
+    group: Int[np.ndarray, " n"],
+    row: Int[np.ndarray, " n"],
+    n_rows: int,
+) -> int:
+    """Writes the row of each value, new ones where a group has none; returns how many there are."""
+    for i in range(len(group)):
+        one = group[i]
+        if one >= 0 and row_of[one] < 0:
+            row_of[one] = n_rows
+            n_rows += 1
+        row[i] = row_of[one] if one >= 0 else -1
+    return n_rows
+
+
+@compiled
+def _add_errors(
+    row: Int[np.ndarray, " n"],
+    predicted: Float[np.ndarray, " n"],
+    reference: Float[np.ndarray, " n"],
+    sums: Float[np.ndarray, "row 8"],
+) -> None:
+    for i in range(len(row)):
+        if row[i] >= 0:
+            s = sums[row[i]]
+            before = (s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7])
+            after = with_error(before, predicted[i], reference[i])
+            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = after
+
+
+@compiled
+def _add_sizes(
+    row: Int[np.ndarray, " n"],
+    size: Float[np.ndarray, " n"],
+    place: Int[np.ndarray, " n"],
+    largest: Float[np.ndarray, " row"],
+    counts: Int[np.ndarray, "row bin"],
+) -> None:
+    for i in range(len(row)):
+        if row[i] >= 0:
+            largest[row[i]] = max(largest[row[i]], size[i])
+            counts[row[i], place[i]] += 1
 
 
 def _bin_of(size: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:

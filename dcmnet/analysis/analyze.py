@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dcmnet.analysis.export import Format, write_formats, write_json, write_tabl
 from dcmnet.analysis.figures import save_figures
 from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
-from dcmnet.analysis.predict import predict_batches, result_values
+from dcmnet.analysis.predict import BatchPrediction, predict_batches, result_values
 from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, Statistics
 from dcmnet.analysis.summary import distributions, molecule_table, table_of, units, worst_molecules
 from dcmnet.config import ExperimentConfig
@@ -204,16 +205,31 @@ def write_results(
     collector = _collector(store)
     bar = progress_bar(Console(stderr=True) if progress else None, "molecules")
     task = bar.add_task("analysing", total=schema.n_molecules)
+
+    def take(predicted: BatchPrediction) -> None:
+        rows, values = result_values(predicted, sizes)
+        values["split"] = labels[rows]
+        writer.write(rows, {name: values[name] for name in names})
+        collector.add(predicted)
+        bar.advance(task, len(rows))
+
     with writer, bar:
-        for predicted in predict_batches(model, loader):
-            rows, values = result_values(predicted, sizes)
-            values["split"] = labels[rows]
-            writer.write(rows, {name: values[name] for name in names})
-            collector.add(predicted)
-            bar.advance(task, len(rows))
+        _for_each(predict_batches(model, loader), take)
         statistics = _statistics(store, writer, collector)
         writer.commit({STATISTICS_ATTRIBUTE: statistics.model_dump(mode="json")})
     return statistics
+
+
+def _for_each(batches: Iterable[BatchPrediction], take: Callable[[BatchPrediction], None]) -> None:
+    """Calls a function with each batch in a thread, while the next one is predicted."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dcm-results") as thread:
+        taken: Future[None] | None = None
+        for batch in batches:
+            if taken:
+                taken.result()
+            taken = thread.submit(take, batch)
+        if taken:
+            taken.result()
 
 
 def _widths(store: str) -> dict[str, int]:

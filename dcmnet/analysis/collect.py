@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Int
 
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
-from dcmnet.analysis.grouping import PLACES, SHELLS, shell_labels
+from dcmnet.analysis.grouping import NOWHERE, PLACES, SHELLS, shell_labels
 from dcmnet.analysis.predict import BatchPrediction
 from dcmnet.analysis.statistics import LEVELS, Errors, Level, PointGrouping, Spread
 
@@ -39,9 +39,9 @@ class StatisticsCollector:
         """
         self._charges, self._sizes = total_charge.categories, n_atoms.categories
         self._molecule_cell = total_charge.codes.astype(int) * len(self._sizes) + n_atoms.codes
-        sizes = (len(self._charges), len(self._sizes), _ELEMENTS, len(SHELLS), len(LEVELS))
+        sizes = (len(self._charges), len(self._sizes), _ELEMENTS, len(SHELLS))
         self._cells = np.arange(math.prod(sizes)).reshape(sizes)
-        self._points = ErrorSums(self._cells.size + 1)  # the last for what does not count
+        self._points = {level: ErrorSums(self._cells.size) for level in LEVELS}
         self._monopoles = ErrorSums(_ELEMENTS)
         self._charge = SpreadSums(_ELEMENTS, *_CHARGE_BINS)
         self._displacement = SpreadSums(_ELEMENTS, *_DISPLACEMENT_BINS)
@@ -58,11 +58,13 @@ class StatisticsCollector:
         self._displacement.add(of_charge, model.displacement[atoms].ravel())
 
     def _add_points(self, predicted: BatchPrediction) -> None:
-        errors, last = predicted.errors, self._cells.size
-        molecule = self._molecule_cell[predicted.batch.molecule_index[errors.molecule]]
-        cell = (molecule * PLACES + errors.place) * len(LEVELS)
-        group = cell + np.arange(len(LEVELS))[:, None]
-        self._points.add_runs(np.where(errors.counted, group, last), errors.runs)
+        place, known = predicted.levels.place, predicted.known
+        molecule = self._molecule_cell[predicted.batch.molecule_index]
+        cell = np.where(place == NOWHERE, -1, molecule[:, None] * PLACES + place)
+        reference, *levels = predicted.levels.esp
+        for sums, esp, has in zip(self._points.values(), levels, known, strict=True):
+            group = cell if has.all() else np.where(has[:, None], cell, -1)
+            sums.add(group, esp, reference)
 
     def points(self) -> dict[PointGrouping, dict[str, dict[Level, Errors]]]:
         """Returns the errors over points, by grouping, label and level."""
@@ -81,11 +83,11 @@ class StatisticsCollector:
         }
 
     def _by_label(
-        self, labels: Iterable[str], cells: Int[np.ndarray, "label *rest level"]
+        self, labels: Iterable[str], cells: Int[np.ndarray, "label *rest"]
     ) -> dict[str, dict[Level, Errors]]:
         tables = {}
         for label, some in zip(labels, cells, strict=True):
-            found = {level: self._points.errors(some[..., i]) for i, level in enumerate(LEVELS)}
+            found = {level: sums.errors(some.ravel()) for level, sums in self._points.items()}
             errors: dict[Level, Errors] = {level: e for level, e in found.items() if e}
             if errors:
                 tables[label] = errors

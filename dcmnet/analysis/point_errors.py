@@ -1,129 +1,70 @@
-"""Errors at grid points, added up over runs of neighbours: nearly all of the work, done once.
-
-The points of a molecule are sorted by their place, so that those of a place become
-neighbours; what is asked for, by molecule or by place, are sums over such runs.
-"""
+"""Errors at grid points, added up by molecule; correlation and quantiles of them."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dcmnet.analysis.grouping import NOWHERE
+from pipeline.compiled import compiled
 
+# Number, sums of error, its absolute value and square, of reference and prediction, and of
+# their squares.
 Sums = Float[np.ndarray, "8 *groups"]
+_NOTHING: tuple[float, ...] = (0.0,) * 8
 
 
-class RunErrors(NamedTuple):
-    """Errors of predictions, run by run.
-
-    Attributes:
-        sums: Number, sums of error, its absolute value and square, of reference and
-            prediction, and of their squares.
-        largest: Largest absolute error.
-        lengths: Values in each run.
-        size: Absolute errors.
-    """
-
-    sums: Float[np.ndarray, "8 level run"]
-    largest: Float[np.ndarray, "level run"]
-    lengths: Int[np.ndarray, " run"]
-    size: Float[np.ndarray, "level n"]
-
-
-class PointErrors(NamedTuple):
-    """Errors at the points of a batch.
-
-    Attributes:
-        runs: Errors of the points of a molecule that have the same place.
-        molecule: Molecule of each run, in the batch.
-        place: Place of each run (`grouping`).
-        counted: True where the run has a reference, and the level a prediction.
-    """
-
-    runs: RunErrors
-    molecule: Int[np.ndarray, " run"]
-    place: Int[np.ndarray, " run"]
-    counted: Bool[np.ndarray, "level run"]
-
-
-def run_errors(
-    reference: Float[np.ndarray, " n"],
-    predicted: Float[np.ndarray, "level n"],
-    starts: Int[np.ndarray, " run"],
-) -> RunErrors:
-    """Adds up errors run by run, in float64.
-
-    Args:
-        reference: Reference values; all of them count.
-        predicted: Predictions of each.
-        starts: Where each run begins, ascending, the first at 0.
-    """
-
-    def added(values: Float[np.ndarray, "*level n"]) -> Float[np.ndarray, "*level run"]:
-        return np.add.reduceat(values, starts, axis=-1, dtype=np.float64)
-
-    error = predicted - reference
-    size = np.abs(error)
-    lengths = np.diff(starts, append=len(reference))
-    total, errors = added(reference), added(error)
-    columns = (
-        *(lengths, errors, added(size), added(np.square(error, dtype=np.float64))),
-        *(total, total + errors, added(np.square(reference, dtype=np.float64))),
-        added(np.square(predicted, dtype=np.float64)),
-    )
-    return RunErrors(
-        sums=np.stack(np.broadcast_arrays(*columns)),
-        largest=np.maximum.reduceat(size, starts, axis=-1),
-        lengths=lengths,
-        size=size,
-    )
-
-
-def run_starts(group: Int[np.ndarray, "*shape n"]) -> Int[np.ndarray, " run"]:
-    """Returns where each run of equal values begins; a row begins one of its own."""
-    begins = np.ones(group.shape, dtype=bool)
-    np.not_equal(group[..., 1:], group[..., :-1], out=begins[..., 1:])
-    return np.flatnonzero(begins)
-
-
-def point_errors(
+def molecule_sums(
     esp: Float[np.ndarray, "column B G"],
     place: Int[np.ndarray, "B G"],
     known: Bool[np.ndarray, "level B"],
-) -> PointErrors:
-    """Adds up the errors of a batch.
+) -> Float[np.ndarray, "8 level B"]:
+    """Adds up the errors of each molecule over its points, in float64.
 
     Args:
-        esp: The reference and, behind it, what each level predicts; anything finite at points that
-            do not count.
+        esp: The reference and, behind it, what each level predicts.
         place: Place of each point, ``NOWHERE`` for one that does not count.
-        known: True where a level has a prediction for the molecule.
+        known: True where a level has a prediction for the molecule; elsewhere sums are 0.
     """
-    molecules, width = place.shape
-    # numpy sorts 16 bits by counting.
-    order = np.argsort(place, axis=1, kind="stable") + width * np.arange(molecules)[:, None]
-    ordered = np.take(place, order)
-    starts = run_starts(ordered)
-    values = np.take(esp.reshape(len(esp), -1), order.ravel(), axis=1)
-    molecule, of_run = starts // max(width, 1), ordered.ravel()[starts]
-    return PointErrors(
-        runs=run_errors(values[0], values[1:], starts),
-        molecule=molecule,
-        place=of_run,
-        counted=known[:, molecule] & (of_run != NOWHERE),
+    sums = np.zeros((*known.shape, 8))
+    _add_points(esp, place, known, NOWHERE, sums)
+    return np.moveaxis(sums, -1, 0)
+
+
+@compiled
+def _add_points(
+    esp: Float[np.ndarray, "column B G"],
+    place: Int[np.ndarray, "B G"],
+    known: Bool[np.ndarray, "level B"],
+    nowhere: int,
+    sums: Float[np.ndarray, "level B 8"],
+) -> None:
+    for level in range(known.shape[0]):
+        for row in range(known.shape[1]):
+            if known[level, row]:
+                total = _NOTHING
+                for point in range(place.shape[1]):
+                    if place[row, point] != nowhere:
+                        total = with_error(total, esp[level + 1, row, point], esp[0, row, point])
+                sums[level, row] = total
+
+
+@compiled
+def with_error(sums: tuple[float, ...], predicted: float, reference: float) -> tuple[float, ...]:
+    """Returns sums with one value more; for compiled loops over values.
+
+    Args:
+        sums: As in `Sums`.
+        predicted: What is predicted, in single precision or double.
+        reference: What it should be; the difference is taken in this precision.
+    """
+    error = np.float64(predicted - reference)
+    q, v = np.float64(predicted), np.float64(reference)
+    n, errors, sizes, squares, references, predictions, references_2, predictions_2 = sums
+    return (
+        *(n + 1, errors + error, sizes + abs(error), squares + error * error),
+        *(references + v, predictions + q, references_2 + v * v, predictions_2 + q * q),
     )
-
-
-def molecule_sums(errors: PointErrors, molecules: int) -> Float[np.ndarray, "8 level B"]:
-    """Returns the sums of the runs over each molecule of a batch of so many."""
-    levels = len(errors.counted)
-    group = errors.molecule + molecules * np.arange(levels)[:, None]
-    columns = errors.runs.sums * errors.counted
-    added = [np.bincount(group.ravel(), c.ravel(), minlength=levels * molecules) for c in columns]
-    return np.stack(added, dtype=np.float64).reshape(len(added), levels, molecules)
 
 
 def correlation(sums: Sums) -> Float[np.ndarray, "*groups"]:

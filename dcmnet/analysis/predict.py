@@ -13,13 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dcmnet.analysis.grouping import NOWHERE
-from dcmnet.analysis.point_errors import (
-    PointErrors,
-    correlation,
-    molecule_sums,
-    point_errors,
-    size_quantiles,
-)
+from dcmnet.analysis.point_errors import correlation, molecule_sums, size_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
@@ -61,13 +55,13 @@ class BatchPrediction(NamedTuple):
         batch: The batch.
         model: What the network says.
         levels: What it comes to beside the reference levels.
-        errors: Errors at the grid points, kcal/mol/e.
+        known: Which molecules each of ``LEVELS`` says something of.
     """
 
     batch: MoleculeBatch
     model: Predicted
     levels: GridLevels
-    errors: PointErrors
+    known: Bool[np.ndarray, "level B"]
 
 
 @functools.partial(jax.jit, static_argnums=0)  # compiled once for a network
@@ -108,8 +102,7 @@ def _fetched(batch: MoleculeBatch, predicted: Predicted, levels: GridLevels) -> 
     predicted, levels = jax.tree.map(np.asarray, (predicted, levels))
     every = np.ones_like(batch.has_monopoles)
     known = np.stack([every, batch.has_monopoles, every])  # in the order of LEVELS
-    errors = point_errors(np.asarray(levels.esp), np.asarray(levels.place), known)
-    return BatchPrediction(batch, predicted, levels, errors)
+    return BatchPrediction(batch, predicted, levels, known)
 
 
 def result_values(
@@ -155,7 +148,7 @@ def result_values(
 
 def _molecule_errors(predicted: BatchPrediction) -> Values:
     """Returns the errors of each molecule over its points, kcal/mol/e; NaN without any."""
-    sums = molecule_sums(predicted.errors, len(predicted.batch.molecule_mask))
+    sums = molecule_sums(predicted.levels.esp, predicted.levels.place, predicted.known)
     count = np.where(sums[0], sums[0], np.nan)
     rmse = np.sqrt(sums[3] / count)
     reference, esp, *_ = predicted.levels.esp

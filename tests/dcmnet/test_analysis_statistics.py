@@ -19,12 +19,7 @@ from dcmnet.analysis import analyze, load_statistics
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.export import parse_formats
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, by_size, formulas, shell_labels, shell_of
-from dcmnet.analysis.point_errors import (
-    correlation,
-    molecule_sums,
-    point_errors,
-    size_quantiles,
-)
+from dcmnet.analysis.point_errors import correlation, molecule_sums, size_quantiles
 from dcmnet.analysis.reference_levels import solve_charges
 from dcmnet.analysis.statistics import LEVELS
 from store_schema.problems import ConfigError, StoreError
@@ -301,7 +296,7 @@ def test_sums_of_molecules_are_those_of_their_points(seed, width):
     place[rng.random(place.shape) < 0.3] = NOWHERE
     points = place != NOWHERE
     known = rng.random((2, 4)) < 0.7
-    sums = molecule_sums(point_errors(esp, place, known), 4)
+    sums = molecule_sums(esp, place, known)
     for level, row in np.ndindex(2, 4):
         if not known[level, row]:
             assert not sums[:, level, row].any()
@@ -319,8 +314,7 @@ def test_sums_of_molecules_are_those_of_their_points(seed, width):
 def test_a_molecule_of_one_point_has_no_correlation():
     esp = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 5.0], [1.0, 2.0]]], np.float32)
     place = np.array([[3, NOWHERE], [NOWHERE, NOWHERE]], np.int16)
-    errors = point_errors(esp, place, np.array([[True, True]]))
-    sums = molecule_sums(errors, 2)[:, 0]
+    sums = molecule_sums(esp, place, np.array([[True, True]]))[:, 0]
     assert sums[:4, 0].tolist() == [1.0, -1.0, 1.0, 1.0]
     assert np.isnan(correlation(sums)).all()
     for quantile in size_quantiles(np.abs(esp[1] - esp[0]), place != NOWHERE, (0.5, 1.0)):
