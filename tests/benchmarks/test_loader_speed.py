@@ -22,6 +22,9 @@ pytestmark = pytest.mark.benchmark
 # Gigabytes; the largest is kept out of an ordinary run, as it takes a while to write.
 SIZES = [float(size) for size in os.environ.get("DCMNET_BENCH_GB", "0.25,1").split(",")]
 
+# Of a gather in memory that pads the same batches.
+AT_LEAST = 0.4
+
 
 def measured(function, *arguments):
     """Calls a function in a new process, where annotations are not checked."""
@@ -49,6 +52,10 @@ def test_speed_beside_memory_and_other_formats(tmp_path):
         [(name, f"{value:,.0f}", f"{value / memory:.3f}") for name, value in best.items()],
     )
     print(f"padding waste {waste:.3f}")
+    streaming = best["this loader, streaming"]
+    assert streaming >= AT_LEAST * memory
+    assert streaming > best["atompack, lz4, flat"]
+    assert waste <= 0.1
 
 
 def grow(store, times):
