@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Final
 import google_crc32c
 import numpy as np
 import zarr
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64, Shaped, UInt64
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.metadata import ArrayV3Metadata
@@ -106,10 +107,10 @@ class ShardedArray:
         for chunk, taken, goal in self._parts(selection):
             number, row = divmod(chunk, self._chunks[0])
             shard = self._shard(number)
+            chunks = shard.chunks(row) if shard else None
             for place, there, here in boxes:
-                found = shard and shard.chunks[row][place]
-                if shard and found:
-                    self._decode(shard, *found)
+                if shard and chunks and chunks[place][0] != _ABSENT:
+                    self._decode(shard, *chunks[place])
                     target[(goal, *there)] = self._decoded[(taken, *here)]
                 else:
                     target[(goal, *there)] = self._fill_value
@@ -141,9 +142,12 @@ class ShardedArray:
         for chunk, _, _ in self._parts(selection):
             number, row = divmod(chunk, self._chunks[0])
             if shard := self._shard(number):
+                chunks = shard.chunks(row)
                 for place, _, _ in _boxes(self._chunk[1:], self._chunks[1:], widths):
-                    if found := shard.chunks[row][place]:
-                        os.posix_fadvise(shard.descriptor, *found, os.POSIX_FADV_WILLNEED)
+                    offset, length = chunks[place]
+                    if offset != _ABSENT:
+                        advice = os.POSIX_FADV_WILLNEED
+                        os.posix_fadvise(shard.descriptor, offset, length, advice)
 
     def _parts(
         self, selection: slice | Int64[np.ndarray, " n"]
@@ -230,13 +234,9 @@ class _Shard:
     def __init__(self, path: Path, chunks: tuple[int, ...]) -> None:
         self.path, self._chunks = path, chunks
         self.descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.descriptor)
         self._index_size = 16 * math.prod(chunks) + _CHECKSUM_BYTES
         self._index_start = os.fstat(self.descriptor).st_size - self._index_size
-
-    def __del__(self) -> None:
-        """Closes the file when no array has the shard any more."""
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
 
     def ask_for_index(self) -> None:
         """Has the system bring the index, which is looked at later."""
@@ -244,13 +244,17 @@ class _Shard:
             at = self._index_start, self._index_size
             os.posix_fadvise(self.descriptor, *at, os.POSIX_FADV_WILLNEED)
 
-    @cached_property
-    def chunks(self) -> list[list[tuple[int, int] | None]]:
-        """Offset and length of chunks, by place on the first axis and on the others.
+    def chunks(self, row: int) -> list[list[int]]:
+        """Returns offset and length of the chunks at a place on the first axis.
 
         Raises:
             ValueError: The index is damaged.
         """
+        chunks: list[list[int]] = self._index[row].tolist()
+        return chunks
+
+    @cached_property
+    def _index(self) -> UInt64[np.ndarray, "row place 2"]:
         index = b""
         if self._index_start >= 0:
             index = os.pread(self.descriptor, self._index_size, self._index_start)
@@ -259,8 +263,4 @@ class _Shard:
             checksum, "little"
         ):
             raise ValueError(f"the index of {self.path} does not have its checksum")
-        table = np.frombuffer(entries, "<u8").reshape(self._chunks[0], -1, 2).tolist()
-        return [
-            [None if offset == _ABSENT else (offset, length) for offset, length in row]
-            for row in table
-        ]
+        return np.frombuffer(entries, "<u8").reshape(self._chunks[0], -1, 2)
