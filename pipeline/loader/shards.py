@@ -31,8 +31,8 @@ _ABSENT: Final = 2**64 - 1
 _CHECKSUM_BYTES: Final = 4
 # Header of Blosc 1: at byte 4 the size of the data, at byte 12 that of the whole chunk.
 _BLOSC_SIZES: Final = struct.Struct("<4xI4xI")
-# Shards of an array that are open at a time; more than are asked for ahead.
-_OPEN_SHARDS: Final = 32
+# Shards of an array that are open at a time; a process may have 256 files on some systems.
+_OPEN_SHARDS: Final = 16
 # Only what memory holds already; Linux has it, elsewhere nothing is asked for ahead.
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 

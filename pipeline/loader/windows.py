@@ -82,7 +82,9 @@ class WindowReader:
 
     def close(self) -> None:
         """Waits for the read under way and frees the windows."""
-        self._thread.shutdown(cancel_futures=True)
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+        self._thread.shutdown()
         self._current = self._ahead = None
 
     def _take(self, key: Key) -> Window:

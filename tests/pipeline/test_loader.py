@@ -351,8 +351,10 @@ def test_an_append_is_seen_by_the_next_loader_only(tmp_path):
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_program_may_end_in_the_middle_of_an_epoch(store, prefetch):
     program = (
+        "import multiprocessing\n"  # with it, modules go before the iterator does
         "from pipeline.loader import make_loader\n"
-        f"iterator = iter(make_loader({str(store)!r}, batch_size=2, prefetch={prefetch}))\n"
+        f"loader = make_loader({str(store)!r}, batch_size=2, prefetch={prefetch})\n"
+        "iterator = iter(loader)\n"
         "next(iterator)\n"
     )
     done = subprocess.run(
