@@ -117,6 +117,7 @@ class StoreReader:
             self._result(write)
         taken = [span.rows for span in spans] or [np.zeros(0, np.int64)]
         all_rows = np.concatenate(taken)
+        self._check_positions(all_rows, memory)
         return MoleculeBuffer(
             rows=all_rows.astype(np.int32),
             n_atoms=self.n_atoms[all_rows].astype(np.int32),
@@ -124,6 +125,22 @@ class StoreReader:
             fields=memory,
             present=settle_missing(memory, len(all_rows)),
         )
+
+    def _check_positions(
+        self, rows: Int64[np.ndarray, " n"], memory: dict[str, np.ndarray]
+    ) -> None:
+        """Refuses molecules without positions: a shard that is gone reads as missing values."""
+        if "positions" not in memory:
+            return
+        lost = rows[np.isnan(memory["positions"][: len(rows), 0, 0])]
+        if lost.size:
+            raise StoreError.of(
+                f"{self._store}, positions",
+                expected="positions of every molecule",
+                received=f"none in {lost.size:,} rows, such as {lost[0]}",
+                consequence="they cannot be used",
+                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
+            )
 
     def _read_span(self, span: _Span, targets: dict[str, np.ndarray]) -> list[Any]:
         """Reads a span; returns what is still being written, by TensorStore."""

@@ -43,3 +43,13 @@ def test_a_damaged_chunk_is_an_error_not_a_gap(tmp_path):
     shard.write_bytes(data)
     with pytest.raises(StoreError, match="esp"):
         list(make_loader(path, batch_size=8, split="all", num_epochs=1))
+
+
+def test_a_shard_that_is_gone_is_an_error_not_a_gap(tmp_path):
+    rng = np.random.default_rng(0)
+    path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(70, 4), np.full(70, 9)))
+    for shard in (path / "positions" / "c").rglob("*"):
+        if shard.is_file():
+            shard.unlink()
+    with pytest.raises(StoreError, match="positions of every molecule"):
+        list(make_loader(path, batch_size=8, split="all", num_epochs=1))
