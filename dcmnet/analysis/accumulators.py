@@ -164,7 +164,9 @@ def _bin_of(size: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         place = np.log10(size, dtype=np.float32)
     place -= _DECADES[0]
     place *= _BINS_PER_DECADE
-    return np.clip(place, 0, _BINS - 1, out=place).astype(np.int32)
+    # What is not a number lands in the last bin: compiled loops write wherever they are told.
+    np.fmin(place, _BINS - 1, out=place)
+    return np.maximum(place, 0, out=place).astype(np.int32)
 
 
 def _percentiles(counts: Int[np.ndarray, " bin"], largest: float) -> list[float]:

@@ -19,6 +19,7 @@ from dcmnet.experiment import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.observables import observe
 from pipeline.loader import MoleculeBatch
+from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES
 
 Values = dict[str, np.ndarray]
@@ -87,6 +88,9 @@ def predict_batches(
     Args:
         model: The trained network.
         batches: Batches with grid fields and targets.
+
+    Raises:
+        TrainingError: The network's prediction for a molecule is not finite.
     """
     under_way: deque[tuple[MoleculeBatch, Predicted, GridLevels]] = deque()
     for batch in batches:
@@ -100,9 +104,24 @@ def predict_batches(
 
 def _fetched(batch: MoleculeBatch, predicted: Predicted, levels: GridLevels) -> BatchPrediction:
     predicted, levels = jax.tree.map(np.asarray, (predicted, levels))
+    _refuse_nonsense(batch, predicted)
     every = np.ones_like(batch.has_monopoles)
     known = np.stack([every, batch.has_monopoles, every])  # in the order of LEVELS
     return BatchPrediction(batch, predicted, levels, known)
+
+
+def _refuse_nonsense(batch: MoleculeBatch, predicted: Predicted) -> None:
+    # Each charge and position goes into the dipole; one that is not finite shows there.
+    lost = batch.molecule_mask & ~np.isfinite(predicted.dipole).all(axis=1)
+    if lost.any():
+        raise TrainingError.of(
+            f"the network's prediction for molecule {batch.molecule_index[lost][0]} of the store",
+            expected="finite charges and positions",
+            received="NaN or infinity",
+            consequence="no statistics can be made, and no results are written",
+            remedy="Use a checkpoint from before the training diverged, "
+            "or look at the positions of this molecule",
+        )
 
 
 def result_values(

@@ -29,12 +29,17 @@ def gather(
         shape: Padded sizes, which the molecules fit into.
         cutoff: Distance in Å below which two atoms are a pair.
         points: Grid points to take of each molecule, -1 behind the last; all by default.
+
+    Raises:
+        ValueError: A molecule is larger than the shape; none is ever cut.
     """
     B, A, _, P = shape
     molecule_mask = np.arange(B) < len(slots)
     # Empty molecules are taken from the first slot and set to zero like all padding.
     slots = np.concatenate([slots, np.zeros(B - len(slots), np.int64)])
     n_atoms = np.where(molecule_mask, buffer.n_atoms[slots], np.int32(0))
+    if n_atoms.max(initial=0) > A:
+        raise ValueError(f"{n_atoms.max()} atoms do not fit into {A}")
     atom_mask = mask_rows(n_atoms, A)
     positions = take_rows(buffer.fields["positions"], slots, n_atoms, A)
     atomic_numbers = take_rows(buffer.fields["atomic_numbers"], slots, n_atoms, A)
@@ -114,6 +119,9 @@ def _grid(
         n_grid[: len(points)] = (points >= 0).sum(axis=1)
         # The same points of every grid field; none of an empty molecule.
         points = np.concatenate([points, np.full((B - len(points), G), -1)])
+
+    if n_grid.max(initial=0) > G:
+        raise ValueError(f"{n_grid.max()} grid points do not fit into {G}")
 
     def take(name: str) -> Float32[np.ndarray, "B G ..."]:
         field = buffer.fields.get(name)

@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import struct
+import threading
 import weakref
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
@@ -40,7 +41,7 @@ _Slices = tuple[slice, ...]
 
 
 class ShardedArray:
-    """An array whose shards lie in a folder; for one thread at a time.
+    """An array whose shards lie in a folder; threads take turns.
 
     Attributes:
         shape: Shape.
@@ -63,7 +64,12 @@ class ShardedArray:
         if self._is_compressed:
             self._encoded = np.empty(0, np.uint8)
         self._shards: dict[int, _Shard | None] = {}
+        self._turn = threading.Lock()  # iterators of one loader share its arrays
         self.waits = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Opens the array anew in another process, which has none of these files open."""
+        return ShardedArray.open, (self._folder,)
 
     @classmethod
     def open(cls, folder: Path) -> ShardedArray | None:
@@ -103,17 +109,9 @@ class ShardedArray:
             ValueError: A shard or a chunk is damaged.
             OSError: It cannot be read.
         """
-        boxes = _boxes(self._chunk[1:], self._chunks[1:], target.shape[1:])
-        for chunk, taken, goal in self._parts(selection):
-            number, row = divmod(chunk, self._chunks[0])
-            shard = self._shard(number)
-            chunks = shard.chunks(row) if shard else None
-            for place, there, here in boxes:
-                if shard and chunks and chunks[place][0] != _ABSENT:
-                    self._decode(shard, *chunks[place])
-                    target[(goal, *there)] = self._decoded[(taken, *here)]
-                else:
-                    target[(goal, *there)] = self._fill_value
+        with self._turn:
+            for chunk, taken, goal in self._parts(selection):
+                self._read_chunks(chunk, taken, target[goal])
 
     def ask_for_indices(self, selection: slice | Int64[np.ndarray, " n"]) -> None:
         """Has the system bring the indices of shards that `ask_for` will look at.
@@ -124,9 +122,10 @@ class ShardedArray:
         Raises:
             OSError: A shard cannot be read.
         """
-        for number in {chunk // self._chunks[0] for chunk, _, _ in self._parts(selection)}:
-            if shard := self._shard(number):
-                shard.ask_for_index()
+        with self._turn:
+            for number in {chunk // self._chunks[0] for chunk, _, _ in self._parts(selection)}:
+                if shard := self._shard(number):
+                    shard.ask_for_index()
 
     def ask_for(self, selection: slice | Int64[np.ndarray, " n"], widths: tuple[int, ...]) -> None:
         """Has the system bring chunks that `read` will read from the disk meanwhile.
@@ -139,15 +138,16 @@ class ShardedArray:
             ValueError: A shard is damaged.
             OSError: It cannot be read.
         """
-        for chunk, _, _ in self._parts(selection):
-            number, row = divmod(chunk, self._chunks[0])
-            if shard := self._shard(number):
-                chunks = shard.chunks(row)
-                for place, _, _ in _boxes(self._chunk[1:], self._chunks[1:], widths):
-                    offset, length = chunks[place]
-                    if offset != _ABSENT:
-                        advice = os.POSIX_FADV_WILLNEED
-                        os.posix_fadvise(shard.descriptor, offset, length, advice)
+        boxes = _boxes(self._chunk[1:], self._chunks[1:], widths)
+        with self._turn:
+            for chunk, _, _ in self._parts(selection):
+                number, row = divmod(chunk, self._chunks[0])
+                if shard := self._shard(number):
+                    chunks = shard.chunks(row)
+                    for offset, length in (chunks[place] for place, _, _ in boxes):
+                        if offset != _ABSENT:
+                            advice = os.POSIX_FADV_WILLNEED
+                            os.posix_fadvise(shard.descriptor, offset, length, advice)
 
     def _parts(
         self, selection: slice | Int64[np.ndarray, " n"]
@@ -165,29 +165,35 @@ class ShardedArray:
             for chunk, a, b in zip(chunks.tolist(), starts, stops, strict=True):
                 yield chunk, selection[a:b] - chunk * length, slice(a, b)
 
+    def _read_chunks(
+        self,
+        chunk: int,
+        taken: slice | Int64[np.ndarray, " n"],
+        target: Shaped[np.ndarray, "n ..."],
+    ) -> None:
+        """Reads rows of one place on the first axis."""
+        number, row = divmod(chunk, self._chunks[0])
+        shard = self._shard(number)
+        chunks = shard.chunks(row) if shard else None
+        for place, there, here in _boxes(self._chunk[1:], self._chunks[1:], target.shape[1:]):
+            if shard and chunks and chunks[place][0] != _ABSENT:
+                self._decode(shard, *chunks[place])
+                target[(slice(None), *there)] = self._decoded[(taken, *here)]
+            else:
+                target[(slice(None), *there)] = self._fill_value
+
     def _decode(self, shard: _Shard, offset: int, length: int) -> None:
         """Reads a chunk into memory that the next one overwrites."""
         if self._is_compressed and length > len(self._encoded):
             self._encoded = np.empty(2 * length, np.uint8)
         encoded = self._encoded[:length]
-        if not self._read_from_memory(shard, encoded.data, offset):
-            self.waits = True
-            if os.preadv(shard.descriptor, [encoded.data], offset) != length:
-                raise ValueError(f"{shard.path} ends before one of its chunks does")
+        self.waits = not _read_from_memory(shard, encoded.data, offset)
+        if self.waits and os.preadv(shard.descriptor, [encoded.data], offset) != length:
+            raise ValueError(f"{shard.path} ends before one of its chunks does")
         if self._is_compressed:
             if _BLOSC_SIZES.unpack_from(encoded.data) != (self._decoded.nbytes, length):
                 raise ValueError(f"{shard.path} has a chunk of another size")
             blosc.decompress(encoded, self._decoded)
-
-    def _read_from_memory(self, shard: _Shard, goal: memoryview, offset: int) -> bool:
-        """Reads what the page cache holds; returns whether it was all there."""
-        try:
-            self.waits = False
-            return os.preadv(shard.descriptor, [goal], offset, _NOWAIT) == len(goal)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
-                raise
-            return False
 
     def _shard(self, number: int) -> _Shard | None:
         if number not in self._shards:
@@ -226,6 +232,16 @@ def _boxes(
             there = tuple(slice(a, a + n) for a, n in zip(starts, lengths, strict=True))
             boxes.append((number, there, tuple(map(slice, lengths))))
     return boxes
+
+
+def _read_from_memory(shard: _Shard, goal: memoryview, offset: int) -> bool:
+    """Reads what the page cache holds; returns whether it was all there."""
+    try:
+        return os.preadv(shard.descriptor, [goal], offset, _NOWAIT) == len(goal)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
+            raise
+        return False
 
 
 class _Shard:

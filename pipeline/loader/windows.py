@@ -84,7 +84,7 @@ class WindowReader:
         """Waits for the read under way and frees the windows."""
         if self._ahead is not None:
             self._ahead[1].cancel()
-        self._thread.shutdown()
+        self._thread.shutdown()  # its own cancelling fails at exit, when `queue` may be gone
         self._current = self._ahead = None
 
     def _take(self, key: Key) -> Window:

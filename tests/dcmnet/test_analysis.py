@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import ase.units
+import jax
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -13,8 +14,10 @@ import xarray as xr
 from dcmnet import load_model
 from dcmnet.analysis import analyze
 from dcmnet.analysis.figures import esp_correlation, grid_points, training_curves
+from dcmnet.analysis.predict import predict_batches
 from dcmnet.analysis.summary import distribution
-from dcmnet.experiment import Experiment
+from dcmnet.experiment import Experiment, TrainedModel
+from pipeline.loader import make_loader
 from pipeline.splits import split_store
 from store_schema.problems import CheckpointError, ConfigError, StoreError, TrainingError
 from store_schema.results import ResultsSchema
@@ -196,6 +199,16 @@ def test_a_checkpoint_and_a_name_make_groups_of_their_own(analysed):
 def test_what_does_not_exist_is_refused(analysed, arguments, error):
     with pytest.raises(error):
         analyze(analysed.experiment, store=analysed.store, **arguments)
+
+
+def test_a_network_that_diverged_is_refused(analysed):
+    """A NaN among the parameters makes NaN of everything; it is no result."""
+    model = load_model(analysed.experiment)
+    batches = make_loader(analysed.store, batch_size=8, split="test", shuffle=False)
+    with jax.debug_nans(False):
+        lost = TrainedModel(model.network, jax.tree.map(lambda p: p * np.nan, model.params))
+        with pytest.raises(TrainingError, match="expected finite charges and positions"):
+            list(predict_batches(lost, batches))
 
 
 def test_an_empty_split_is_refused(analysed, rng, tmp_path):

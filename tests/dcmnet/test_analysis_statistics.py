@@ -311,6 +311,18 @@ def test_sums_of_molecules_are_those_of_their_points(seed, width):
             assert found == pytest.approx(np.corrcoef(predicted, reference)[0, 1], abs=1e-4)
 
 
+def test_an_error_that_is_not_a_number_stays_within_its_group():
+    """Compiled loops write wherever they are told; NaN has no bin of its own."""
+    sums = ErrorSums(3)
+    predicted = np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
+    sums.add(np.zeros((1, 4), int), predicted, np.ones((1, 4), np.float32))
+    sums.add(np.array([1]), np.float32([3.0]), np.float32([1.0]))
+    assert sums.errors([0]).count == 4
+    assert np.isnan(sums.errors([0]).rmse)
+    assert sums.errors([1]).p50 == pytest.approx(2.0, rel=0.024)
+    assert sums.errors([2]) is None
+
+
 def test_a_molecule_of_one_point_has_no_correlation():
     esp = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 5.0], [1.0, 2.0]]], np.float32)
     place = np.array([[3, NOWHERE], [NOWHERE, NOWHERE]], np.int16)

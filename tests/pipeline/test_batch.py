@@ -1,11 +1,15 @@
 """Batches made of molecules in memory: values, zeros and masks."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.loader import BatchShape, make_batch
+from pipeline.loader.buffer import MoleculeBuffer, settle_missing
+from pipeline.loader.gather import gather
 from store_schema.problems import ConfigError, SourceError
 
 OPTIONAL = ("total_charge", "monopoles", "dipole", "dipole_magnitude", "quadrupole", "esp")
@@ -124,3 +128,17 @@ def test_a_shape_too_small_is_refused(field):
     sizes[field] -= 1
     with pytest.raises(ConfigError, match="at least"):
         make_batch(molecules, BatchShape(*sizes))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "points", "named"), [(4, 7, "5 atoms"), (5, 6, "7 grid points"), (5, 7, None)]
+)
+def test_gathering_never_cuts_a_molecule(atoms, points, named):
+    """The loops are compiled and look at no bounds themselves."""
+    fields = {"atomic_numbers": np.ones((1, 5), np.int32), "positions": np.ones((1, 5, 3), "f4")}
+    fields |= {"esp": np.ones((1, 7), "f4"), "vdw_surface": np.ones((1, 7, 3), "f4")}
+    sizes = np.int32([[0], [5], [7]])
+    buffer = MoleculeBuffer(*sizes, fields=fields, present=settle_missing(fields, 1))
+    shape = BatchShape(1, atoms, points, 99)
+    with pytest.raises(ValueError, match=named) if named else nullcontext():
+        gather(buffer, np.array([0]), shape, 4.0)

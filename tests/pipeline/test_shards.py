@@ -2,6 +2,8 @@
 
 import errno
 import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -171,3 +173,28 @@ def test_batches_from_the_disk_are_those_from_memory(tmp_path, cold, monkeypatch
     for one, other in zip(batches, again, strict=True):
         for first, second in zip(one, other, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def test_threads_do_not_get_each_others_rows(written):
+    folder, values = written
+    array = ShardedArray.open(folder)
+
+    def read(first):
+        target = np.empty((5, *values.shape[1:]), np.float32)
+        array.read(slice(first, first + 5), target)
+        return first, target
+
+    with ThreadPoolExecutor(4) as pool:
+        for first, target in pool.map(read, [0, 8, 24, 65] * 100):
+            np.testing.assert_array_equal(target, values[first : first + 5])
+
+
+def test_another_process_opens_its_own_files(written):
+    folder, values = written
+    array = ShardedArray.open(folder)
+    target = np.empty((5, *values.shape[1:]), np.float32)
+    array.read(slice(0, 5), target)
+    copy = pickle.loads(pickle.dumps(array))
+    del array
+    copy.read(slice(0, 5), target)
+    np.testing.assert_array_equal(target, values[:5])
