@@ -17,5 +17,9 @@ def replaced(place: Path) -> Iterator[Path]:
     process left beside it is for the owner of the folder to remove.
     """
     partial = place.with_name(f".{place.name}.{uuid4().hex}")
-    yield partial
-    os.replace(partial, place)
+    try:
+        yield partial
+        os.replace(partial, place)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -22,6 +22,9 @@ from store_schema.problems import StoreError
 if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Store
 
+STORE_CACHE: Final = "DCMNET_STORE_CACHE"
+"""Environment variable of the folder that keeps what is streamed of stores by URL."""
+
 _SCHEMES: Final = ("s3", "gs")
 _CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
 RETRIES: Final[dict[str, Any]] = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}

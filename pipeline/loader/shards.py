@@ -9,23 +9,25 @@ Here a chunk is one read and one decoding, both outside the interpreter lock.
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import struct
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import google_crc32c
 import numpy as np
-import zarr
 from jaxtyping import Int64, Shaped, UInt64
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.metadata import ArrayV3Metadata
+
+from pipeline.zarr_metadata import METADATA_FILE
 
 # Sharding codec of Zarr v3: the offset of a chunk that is not there.
 _ABSENT: Final = 2**64 - 1
@@ -38,6 +40,8 @@ _OPEN_SHARDS: Final = 16
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 _Slices = tuple[slice, ...]
+Opener = Callable[[str, int], int]
+"""Gives the descriptor of a file, as `os.open` does."""
 
 
 class ShardedArray:
@@ -48,12 +52,14 @@ class ShardedArray:
         waits: Whether the last chunk had to come from the disk.
     """
 
-    def __init__(self, folder: Path, metadata: ArrayV3Metadata, sharding: ShardingCodec) -> None:
+    def __init__(
+        self, folder: Path, opener: Opener, metadata: ArrayV3Metadata, sharding: ShardingCodec
+    ) -> None:
         """Takes what `open` found."""
         shard = metadata.shards
         assert shard is not None  # as there is a sharding codec
         self.shape = metadata.shape
-        self._folder = folder
+        self._folder, self._opener = folder, opener
         self._shard_key = metadata.encode_chunk_key
         self._fill_value = metadata.fill_value
         self._chunk = sharding.chunk_shape
@@ -69,17 +75,22 @@ class ShardedArray:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Opens the array anew in another process, which has none of these files open."""
-        return ShardedArray.open, (self._folder,)
+        return ShardedArray.open, (self._folder, self._opener)
 
     @classmethod
-    def open(cls, folder: Path) -> ShardedArray | None:
+    def open(cls, folder: Path, opener: Opener = os.open) -> ShardedArray | None:
         """Opens an array; returns None if its layout is another than ingest's.
 
         Args:
             folder: Folder of the array.
+            opener: Gives descriptors of files there.
         """
-        metadata = zarr.open_array(folder, mode="r").metadata
-        if not isinstance(metadata, ArrayV3Metadata) or len(metadata.codecs) != 1:
+        with open(folder / METADATA_FILE, opener=opener) as file:
+            document = json.load(file)
+        if document.get("zarr_format") != 3:
+            return None
+        metadata = ArrayV3Metadata.from_dict(document)
+        if len(metadata.codecs) != 1:
             return None
         (sharding,) = metadata.codecs
         if not isinstance(sharding, ShardingCodec) or sharding.index_location.value != "end":
@@ -94,7 +105,7 @@ class ShardedArray:
         )
         if not (is_known and is_whole and index_codecs == [BytesCodec, Crc32cCodec]):
             return None
-        return cls(folder, metadata, sharding)
+        return cls(folder, opener, metadata, sharding)
 
     def read(
         self, selection: slice | Int64[np.ndarray, " n"], target: Shaped[np.ndarray, "n ..."]
@@ -112,6 +123,11 @@ class ShardedArray:
         with self._turn:
             for chunk, taken, goal in self._parts(selection):
                 self._read_chunks(chunk, taken, target[goal])
+
+    def files(self, rows: Int64[np.ndarray, " n"]) -> list[Path]:
+        """Returns the shards that hold rows."""
+        numbers = np.unique(rows // (self._chunk[0] * self._chunks[0]))
+        return [self._path(number) for number in numbers.tolist()]
 
     def ask_for_indices(self, selection: slice | Int64[np.ndarray, " n"]) -> None:
         """Has the system bring the indices of shards that `ask_for` will look at.
@@ -195,13 +211,15 @@ class ShardedArray:
                 raise ValueError(f"{shard.path} has a chunk of another size")
             blosc.decompress(encoded, self._decoded)
 
+    def _path(self, number: int) -> Path:
+        return self._folder / self._shard_key((number,) + (0,) * (len(self._chunk) - 1))
+
     def _shard(self, number: int) -> _Shard | None:
         if number not in self._shards:
             if len(self._shards) == _OPEN_SHARDS:
                 del self._shards[next(iter(self._shards))]
-            key = self._shard_key((number,) + (0,) * (len(self._chunk) - 1))
             try:
-                self._shards[number] = _Shard(self._folder / key, self._chunks)
+                self._shards[number] = _Shard(self._path(number), self._opener, self._chunks)
             except FileNotFoundError:  # nothing but fill values
                 self._shards[number] = None
         return self._shards[number]
@@ -247,9 +265,9 @@ def _read_from_memory(shard: _Shard, goal: memoryview, offset: int) -> bool:
 class _Shard:
     """A shard that is open."""
 
-    def __init__(self, path: Path, chunks: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, opener: Opener, chunks: tuple[int, ...]) -> None:
         self.path, self._chunks = path, chunks
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self.descriptor = opener(str(path), os.O_RDONLY)
         weakref.finalize(self, os.close, self.descriptor)
         self._index_size = 16 * math.prod(chunks) + _CHECKSUM_BYTES
         self._index_start = os.fstat(self.descriptor).st_size - self._index_size

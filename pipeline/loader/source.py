@@ -1,18 +1,18 @@
 """Reads molecules of a store into memory: whole chunks, ahead, only what is asked for.
 
 Chunks are read and decoded outside the interpreter lock, into the buffer that batches are
-gathered from: by `shards` where the store lies on this machine as ingest wrote it, by
-TensorStore, in parallel, from anywhere else. Chunks of nothing but padding do not exist in
-a store; their columns are not asked for.
+gathered from: by `shards` where the store, or a cache of it, lies on this machine as ingest
+wrote it, by TensorStore, in parallel, from anywhere else. Chunks of nothing but padding do
+not exist in a store; their columns are not asked for.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
@@ -22,11 +22,21 @@ from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.order import Blocks
 from pipeline.loader.shards import ShardedArray
-from pipeline.store_location import REQUEST_RETRIES, ObjectLocation, location, unanswered
+from pipeline.store_location import (
+    REQUEST_RETRIES,
+    STORE_CACHE,
+    ObjectLocation,
+    location,
+    unanswered,
+)
 from pipeline.zarr_layout import MOLECULES_PER_BLOCK
 from pipeline.zarr_store import read_schema
+from store_schema.extras import extra
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
 from store_schema.problems import StoreError
+
+if TYPE_CHECKING:
+    from pipeline.loader.object_cache import ObjectCache
 
 # Molecules of one read; the unit that is shuffled.
 BLOCK_MOLECULES = MOLECULES_PER_BLOCK
@@ -71,6 +81,7 @@ class StoreReader:
             }
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
+        self._cache = _cache_of(location(store))
         self._arrays = {name: self._open_array(name) for name in self.fields}
         self._shards = {
             name: array for name, array in self._arrays.items() if isinstance(array, ShardedArray)
@@ -103,6 +114,8 @@ class StoreReader:
             StoreError: A chunk cannot be read.
         """
         spans = list(_spans(rows))
+        if self._cache:
+            self._cache.bring(file for array in self._shards.values() for file in array.files(rows))
         pending: list[Any] = []
         start = asked = 0
         for number, span in enumerate(spans):
@@ -186,8 +199,11 @@ class StoreReader:
     def _open_array(self, name: str) -> ShardedArray | ts.TensorStore:
         place = location(self._store)
         array = None
-        if isinstance(place, Path) and (place / name).is_dir():
-            array = ShardedArray.open(place / name)
+        with self._unreadable(), suppress(FileNotFoundError):
+            if self._cache:
+                array = ShardedArray.open(self._cache.folder / name, self._cache.open)
+            elif isinstance(place, Path):
+                array = ShardedArray.open(place / name)
         return array or self._open(name)
 
     def _open(self, name: str) -> ts.TensorStore:
@@ -220,6 +236,15 @@ class StoreReader:
                 consequence="molecules are missing",
                 remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
             ) from error
+
+
+def _cache_of(place: Path | ObjectLocation) -> ObjectCache | None:
+    folder = os.environ.get(STORE_CACHE)
+    if isinstance(place, Path) or not folder:
+        return None
+    with extra("cloud", str(place)):
+        from pipeline.loader.object_cache import ObjectCache
+    return ObjectCache(place, Path(folder))
 
 
 class _Span(NamedTuple):

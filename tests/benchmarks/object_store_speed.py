@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.loader import MoleculeBatch, make_loader
+from pipeline.store_location import STORE_CACHE
 
 _SECONDS, _ROUNDS = 2.0, 4
 # So little that the store of the comparison does not fit and is streamed.
@@ -52,15 +53,19 @@ def static_server(root: Path, folder: Path, port: int) -> Iterator[str]:
 
 
 def streaming_speeds(
-    stores: Mapping[str, str], environment: Mapping[str, str]
+    folder: str, url: str, cache: str, environment: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
-    """Molecules a second from each store, and the processor time of this process for one.
+    """Molecules a second from each, and the processor time of this process for one.
 
-    All take turns, and the best of each counts: other work on the machine comes and goes.
+    All take turns, and the best of each counts: other work on the machine comes and goes,
+    and a cache is filled at first.
     """
     os.environ.update(environment)
-    streams = {name: _batches(store) for name, store in stores.items()}
-    best = {name: {"molecules/s": 0.0, "us of CPU": 0.0} for name in stores}
+    streams = {"a folder": _batches(folder), "by URL": _batches(url)}
+    os.environ[STORE_CACHE] = cache
+    streams["by URL, kept"] = _batches(url)
+    del os.environ[STORE_CACHE]
+    best = {name: {"molecules/s": 0.0, "us of CPU": 0.0} for name in streams}
     for _ in range(_ROUNDS):
         for name, stream in streams.items():
             found = _speed(stream)
