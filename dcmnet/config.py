@@ -6,12 +6,15 @@ import difflib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dcmnet.whole_files import write_text
 from store_schema.problems import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _ConfigT = TypeVar("_ConfigT", bound=BaseModel)
 Schedule = Literal["constant", "cosine", "exponential", "step"]
@@ -289,15 +292,12 @@ def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = 
             if entry["type"] == "extra_forbidden":
                 problems.append(_unknown_field(name, known or field_paths()))
             else:
+                expected, received = _expectation(entry)
                 problems.append(
                     Problem(
                         place=f"configuration field {name}",
-                        expected=_expectation(entry["msg"]),
-                        received=(
-                            "values that do not go together"
-                            if isinstance(entry["input"], dict)
-                            else repr(entry["input"])[:80]
-                        ),
+                        expected=expected,
+                        received=received,
                         consequence="nothing was started",
                         remedy="Correct the value",
                     )
@@ -305,11 +305,21 @@ def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = 
         raise ConfigError(problems) from error
 
 
-def _expectation(message: str) -> str:
-    """Returns what pydantic's message asks for, as the end of "expected ..."."""
+def _expectation(entry: ErrorDetails) -> tuple[str, str]:
+    """Returns what pydantic asks for, as the end of "expected ...", and what it found."""
+    kind, about = entry["type"], entry.get("ctx", {})
+    if kind == "missing":
+        return "a value", "none"
+    if kind == "union_tag_not_found":
+        return f"a {about['discriminator']}", "none"
+    if kind == "union_tag_invalid":
+        return f"a {about['discriminator']} of {about['expected_tags']}", repr(about["tag"])
+    message = entry["msg"]
     for opening in ("Value error, ", "Input should be ", "String should "):
         message = message.removeprefix(opening)
-    return message.replace("match pattern", "text that matches")
+    together = isinstance(entry["input"], dict)
+    received = "values that do not go together" if together else repr(entry["input"])[:80]
+    return message.replace("match pattern", "text that matches"), received
 
 
 def field_paths() -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ import typer
 
 from store_schema.problems import ConfigError
 
-Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder of the store.")]
+Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URL of the store.")]
 ExperimentPath = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
 ]

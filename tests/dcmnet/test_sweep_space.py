@@ -40,6 +40,8 @@ def test_a_space_is_read_as_it_was_written(tmp_path):
         ({"search": {"n_dcm": {"kind": "choice", "values": [1, 1]}}}, "twice"),
         ({"search": {"learning_rate": {**RATE, "low": 0.0}}}, "above 0"),
         ({"search": {"learning_rate": {**RATE, "kind": "flaot"}}}, "'float', 'int', 'choice'"),
+        ({"search": {"learning_rate": {"low": 0.1, "high": 1.0}}}, "expected a 'kind', found none"),
+        ({"search": {"n_dcm": {"kind": "int", "low": 1}}}, "expected a value, found none"),
         ({"search": SEARCH, "fixed": {"n_dcm": 2}}, "each field once"),
         ({"search": SEARCH, "fixed": {"store": "x.zarr"}}, "the sweep sets"),
         ({"search": SEARCH, "fixed": {"lerning_rate": 1}}, "learning_rate"),
