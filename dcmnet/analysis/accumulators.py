@@ -1,7 +1,7 @@
 """Sums and histograms of errors by group: memory does not grow with what is added.
 
-Sums are float64. Percentiles are read off a histogram with 100 bins a decade, within
-2.4 % of the exact ones.
+Sums are float64. Percentiles are read off a histogram with 64 bins an octave, within
+1.6 % of the exact ones.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dcmnet.analysis.point_errors import correlation, with_error
 from dcmnet.analysis.statistics import Errors, Spread
 from pipeline.compiled import compiled
 
-_BINS_PER_DECADE = 100
-_DECADES = (-6, 4)  # smaller errors count as the smallest, larger ones as the largest
-_BINS = _BINS_PER_DECADE * (_DECADES[1] - _DECADES[0])
+_BINS_PER_OCTAVE = 64
+_OCTAVES = (-20, 14)  # smaller errors count as the smallest, larger ones as the largest
+_BINS = _BINS_PER_OCTAVE * (_OCTAVES[1] - _OCTAVES[0])
+# The bits of a float32 but those behind the mantissa's sixth are the number of its bin.
+_BITS = 23 - 6
+_FIRST_BIN = int(np.float32(2.0 ** _OCTAVES[0]).view(np.int32)) >> _BITS
 _PERCENTILES = (50, 90, 95, 99)
 
 
@@ -46,9 +49,9 @@ class ErrorSums:
             self._sums = np.pad(self._sums, [(0, new), (0, 0)])
             self._largest = np.pad(self._largest, (0, new))
             self._counts = np.pad(self._counts, [(0, new), (0, 0)])
-        size = np.abs(predicted - reference)
+        size = np.abs(predicted - reference, dtype=np.float32)
         _add_errors(row, predicted, reference, self._sums)
-        _add_sizes(row, size, _bin_of(size), self._largest, self._counts)
+        _add_sizes(row, size, size.view(np.int32), self._largest, self._counts)
 
     def errors(self, groups: Int[np.ndarray, "*shape"] | Sequence[int]) -> Errors | None:
         """Returns the errors of some groups together; None without any."""
@@ -149,24 +152,15 @@ def _add_errors(
 def _add_sizes(
     row: Int[np.ndarray, " n"],
     size: Float[np.ndarray, " n"],
-    place: Int[np.ndarray, " n"],
+    bits: Int[np.ndarray, " n"],
     largest: Float[np.ndarray, " row"],
     counts: Int[np.ndarray, "row bin"],
 ) -> None:
     for i in range(len(row)):
         if row[i] >= 0:
             largest[row[i]] = max(largest[row[i]], size[i])
-            counts[row[i], place[i]] += 1
-
-
-def _bin_of(size: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    with np.errstate(divide="ignore"):  # no error at all is the smallest
-        place = np.log10(size, dtype=np.float32)
-    place -= _DECADES[0]
-    place *= _BINS_PER_DECADE
-    # What is not a number lands in the last bin: compiled loops write wherever they are told.
-    np.fmin(place, _BINS - 1, out=place)
-    return np.maximum(place, 0, out=place).astype(np.int32)
+            # What is not a number is larger than all; no bin is written beyond.
+            counts[row[i], min(max((bits[i] >> _BITS) - _FIRST_BIN, 0), _BINS - 1)] += 1
 
 
 def _percentiles(counts: Int[np.ndarray, " bin"], largest: float) -> list[float]:
@@ -174,5 +168,8 @@ def _percentiles(counts: Int[np.ndarray, " bin"], largest: float) -> list[float]
     wanted = np.array(_PERCENTILES) / 100 * upto[-1]
     bins = np.searchsorted(upto, wanted)
     inside = 1 - (upto[bins] - wanted) / counts[bins]
-    logarithm = _DECADES[0] + (bins + inside) / _BINS_PER_DECADE
-    return [float(value) for value in np.minimum(10.0**logarithm, largest)]
+    edges = (np.arange(_BINS + 1, dtype=np.int32) + _FIRST_BIN << _BITS).view(np.float32)
+    return [
+        float(min(value, largest))
+        for value in edges[bins] + inside * (edges[bins + 1] - edges[bins])
+    ]

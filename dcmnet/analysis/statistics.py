@@ -104,9 +104,9 @@ class Errors(_Numbers):
         mae: Mean absolute error.
         rmse: Root of the mean squared error.
         max: Largest absolute error.
-        p50: Median of the absolute error. Percentiles are read off a histogram of 100
-            bins a decade, so that memory does not grow with the points: they are
-            within 2.4 % of the exact ones.
+        p50: Median of the absolute error. Percentiles are read off a histogram of 64
+            bins an octave, so that memory does not grow with the points: they are
+            within 1.6 % of the exact ones.
         p90: Its 90th percentile.
         p95: Its 95th percentile.
         p99: Its 99th percentile.
