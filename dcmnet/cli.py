@@ -115,9 +115,7 @@ def validate(
 def train(
     store: Annotated[
         str | None,
-        typer.Argument(
-            metavar="STORE", help="Folder or URL of the store; that of --config by default."
-        ),
+        typer.Argument(metavar="STORE", help="Folder or URL; that of --config by default."),
     ] = None,
     *,
     name: Annotated[str, typer.Option(help="Name of the experiment.")],

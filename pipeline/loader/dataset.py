@@ -146,10 +146,11 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
         """Goes to the batch that came next when the state was taken.
 
         Raises:
-            CheckpointError: The state lies inside an epoch of another plan.
+            CheckpointError: The state lies inside an epoch of another plan, or is none.
         """
-        epoch, step = int(state["epoch"]), int(state["step"])
-        if step and state["plan"] != self._schedule.plan.fingerprint:
+        plan = self._schedule.plan
+        epoch, step = (int(state.get(name, -1)) for name in ("epoch", "step"))
+        if step > 0 and state.get("plan") != plan.fingerprint:
             raise CheckpointError.of(
                 f"epoch {epoch}, batch {step}",
                 expected="the molecules, batch size, seed and processes of the interrupted run",
@@ -157,6 +158,14 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
                 consequence="the same batches cannot follow inside an epoch",
                 remedy="Resume with the store and configuration of that run, or from the "
                 "checkpoint of a finished epoch",
+            )
+        if epoch < 0 or not 0 <= step < max(plan.steps, 1):
+            raise CheckpointError.of(
+                f"state {state!r}",
+                expected=f"an epoch and a batch of it, below {plan.steps}",
+                received="none",
+                consequence="it is not known which batch came next",
+                remedy="Give what get_state returned, of a loader of the same data",
             )
         self._drop_ahead()
         self._position = epoch, step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def make_loader(
         StoreError: The store cannot be read.
     """
     wanted = FIELDS if fields is None else (*STRUCTURE_FIELDS, *fields)
-    _check(batch_size, shard, part, wanted, grid_points)
+    _check(batch_size, shard, part, wanted, grid_points=grid_points, cutoff=cutoff)
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = MoleculeSizes(
         rows=np.arange(reader.schema.n_molecules, dtype=_row_type(reader.schema.n_molecules)),
@@ -175,7 +176,9 @@ def _check(
     shard: tuple[int, int],
     part: Part,
     wanted: Sequence[str],
+    *,
     grid_points: int | None,
+    cutoff: float,
 ) -> None:
     """Refuses arguments that mean nothing; all problems at once."""
     index, count = shard
@@ -188,6 +191,7 @@ def _check(
         (not 0 <= part.index < part.count, "part", "an index below the count", part),
         (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),
         (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
+        (not 0 < cutoff < math.inf, "cutoff", "a finite distance above 0", cutoff),
         (bool(unknown), "fields", f"names of {', '.join(FIELDS)}", unknown),
     ]
     problems = [

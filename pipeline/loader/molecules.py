@@ -5,6 +5,7 @@ The padding and the pairs are those of the streaming loader.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,8 +35,16 @@ def make_batch(
 
     Raises:
         SourceError: Molecules are not what this documents; all problems at once.
-        ConfigError: The molecules do not fit into `shape`.
+        ConfigError: The molecules do not fit into `shape`, or the cutoff is not a distance.
     """
+    if not 0 < cutoff < math.inf:
+        raise ConfigError.of(
+            "make_batch, cutoff",
+            expected="a finite distance above 0",
+            received=str(cutoff),
+            consequence="no pairs can be found",
+            remedy="Give another value",
+        )
     arrays = _as_arrays(molecules)
     smallest = _smallest_shape(arrays, cutoff)
     if shape is None:

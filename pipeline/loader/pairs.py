@@ -134,7 +134,9 @@ def _dense_counts(
             for j in range(A):
                 dx, dy, dz = xi - x[j], yi - y[j], zi - z[j]
                 n += dx * dx + dy * dy + dz * dz < cutoff2
-        counts[b] = n - atom_mask[b].sum()  # each atom is close to itself
+            dx, dy, dz = xi - xi, yi - yi, zi - zi
+            n -= dx * dx + dy * dy + dz * dz < cutoff2  # itself, unless it has no place
+        counts[b] = n
 
 
 @compiled

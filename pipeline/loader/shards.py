@@ -13,6 +13,7 @@ import json
 import math
 import os
 import struct
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -99,11 +100,18 @@ class ShardedArray:
             [type(codec) for codec in chain] for chain in (sharding.codecs, sharding.index_codecs)
         )
         is_known = codecs in ([BytesCodec], [BytesCodec, BloscCodec])
+        orders = {
+            codec.endian.value
+            for codec in (*sharding.codecs, *sharding.index_codecs)
+            if isinstance(codec, BytesCodec) and codec.endian is not None
+        }
         is_whole = metadata.shards is not None and all(
             length <= shard
             for length, shard in zip(metadata.shape[1:], metadata.shards[1:], strict=True)
         )
-        if not (is_known and is_whole and index_codecs == [BytesCodec, Crc32cCodec]):
+        is_native = orders <= {"little"} and sys.byteorder == "little"
+        is_checked = index_codecs == [BytesCodec, Crc32cCodec]
+        if not (is_known and is_whole and is_native and is_checked):
             return None
         return cls(folder, opener, metadata, sharding)
 
@@ -117,9 +125,11 @@ class ShardedArray:
             target: Where they go; of each so much is read as it is wide.
 
         Raises:
-            ValueError: A shard or a chunk is damaged.
+            ValueError: A shard or a chunk is damaged, or rows are not as wide as the target.
             OSError: It cannot be read.
         """
+        if any(a > b for a, b in zip(target.shape[1:], self.shape[1:], strict=True)):
+            raise ValueError(f"rows are {self.shape[1:]}, not {target.shape[1:]}")
         with self._turn:
             for chunk, taken, goal in self._parts(selection):
                 self._read_chunks(chunk, taken, target[goal])
@@ -206,9 +216,12 @@ class ShardedArray:
         self.waits = not _read_from_memory(shard, encoded.data, offset)
         if self.waits and os.preadv(shard.descriptor, [encoded.data], offset) != length:
             raise ValueError(f"{shard.path} ends before one of its chunks does")
+        size = length
+        if self._is_compressed and length >= _BLOSC_SIZES.size:
+            size, length = _BLOSC_SIZES.unpack_from(encoded.data)
+        if (size, length) != (self._decoded.nbytes, len(encoded)):
+            raise ValueError(f"{shard.path} has a chunk of another size")
         if self._is_compressed:
-            if _BLOSC_SIZES.unpack_from(encoded.data) != (self._decoded.nbytes, length):
-                raise ValueError(f"{shard.path} has a chunk of another size")
             blosc.decompress(encoded, self._decoded)
 
     def _path(self, number: int) -> Path:

@@ -20,6 +20,7 @@ from jaxtyping import Int, Int64, Shaped
 
 from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
+from pipeline.loader.integrity import check_sizes, check_structure
 from pipeline.loader.order import Blocks
 from pipeline.loader.shards import ShardedArray
 from pipeline.store_location import (
@@ -65,7 +66,8 @@ class StoreReader:
             fields: Variables to read; those the store lacks are left out.
 
         Raises:
-            StoreError: There is no store, or it lacks what its schema names.
+            StoreError: There is no store, it lacks what its schema names, or has molecules of
+                impossible sizes.
         """
         self.schema = read_schema(store)
         self._store = str(store)
@@ -90,6 +92,7 @@ class StoreReader:
         self.n_grid = np.zeros_like(self.n_atoms)
         if any(name in GRID_FIELDS for name in self.fields):
             self.n_grid = self.column("n_grid")
+        check_sizes(self._store, self.schema, self.n_atoms, self.n_grid)
 
     def column(self, name: str) -> Shaped[np.ndarray, " molecule"]:
         """Reads a variable that has one number a molecule, whole."""
@@ -111,7 +114,7 @@ class StoreReader:
             A buffer in that memory, its rows ascending.
 
         Raises:
-            StoreError: A chunk cannot be read.
+            StoreError: A chunk cannot be read, or atoms are missing.
         """
         spans = list(_spans(rows))
         if self._cache:
@@ -130,7 +133,7 @@ class StoreReader:
             self._result(write)
         taken = [span.rows for span in spans] or [np.zeros(0, np.int64)]
         all_rows = np.concatenate(taken)
-        self._check_positions(all_rows, memory)
+        check_structure(self._store, all_rows, self.n_atoms[all_rows], memory)
         return MoleculeBuffer(
             rows=all_rows.astype(np.int32),
             n_atoms=self.n_atoms[all_rows].astype(np.int32),
@@ -138,22 +141,6 @@ class StoreReader:
             fields=memory,
             present=settle_missing(memory, len(all_rows)),
         )
-
-    def _check_positions(
-        self, rows: Int64[np.ndarray, " n"], memory: dict[str, np.ndarray]
-    ) -> None:
-        """Refuses molecules without positions: a shard that is gone reads as missing values."""
-        if "positions" not in memory:
-            return
-        lost = rows[np.isnan(memory["positions"][: len(rows), 0, 0])]
-        if lost.size:
-            raise StoreError.of(
-                f"{self._store}, positions",
-                expected="positions of every molecule",
-                received=f"none in {lost.size:,} rows, such as {lost[0]}",
-                consequence="they cannot be used",
-                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
-            )
 
     def _read_span(self, span: _Span, targets: dict[str, np.ndarray]) -> list[Any]:
         """Reads a span; returns what is still being written, by TensorStore."""

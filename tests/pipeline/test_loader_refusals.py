@@ -1,10 +1,13 @@
 """What the loader refuses, and what it cannot read."""
 
+import shutil
+
 import numpy as np
 import pytest
+import zarr
 
 from pipeline.loader import make_loader
-from store_schema.problems import ConfigError, StoreError
+from store_schema.problems import CheckpointError, ConfigError, StoreError
 from tests.stores import random_columns, write_store
 
 
@@ -21,6 +24,10 @@ def store(tmp_path):
         {"shard": (2, 2)},
         {"fields": ("R",)},
         {"grid_points": 0},
+        {"cutoff": 0.0},
+        {"cutoff": -4.0},
+        {"cutoff": float("nan")},
+        {"cutoff": float("inf")},
         {"split": "dev"},
     ],
 )
@@ -45,11 +52,50 @@ def test_a_damaged_chunk_is_an_error_not_a_gap(tmp_path):
         list(make_loader(path, batch_size=8, split="all", num_epochs=1))
 
 
-def test_a_shard_that_is_gone_is_an_error_not_a_gap(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("atomic_numbers", "an element of every atom"),
+        ("n_atoms", "1 to 4"),
+        ("positions", "a place for every atom"),
+    ],
+)
+def test_a_shard_that_is_gone_is_an_error_not_a_gap(tmp_path, name, told):
     rng = np.random.default_rng(0)
     path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(70, 4), np.full(70, 9)))
-    for shard in (path / "positions" / "c").rglob("*"):
-        if shard.is_file():
-            shard.unlink()
-    with pytest.raises(StoreError, match="positions of every molecule"):
+    shutil.rmtree(path / name / "c")
+    with pytest.raises(StoreError, match=f"{name}.*{told}"):
         list(make_loader(path, batch_size=8, split="all", num_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_atoms", 5), ("n_grid", 10), ("n_grid", -1), ("n_atoms", 0)]
+)
+def test_sizes_that_arrays_do_not_have_are_refused(tmp_path, name, value):
+    """Memory beyond what was read holds other molecules."""
+    rng = np.random.default_rng(0)
+    path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(7, 4), np.full(7, 9)))
+    zarr.open_array(path / name, mode="r+")[3] = value
+    with pytest.raises(StoreError, match=rf"{name}.*rows, such as 3 \({value}\)"):
+        make_loader(path, batch_size=8, split="all")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_atom_without_a_place_is_refused_by_its_molecule(tmp_path, value):
+    rng = np.random.default_rng(0)
+    path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(7, 4), np.full(7, 9)))
+    zarr.open_array(path / "positions", mode="r+")[5, 2, 1] = value
+    with pytest.raises(StoreError, match="found other in 1 rows, such as 5;"):
+        list(make_loader(path, batch_size=8, split="all", num_epochs=1))
+
+
+@pytest.mark.parametrize(
+    "state", [{"epoch": 0, "step": -3}, {"epoch": -1, "step": 0}, {"epoch": 0}, {"step": 1}, {}]
+)
+def test_what_is_no_state_is_refused(store, state):
+    batches = iter(make_loader(store, batch_size=3, split="all"))
+    with pytest.raises(CheckpointError):
+        batches.set_state(state)
+    with pytest.raises(CheckpointError, match="a batch of it, below 3"):
+        batches.set_state(batches.get_state() | {"step": 3})
+    assert len(list(make_loader(store, batch_size=3, split="all", num_epochs=1))) == 3

@@ -74,6 +74,16 @@ def test_counts_are_those_of_the_pairs(seed, B, A):
     np.testing.assert_array_equal(counts, np.bincount(dst // A, minlength=B))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_atom_without_a_place_is_no_pair(axis, value):
+    positions, atom_mask = np.zeros((1, 3, 3), np.float32), np.ones((1, 3), bool)
+    positions[0, 1, axis] = value
+    dst, src = pairs.find_pairs(positions, atom_mask, 4.0)
+    assert sorted(zip(dst.tolist(), src.tolist(), strict=True)) == [(0, 2), (2, 0)]
+    assert pairs.count_pairs(positions, atom_mask, 4.0).tolist() == [2]
+
+
 def test_an_atom_at_the_cutoff_is_no_pair():
     positions = np.array([[[0, 0, 0], [4, 0, 0]]], np.float32)
     dst, _ = pairs.find_pairs(positions, np.ones((1, 2), bool), 4.0)

@@ -10,7 +10,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 from pipeline.loader import make_loader
 from pipeline.loader.shards import ShardedArray
@@ -19,7 +19,7 @@ from tests.stores import random_columns, write_store
 LENGTHS = (70, 23)
 
 
-def write(folder, *, shards=(32, 24, 3), compressors=None, chunks=(8, 10, 3)):
+def write(folder, *, shards=(32, 24, 3), chunks=(8, 10, 3), **codecs):
     """An array of two axes that are cut and one that is not, with a hole and long padding."""
     array = zarr.create_array(
         folder,
@@ -28,8 +28,8 @@ def write(folder, *, shards=(32, 24, 3), compressors=None, chunks=(8, 10, 3)):
         shards=shards,
         dtype=np.float32,
         fill_value=np.nan,
-        compressors=compressors,
         config={"write_empty_chunks": False},
+        **({"compressors": None} | codecs),
     )
     values = np.random.default_rng(0).normal(size=array.shape).astype(np.float32)
     values[32:64] = np.nan  # a shard that does not exist
@@ -198,3 +198,17 @@ def test_another_process_opens_its_own_files(written):
     del array
     copy.read(slice(0, 5), target)
     np.testing.assert_array_equal(target, values[:5])
+
+
+@pytest.mark.parametrize("compressors", [None, BLOSC])
+def test_another_order_of_bytes_is_left_to_tensorstore(tmp_path, compressors):
+    """Read as they lie they would be other numbers."""
+    order = BytesCodec(endian="big")
+    write(tmp_path / "a", shards=(32, 30, 3), compressors=compressors, serializer=order)
+    assert ShardedArray.open(tmp_path / "a") is None
+
+
+def test_more_than_there_is_is_refused(written):
+    """The target may be memory that holds something else."""
+    with pytest.raises(ValueError, match="rows are"):
+        ShardedArray.open(written[0]).read(slice(0, 2), np.empty((2, LENGTHS[1] + 1, 3), "f4"))
