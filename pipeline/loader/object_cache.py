@@ -107,10 +107,11 @@ class ObjectCache:
     def _fetch(self, key: str) -> Path | None:
         folder = self.folder / key
         try:
-            file = folder / _version(obstore.head(self._objects, key))
+            about = obstore.head(self._objects, key)
         except FileNotFoundError:
             return None
-        if not file.exists():
+        file = folder / _version(about)
+        if not file.exists() or file.stat().st_size != about["size"]:
             answer = obstore.get(self._objects, key)
             file = folder / _version(answer.meta)  # it may have been replaced meanwhile
             folder.mkdir(parents=True, exist_ok=True)

@@ -231,7 +231,7 @@ def _cache_of(place: Path | ObjectLocation) -> ObjectCache | None:
         return None
     with extra("cloud", str(place)):
         from pipeline.loader.object_cache import ObjectCache
-    return ObjectCache(place, Path(folder))
+    return ObjectCache(place, Path(folder).expanduser())
 
 
 class _Span(NamedTuple):

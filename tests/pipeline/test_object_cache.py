@@ -1,5 +1,6 @@
 """Stores by URL that a folder keeps: each object is brought once, and again when it changed."""
 
+import os
 import pickle
 import re
 import shutil
@@ -80,6 +81,14 @@ def test_a_cache_may_be_emptied_and_shared(url, cache, sample_store):
     assert_same(list(pickle.loads(pickle.dumps(loader))), theirs)
     shutil.rmtree(cache)
     assert_same(list(loader), theirs)
+
+
+def test_a_file_cut_short_is_brought_again(url, cache, sample_store):
+    ingest(sample_sources(), url)
+    theirs = batches(url)
+    for file in cache.rglob("esp/c/0/0/*"):
+        os.truncate(file, 1000)
+    assert_same(batches(url), theirs)
 
 
 def test_a_folder_that_cannot_keep_anything_is_one_error(url, cache):
