@@ -99,10 +99,9 @@ def test_a_folder_that_cannot_keep_anything_is_one_error(url, cache):
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("kinds", [(503, "cut"), ("cut",)])
-def test_every_request_may_fail_once(url, server, sample_store, monkeypatch, kinds):
+def test_every_request_may_fail_once(url, server, sample_store, monkeypatch):
     ingest(sample_sources(), url)
-    faults = Faults(*kinds)
+    faults = Faults("cut", 503)
     with failing_proxy(server.address, faults) as proxy:
         server.reach(monkeypatch, proxy)
         ours = batches(url)
