@@ -112,11 +112,11 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             kept: Window that iterators of a loader share.
         """
         super().__init__()
+        self._ahead: deque[tuple[Position, Future[MoleculeBatch]]] = deque()
         self._schedule = _Schedule(plan, options)
         self._maker = _BatchMaker(reader, self._schedule, kept)
         self._position: Position = (options.epochs[0], 0)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dcm-batch")
-        self._ahead: deque[tuple[Position, Future[MoleculeBatch]]] = deque()
 
     def __next__(self) -> MoleculeBatch:
         """Returns the next batch.
@@ -179,12 +179,20 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             self._maker.start(self._position)
 
     def close(self) -> None:
-        """Frees the windows; the iterator cannot be used after it."""
+        """Waits for the read under way and frees the windows; it cannot be used after it."""
         if not self._closed:
             self._drop_ahead()
             self._thread.shutdown()
             self._maker.close()
         super().close()
+
+    def __del__(self) -> None:
+        """Lets go without waiting: the threads end, and free the windows, after their read.
+
+        The collector runs in any thread, also in those that `close` would wait for.
+        """
+        for _, batch in self._ahead:
+            batch.cancel()
 
     def _make_ahead(self) -> None:
         """Has the thread make the batches that come next."""
@@ -196,8 +204,6 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
             self._ahead.append((following, self._thread.submit(self._maker.make, following)))
 
     def _drop_ahead(self) -> None:
-        if not self._ahead:  # as at exit, when `wait` may be gone
-            return
         for _, batch in self._ahead:
             batch.cancel()
         wait([batch for _, batch in self._ahead])

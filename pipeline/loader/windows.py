@@ -82,9 +82,7 @@ class WindowReader:
 
     def close(self) -> None:
         """Waits for the read under way and frees the windows."""
-        if self._ahead is not None:
-            self._ahead[1].cancel()
-        self._thread.shutdown()  # its own cancelling fails at exit, when `queue` may be gone
+        self._thread.shutdown(cancel_futures=True)
         self._current = self._ahead = None
 
     def _take(self, key: Key) -> Window:
