@@ -7,9 +7,10 @@ Sums are float64. Percentiles are read off a histogram with 64 bins an octave, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from dcmnet.analysis.point_errors import correlation, with_error
 from dcmnet.analysis.statistics import Errors, Spread
@@ -21,48 +22,72 @@ _BINS = _BINS_PER_OCTAVE * (_OCTAVES[1] - _OCTAVES[0])
 # The bits of a float32 but those behind the mantissa's sixth are the number of its bin.
 _BITS = 23 - 6
 _FIRST_BIN = int(np.float32(2.0 ** _OCTAVES[0]).view(np.int32)) >> _BITS
+_NOTHING: tuple[float, ...] = (0.0,) * 8
 _PERCENTILES = (50, 90, 95, 99)
 
 
+class _Totals(NamedTuple):
+    sums: Float[np.ndarray, "row level 8"]
+    largest: Float[np.ndarray, "row level"]
+    counts: Int[np.ndarray, "row level bin"]
+
+
 class ErrorSums:
-    """Errors of predictions, by group: sums, the largest, and a histogram.
+    """Errors of predictions, by group and level: sums, the largest, and a histogram.
 
     There may be many groups; memory is taken for those that something was added to.
     """
 
-    def __init__(self, n_groups: int) -> None:
+    def __init__(self, n_groups: int, n_levels: int = 1) -> None:
         self._row = np.full(n_groups, -1)
-        self._sums = np.zeros((0, 8))
-        self._largest = np.zeros(0)
-        self._counts = np.zeros((0, _BINS), np.uint32)
+        self._totals = _Totals(
+            np.zeros((0, n_levels, 8)),
+            np.zeros((0, n_levels), np.float32),
+            np.zeros((0, n_levels, _BINS), np.uint32),
+        )
 
     def add(
         self,
-        group: Int[np.ndarray, "*shape"],
-        predicted: Float[np.ndarray, "*shape"],
-        reference: Float[np.ndarray, "*shape"],
-    ) -> None:
-        """Adds values, each to its group; those of a negative group do not count."""
-        group, predicted, reference = group.ravel(), predicted.ravel(), reference.ravel()
-        row = np.empty(len(group), np.int64)
-        if new := _find_rows(self._row, group, row, len(self._sums)) - len(self._sums):
-            self._sums = np.pad(self._sums, [(0, new), (0, 0)])
-            self._largest = np.pad(self._largest, (0, new))
-            self._counts = np.pad(self._counts, [(0, new), (0, 0)])
-        size = np.abs(predicted - reference, dtype=np.float32)
-        _add_errors(row, predicted, reference, self._sums)
-        _add_sizes(row, size, size.view(np.int32), self._largest, self._counts)
+        first: Int[np.ndarray, " B"],
+        place: Int[np.ndarray, "B N"],
+        predicted: Float[np.ndarray, "level B N"],
+        reference: Float[np.ndarray, "B N"],
+        known: Bool[np.ndarray, "level B"],
+    ) -> Float[np.ndarray, "8 level B"]:
+        """Adds the values of molecules, each to its group.
 
-    def errors(self, groups: Int[np.ndarray, "*shape"] | Sequence[int]) -> Errors | None:
-        """Returns the errors of some groups together; None without any."""
+        Args:
+            first: Group that a molecule's places count from.
+            place: Place of each value behind it; what has a negative one does not count.
+            predicted: Values of each level; errors are taken in their precision.
+            reference: What they should be.
+            known: True where a level says something of the molecule.
+
+        Returns:
+            The sums of each molecule alone, as in ``point_errors.Sums``.
+        """
+        n_rows = len(self._totals.sums)
+        if new := _find_rows(self._row, first, place, n_rows) - n_rows:
+            self._totals = _Totals(
+                *(np.pad(a, [(0, new)] + [(0, 0)] * (a.ndim - 1)) for a in self._totals)
+            )
+        of_molecule = np.zeros((*known.shape, 8))
+        values = predicted, reference, known
+        _add_errors((self._row, first, place), values, of_molecule, self._totals)
+        return np.moveaxis(of_molecule, -1, 0)
+
+    def errors(
+        self, groups: Int[np.ndarray, "*shape"] | Sequence[int], level: int = 0
+    ) -> Errors | None:
+        """Returns the errors of a level in some groups together; None without any."""
         rows = self._row[np.asarray(groups)]
         chosen = rows[rows >= 0]
-        sums = self._sums[chosen].sum(axis=0)
+        sums = self._totals.sums[chosen, level].sum(axis=0)
         n, error, size, squared = sums[:4].tolist()
         if not n:
             return None
-        counts = self._counts[chosen].sum(axis=0, dtype=np.int64)
-        largest = float(self._largest[chosen].max())
+        counts = self._totals.counts[chosen, level].sum(axis=0, dtype=np.int64)
+        largest = float(self._totals.largest[chosen, level].max())
         quantiles = _percentiles(counts, largest)
         related = float(correlation(sums))
         return Errors(
@@ -119,48 +144,53 @@ class SpreadSums:
 @compiled
 def _find_rows(
     row_of: Int[np.ndarray, " group"],
-    group: Int[np.ndarray, " n"],
-    row: Int[np.ndarray, " n"],
+    first: Int[np.ndarray, " B"],
+    place: Int[np.ndarray, "B N"],
     n_rows: int,
 ) -> int:
-    """Writes the row of each value, new ones where a group has none; returns how many there are."""
-    for i in range(len(group)):
-        one = group[i]
-        if one >= 0 and row_of[one] < 0:
-            row_of[one] = n_rows
-            n_rows += 1
-        row[i] = row_of[one] if one >= 0 else -1
+    """Gives a row to every group that is met and has none; returns how many rows there are."""
+    for molecule in range(place.shape[0]):
+        for i in range(place.shape[1]):
+            if place[molecule, i] >= 0:
+                group = first[molecule] + place[molecule, i]
+                if row_of[group] < 0:
+                    row_of[group] = n_rows
+                    n_rows += 1
     return n_rows
 
 
 @compiled
 def _add_errors(
-    row: Int[np.ndarray, " n"],
-    predicted: Float[np.ndarray, " n"],
-    reference: Float[np.ndarray, " n"],
-    sums: Float[np.ndarray, "row 8"],
+    where: tuple[Int[np.ndarray, " group"], Int[np.ndarray, " B"], Int[np.ndarray, "B N"]],
+    values: tuple[
+        Float[np.ndarray, "level B N"], Float[np.ndarray, "B N"], Bool[np.ndarray, "level B"]
+    ],
+    of_molecule: Float[np.ndarray, "level B 8"],
+    totals: _Totals,
 ) -> None:
-    for i in range(len(row)):
-        if row[i] >= 0:
-            s = sums[row[i]]
-            before = (s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7])
-            after = with_error(before, predicted[i], reference[i])
-            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = after
-
-
-@compiled
-def _add_sizes(
-    row: Int[np.ndarray, " n"],
-    size: Float[np.ndarray, " n"],
-    bits: Int[np.ndarray, " n"],
-    largest: Float[np.ndarray, " row"],
-    counts: Int[np.ndarray, "row bin"],
-) -> None:
-    for i in range(len(row)):
-        if row[i] >= 0:
-            largest[row[i]] = max(largest[row[i]], size[i])
-            # What is not a number is larger than all; no bin is written beyond.
-            counts[row[i], min(max((bits[i] >> _BITS) - _FIRST_BIN, 0), _BINS - 1)] += 1
+    (row_of, first, place), (predicted, reference, known) = where, values
+    sums, largest, counts = totals
+    for level in range(known.shape[0]):
+        for molecule in range(known.shape[1]):
+            if not known[level, molecule]:
+                continue
+            own = _NOTHING  # in registers
+            for i in range(place.shape[1]):
+                if place[molecule, i] < 0:
+                    continue
+                row = row_of[first[molecule] + place[molecule, i]]
+                q, v = predicted[level, molecule, i], reference[molecule, i]
+                own = with_error(own, q, v)
+                s = sums[row, level]
+                s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = with_error(
+                    (s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), q, v
+                )
+                size = np.float32(abs(q - v))
+                largest[row, level] = max(largest[row, level], size)
+                # What is not a number is larger than all; no bin is written beyond.
+                bin_of_size = (size.view(np.int32) >> _BITS) - _FIRST_BIN
+                counts[row, level, min(max(bin_of_size, 0), _BINS - 1)] += 1
+            of_molecule[level, molecule] = own
 
 
 def _percentiles(counts: Int[np.ndarray, " bin"], largest: float) -> list[float]:

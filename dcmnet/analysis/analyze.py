@@ -207,10 +207,9 @@ def write_results(
     task = bar.add_task("analysing", total=schema.n_molecules)
 
     def take(predicted: BatchPrediction) -> None:
-        rows, values = result_values(predicted, sizes)
+        rows, values = result_values(predicted, collector.add(predicted), sizes)
         values["split"] = labels[rows]
         writer.write(rows, {name: values[name] for name in names})
-        collector.add(predicted)
         bar.advance(task, len(rows))
 
     with writer, bar:

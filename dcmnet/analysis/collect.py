@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.grouping import NOWHERE, PLACES, SHELLS, shell_labels
+from dcmnet.analysis.point_errors import MoleculeSums
 from dcmnet.analysis.predict import BatchPrediction
 from dcmnet.analysis.statistics import LEVELS, Errors, Level, PointGrouping, Spread
 
@@ -41,30 +42,30 @@ class StatisticsCollector:
         self._molecule_cell = total_charge.codes.astype(int) * len(self._sizes) + n_atoms.codes
         sizes = (len(self._charges), len(self._sizes), _ELEMENTS, len(SHELLS))
         self._cells = np.arange(math.prod(sizes)).reshape(sizes)
-        self._points = {level: ErrorSums(self._cells.size) for level in LEVELS}
+        self._points = ErrorSums(self._cells.size, len(LEVELS))
         self._monopoles = ErrorSums(_ELEMENTS)
         self._charge = SpreadSums(_ELEMENTS, *_CHARGE_BINS)
         self._displacement = SpreadSums(_ELEMENTS, *_DISPLACEMENT_BINS)
 
-    def add(self, predicted: BatchPrediction) -> None:
-        """Adds a batch."""
-        self._add_points(predicted)
-        batch, model = predicted.batch, predicted.model
+    def add(self, predicted: BatchPrediction) -> MoleculeSums:
+        """Adds a batch; returns the sums of its molecules, which are made on the way."""
+        batch, model, levels = predicted.batch, predicted.model, predicted.levels
         numbers, atoms = batch.atomic_numbers, batch.atom_mask
-        known = atoms & batch.has_monopoles[:, None]
-        self._monopoles.add(numbers[known], model.monopoles[known], batch.monopoles[known])
         of_charge = np.repeat(numbers[atoms], model.charges.shape[-1])
         self._charge.add(of_charge, model.charges[atoms].ravel())
         self._displacement.add(of_charge, model.displacement[atoms].ravel())
-
-    def _add_points(self, predicted: BatchPrediction) -> None:
-        place, known = predicted.levels.place, predicted.known
-        molecule = self._molecule_cell[predicted.batch.molecule_index]
-        cell = np.where(place == NOWHERE, -1, molecule[:, None] * PLACES + place)
-        reference, *levels = predicted.levels.esp
-        for sums, esp, has in zip(self._points.values(), levels, known, strict=True):
-            group = cell if has.all() else np.where(has[:, None], cell, -1)
-            sums.add(group, esp, reference)
+        cell = self._molecule_cell[batch.molecule_index] * PLACES
+        reference, esp = levels.esp[0], levels.esp[1:]
+        monopoles = self._monopoles.add(
+            np.zeros_like(cell),
+            np.where(atoms, numbers, NOWHERE),
+            model.monopoles[None],
+            batch.monopoles,
+            batch.has_monopoles[None],
+        )
+        return MoleculeSums(
+            self._points.add(cell, levels.place, esp, reference, predicted.known), monopoles[:, 0]
+        )
 
     def points(self) -> dict[PointGrouping, dict[str, dict[Level, Errors]]]:
         """Returns the errors over points, by grouping, label and level."""
@@ -87,7 +88,7 @@ class StatisticsCollector:
     ) -> dict[str, dict[Level, Errors]]:
         tables = {}
         for label, some in zip(labels, cells, strict=True):
-            found = {level: sums.errors(some.ravel()) for level, sums in self._points.items()}
+            found = {level: self._points.errors(some.ravel(), i) for i, level in enumerate(LEVELS)}
             errors: dict[Level, Errors] = {level: e for level, e in found.items() if e}
             if errors:
                 tables[label] = errors

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 SHELLS: Final = (0.0, 1.1, 1.3, 1.5, 1.7, 1.9, 2.1, 2.6, 3.1)
 # A grid point's place is the element of the nearest atom and the shell, in one number.
 PLACES: Final = len(chemical_symbols) * len(SHELLS)
-NOWHERE: Final = PLACES  # of a point that does not count
+NOWHERE: Final = -1  # of a point that does not count
 # Groups of sizes at most, of equal width.
 _SIZE_GROUPS: Final = 10
 UNKNOWN: Final = "unknown"

@@ -1,52 +1,29 @@
-"""Errors at grid points, added up by molecule; correlation and quantiles of them."""
+"""Sums of errors, and what follows from them: correlation, and quantiles of their sizes."""
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
+from typing import NamedTuple
 
-from dcmnet.analysis.grouping import NOWHERE
+import numpy as np
+from jaxtyping import Bool, Float
+
 from pipeline.compiled import compiled
 
 # Number, sums of error, its absolute value and square, of reference and prediction, and of
-# their squares.
+# their squares; float64.
 Sums = Float[np.ndarray, "8 *groups"]
-_NOTHING: tuple[float, ...] = (0.0,) * 8
 
 
-def molecule_sums(
-    esp: Float[np.ndarray, "column B G"],
-    place: Int[np.ndarray, "B G"],
-    known: Bool[np.ndarray, "level B"],
-) -> Float[np.ndarray, "8 level B"]:
-    """Adds up the errors of each molecule over its points, in float64.
+class MoleculeSums(NamedTuple):
+    """Sums of the molecules of a batch, each over its own.
 
-    Args:
-        esp: The reference and, behind it, what each level predicts.
-        place: Place of each point, ``NOWHERE`` for one that does not count.
-        known: True where a level has a prediction for the molecule; elsewhere sums are 0.
+    Attributes:
+        esp: Of each of ``LEVELS`` over the points, kcal/mol/e.
+        monopoles: Over the atoms, e; zeros where the molecule has no reference.
     """
-    sums = np.zeros((*known.shape, 8))
-    _add_points(esp, place, known, NOWHERE, sums)
-    return np.moveaxis(sums, -1, 0)
 
-
-@compiled
-def _add_points(
-    esp: Float[np.ndarray, "column B G"],
-    place: Int[np.ndarray, "B G"],
-    known: Bool[np.ndarray, "level B"],
-    nowhere: int,
-    sums: Float[np.ndarray, "level B 8"],
-) -> None:
-    for level in range(known.shape[0]):
-        for row in range(known.shape[1]):
-            if known[level, row]:
-                total = _NOTHING
-                for point in range(place.shape[1]):
-                    if place[row, point] != nowhere:
-                        total = with_error(total, esp[level + 1, row, point], esp[0, row, point])
-                sums[level, row] = total
+    esp: Float[np.ndarray, "8 level B"]
+    monopoles: Float[np.ndarray, "8 B"]
 
 
 @compiled

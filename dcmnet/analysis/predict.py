@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from dcmnet.analysis.grouping import NOWHERE
-from dcmnet.analysis.point_errors import correlation, molecule_sums, size_quantiles
+from dcmnet.analysis.point_errors import MoleculeSums, correlation, size_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
@@ -125,12 +125,13 @@ def _refuse_nonsense(batch: MoleculeBatch, predicted: Predicted) -> None:
 
 
 def result_values(
-    predicted: BatchPrediction, sizes: Mapping[str, int]
+    predicted: BatchPrediction, sums: MoleculeSums, sizes: Mapping[str, int]
 ) -> tuple[Int[np.ndarray, " n"], Values]:
     """Returns rows of the store and, for these molecules, the variables of a results group.
 
     Args:
         predicted: A batch.
+        sums: What its errors add up to.
         sizes: Lengths of the store's long dimensions; a batch may be padded beyond.
 
     Returns:
@@ -139,7 +140,7 @@ def result_values(
     """
     batch, model = predicted.batch, predicted.model
     atoms = batch.atom_mask
-    errors = _molecule_errors(predicted)
+    errors = _molecule_errors(predicted, sums.esp)
     values = {
         "charges": _masked(model.charges, atoms),
         "charge_positions": _masked(model.positions, atoms),
@@ -151,10 +152,9 @@ def result_values(
         "dipole_predicted": model.dipole,
         "quadrupole_predicted": model.quadrupole,
         **errors,
-        "monopole_mae": _mean_size(
-            model.monopoles - batch.monopoles, atoms & batch.has_monopoles[:, None]
-        ),
-        "displacement_mean": _mean_size(model.displacement.mean(axis=-1), atoms),
+        "monopole_mae": sums.monopoles[2] / _number(sums.monopoles[0]),
+        "displacement_mean": model.displacement.sum(axis=(1, 2), dtype=np.float64)
+        / _number(atoms.sum(axis=1) * model.displacement.shape[-1]),
         "displacement_max": model.displacement.max(axis=(1, 2)),
     }
     real = batch.molecule_mask
@@ -165,10 +165,9 @@ def result_values(
     return batch.molecule_index[real], trimmed
 
 
-def _molecule_errors(predicted: BatchPrediction) -> Values:
+def _molecule_errors(predicted: BatchPrediction, sums: Float[np.ndarray, "8 level B"]) -> Values:
     """Returns the errors of each molecule over its points, kcal/mol/e; NaN without any."""
-    sums = molecule_sums(predicted.levels.esp, predicted.levels.place, predicted.known)
-    count = np.where(sums[0], sums[0], np.nan)
+    count = _number(sums[0])
     rmse = np.sqrt(sums[3] / count)
     reference, esp, *_ = predicted.levels.esp
     points = predicted.levels.place != NOWHERE
@@ -186,12 +185,9 @@ def _molecule_errors(predicted: BatchPrediction) -> Values:
     }
 
 
-def _mean_size(
-    values: Float[np.ndarray, "B A"], mask: Bool[np.ndarray, "B A"]
-) -> Float[np.ndarray, " B"]:
-    count = mask.sum(axis=1)
-    total = np.where(mask, np.abs(values.astype(np.float64)), 0.0).sum(axis=1)
-    return total / np.where(count, count, np.nan)
+def _number(count: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Returns a number to divide by, NaN for none."""
+    return np.where(count, count, np.nan)
 
 
 def _masked(

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 import optax
-from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float
 
 from dcmnet.config import TrainingConfig
 from dcmnet.electrostatics import inverse_distances
 from dcmnet.observables import Observables
-from pipeline.inference.lengths import van_der_waals_radii
+from pipeline.inference.lengths import VDW_RADII
 from pipeline.loader import MoleculeBatch
-
-# By atomic number, in angstrom; padding atoms have none, so that no point is near them.
-_RADII = np.nan_to_num(van_der_waals_radii(np.arange(len(chemical_symbols))))
 
 
 def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) -> Float[Array, " B"]:
@@ -31,7 +26,7 @@ def points_outside(batch: MoleculeBatch, factor: float) -> Bool[Array, "B G"]:
     Point charges cannot follow a potential inside the electron density. The radii are
     those that ingestion and validation go by.
     """
-    limits = factor * jnp.asarray(_RADII, jnp.float32)[jnp.asarray(batch.atomic_numbers)]
+    limits = factor * jnp.asarray(VDW_RADII, jnp.float32)[jnp.asarray(batch.atomic_numbers)]
     inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
     return jnp.all(inverse * limits[:, :, None] <= 1.0, axis=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from ase.data import atomic_masses, covalent_radii, vdw_radii
@@ -36,6 +37,10 @@ def van_der_waals_radii(numbers: Int[np.ndarray, "*shape"]) -> Float[np.ndarray,
     """Returns van der Waals radii in Å (ASE); covalent ones plus 0.8 Å where it has none."""
     radii = radius_of(vdw_radii, numbers)
     return np.where(np.isnan(radii), radius_of(covalent_radii, numbers) + 0.8, radii)
+
+
+# By atomic number, angstrom; 0 at padding, so that no point is near it.
+VDW_RADII: Final = np.nan_to_num(van_der_waals_radii(np.arange(len(covalent_radii))))
 
 
 def nearest_bonds(atoms: Atoms) -> Float[np.ndarray, "molecule atom"]:

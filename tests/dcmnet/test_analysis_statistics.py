@@ -19,7 +19,7 @@ from dcmnet.analysis import analyze, load_statistics
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.export import parse_formats
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, by_size, formulas, shell_labels, shell_of
-from dcmnet.analysis.point_errors import correlation, molecule_sums, size_quantiles
+from dcmnet.analysis.point_errors import correlation, size_quantiles
 from dcmnet.analysis.reference_levels import solve_charges
 from dcmnet.analysis.statistics import LEVELS
 from store_schema.problems import ConfigError, StoreError
@@ -250,6 +250,12 @@ def test_a_store_without_esp_has_the_other_numbers(analysed, rng, tmp_path):
     assert load_statistics(store, "no_esp") == statistics
 
 
+def add_all(sums, group, predicted, reference):
+    """Adds values of one level, as if they were of one molecule."""
+    known = np.ones((1, 1), bool)
+    sums.add(np.array([0]), group[None], predicted[None, None], reference[None], known)
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.floats(-50, 50), st.floats(-50, 50)),
@@ -262,7 +268,7 @@ def test_sums_in_parts_are_sums_of_all(rows, cut):
     group, predicted, reference = (np.array(column) for column in zip(*rows, strict=True))
     parts = ErrorSums(3)
     for part in (slice(cut), slice(cut, None)):
-        parts.add(group[part], predicted[part], reference[part])
+        add_all(parts, group[part], predicted[part], reference[part])
     for chosen in ([0], [1, 2], [0, 1, 2]):
         error = np.abs(predicted - reference)[np.isin(group, chosen)]
         found = parts.errors(chosen)
@@ -296,7 +302,13 @@ def test_sums_of_molecules_are_those_of_their_points(seed, width):
     place[rng.random(place.shape) < 0.3] = NOWHERE
     points = place != NOWHERE
     known = rng.random((2, 4)) < 0.7
-    sums = molecule_sums(esp, place, known)
+    totals, first = ErrorSums(40, 2), rng.integers(0, 35, 4)
+    sums = totals.add(first, place, esp[1:], esp[0], known)
+    for level in range(2):
+        every = totals.errors(range(40), level)
+        assert (every.count if every else 0) == (points & known[level, :, None]).sum()
+        if every:
+            assert every.mae * every.count == pytest.approx(sums[2, level].sum(), rel=1e-5)
     for level, row in np.ndindex(2, 4):
         if not known[level, row]:
             assert not sums[:, level, row].any()
@@ -314,9 +326,9 @@ def test_sums_of_molecules_are_those_of_their_points(seed, width):
 def test_an_error_that_is_not_a_number_stays_within_its_group():
     """Compiled loops write wherever they are told; NaN has no bin of its own."""
     sums = ErrorSums(3)
-    predicted = np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
-    sums.add(np.zeros((1, 4), int), predicted, np.ones((1, 4), np.float32))
-    sums.add(np.array([1]), np.float32([3.0]), np.float32([1.0]))
+    predicted = np.float32([np.nan, np.inf, -np.inf, 1.0])
+    add_all(sums, np.zeros(4, int), predicted, np.ones(4, np.float32))
+    add_all(sums, np.array([1]), np.float32([3.0]), np.float32([1.0]))
     assert sums.errors([0]).count == 4
     assert np.isnan(sums.errors([0]).rmse)
     assert sums.errors([1]).p50 == pytest.approx(2.0, rel=0.016)
@@ -326,7 +338,8 @@ def test_an_error_that_is_not_a_number_stays_within_its_group():
 def test_a_molecule_of_one_point_has_no_correlation():
     esp = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 5.0], [1.0, 2.0]]], np.float32)
     place = np.array([[3, NOWHERE], [NOWHERE, NOWHERE]], np.int16)
-    sums = molecule_sums(esp, place, np.array([[True, True]]))[:, 0]
+    known = np.array([[True, True]])
+    sums = ErrorSums(4).add(np.zeros(2, int), place, esp[1:], esp[0], known)[:, 0]
     assert sums[:4, 0].tolist() == [1.0, -1.0, 1.0, 1.0]
     assert np.isnan(correlation(sums)).all()
     for quantile in size_quantiles(np.abs(esp[1] - esp[0]), place != NOWHERE, (0.5, 1.0)):
