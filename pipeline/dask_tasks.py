@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.checking import Tally, Values, check
 from pipeline.scratch import replaced
 from pipeline.shard_buffer import ShardBuffer
+from pipeline.shard_writing import write_rows
 from pipeline.source_plan import Plan
 from pipeline.zarr_metadata import read_document, write_document
 from store_schema.names import Variable
@@ -238,7 +239,7 @@ def write_shard(
         for name, array in arrays.items():
             filled = buffer.filled(name)
             if filled is not None:
-                array[(slice(rows), *map(slice, filled.shape[1:]))] = filled
+                write_rows(array, own / name, 0, filled)
             _move(own / name / "c", staging / name, shard)
 
 

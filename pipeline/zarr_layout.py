@@ -25,6 +25,8 @@ CHUNK_LENGTH: Final = {
 # else is small beside the cost of asking for a chunk, and comes a block at once.
 _GRID_MOLECULES: Final = 128
 
+_SMALL_CHUNK_BYTES: Final = 2**20
+
 MAX_SHARD_BYTES: Final = 128 * 2**20
 MAX_MOLECULES_PER_SHARD: Final = 2048
 
@@ -73,7 +75,7 @@ def create_array(
     *,
     shard_molecules: int,
     compression: Compression,
-    rows: int | None = None,
+    rows: int = 0,
 ) -> zarr.Array:
     """Creates the empty array of a variable.
 
@@ -83,20 +85,58 @@ def create_array(
         sizes: Length of each dimension but the first.
         shard_molecules: Molecules a shard.
         compression: ``lz4`` (by Blosc) or ``uncompressed``.
-        rows: Molecules, where it is known before; such an array is read as a whole, and
-            what is short has one chunk a shard. Without, it has none yet, and grows.
+        rows: Molecules, where it is known before; without, it grows.
     """
+    return _create(
+        group,
+        variable,
+        (rows, *(sizes[dim] for dim in variable.dims[1:])),
+        compression,
+        chunks=chunk_shape(variable, sizes),
+        shards=(shard_molecules, *long_shard_axes(variable, sizes)),
+    )
+
+
+def create_small_array(
+    group: zarr.Group,
+    variable: Variable,
+    sizes: Mapping[str, int],
+    rows: int,
+    compression: Compression,
+) -> zarr.Array:
+    """Creates the empty array of a variable that is written and read as a whole.
+
+    It has few numbers a molecule, so that its chunks hold many, and no shards.
+
+    Args:
+        group: Where it belongs.
+        variable: Name, dimensions, type and unit.
+        sizes: Length of each dimension but the first.
+        rows: Molecules.
+        compression: ``lz4`` (by Blosc) or ``uncompressed``.
+    """
+    widths = tuple(sizes[dim] for dim in variable.dims[1:])
+    molecules = max(1, min(rows, _SMALL_CHUNK_BYTES // (itemsize(variable) * math.prod(widths))))
+    return _create(group, variable, (rows, *widths), compression, chunks=(molecules, *widths))
+
+
+def _create(
+    group: zarr.Group,
+    variable: Variable,
+    shape: tuple[int, ...],
+    compression: Compression,
+    *,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+) -> zarr.Array:
     # Shuffled bytes would make a real ESP a tenth smaller, and its decoding eight times
     # slower. What compresses well is padding.
     codec = BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle")
-    chunks = chunk_shape(variable, sizes)
-    if rows is not None and not {ATOM, GRID_POINT} & {*variable.dims}:
-        chunks = (shard_molecules, *chunks[1:])
     return group.create_array(
         variable.name,
-        shape=(rows or 0, *(sizes[dim] for dim in variable.dims[1:])),
+        shape=shape,
         chunks=chunks,
-        shards=(shard_molecules, *long_shard_axes(variable, sizes)),
+        shards=shards,
         dtype=str if variable.dtype == "str" else variable.dtype,
         fill_value=variable.fill_value,
         compressors=codec if compression == "lz4" else None,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
+import zarr
 from jaxtyping import Bool, Int
 
 from pipeline.changes import change, published_nodes, scratch_folder, store_place
-from pipeline.zarr_layout import MOLECULES_PER_BLOCK, Compression
+from pipeline.zarr_layout import MOLECULES_PER_BLOCK, Compression, create_small_array
 from pipeline.zarr_metadata import (
     Document,
     arrays_of,
@@ -28,21 +30,19 @@ from pipeline.zarr_metadata import (
 )
 from pipeline.zarr_table import TableWriter, Values, dimension_lengths, n_rows
 from store_schema import RESULT_VARIABLES, VARIABLES
-from store_schema.names import MOLECULE, RESULTS_GROUP, Variable
+from store_schema.names import ATOM, GRID_POINT, MOLECULE, RESULTS_GROUP, Variable
 from store_schema.problems import StoreError
 
 _NAME = re.compile(r"[\w][\w.+-]*")
-# Written bytes of waiting rows that may be in memory.
-_MAX_RESIDENT = 64 * 2**20
 
 
 class ResultsWriter:
     """Writes the group ``results/NAME``, visible whole or not at all.
 
-    Rows may come in any order, as batches do; they wait in memory-mapped files until
-    the commit streams them into the store. Rows that never came are NaN there and take
-    no space. Two analyses at once both arrive: the commits wait for each other. What
-    waits is kept out of memory, however much it is.
+    Rows may come in any order; those of atoms and points wait in memory until their block
+    and all before it are whole, and a thread writes shards meanwhile. Rows that never came
+    are NaN and take no space. Two analyses at once both arrive: the commits wait for each
+    other.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class ResultsWriter:
         *,
         overwrite: bool = False,
         coordinates: Sequence[str] = (),
+        expected: Bool[np.ndarray, " molecule"] | None = None,
         compression: Compression = "lz4",
     ) -> None:
         """Notes what will be written.
@@ -67,6 +68,8 @@ class ResultsWriter:
             attributes: Attributes of the group.
             overwrite: Replace a group of this name.
             coordinates: Variables that are coordinates, such as the split.
+            expected: Molecules that come, each once with all that it has. Where it is left
+                out, everything waits for the commit.
             compression: Codec of the arrays.
 
         Raises:
@@ -86,14 +89,20 @@ class ResultsWriter:
         self._attributes = dict(attributes)
         if coordinates:
             self._attributes["coordinates"] = " ".join(coordinates)
-        self._columns: dict[str, np.ndarray] = {}
-        self._resident = 0
-        self._written: dict[str, Bool[np.ndarray, " molecule"]] = {}
+        # What has neither atoms nor points is small, and kept whole.
+        self._small: dict[str, np.ndarray] = {}
+        self._large = [v for v in variables if {ATOM, GRID_POINT} & {*v.dims}]
+        # By block, as they came: rows in it, and their values.
+        self._waiting: dict[int, list[tuple[Int[np.ndarray, " row"], Values]]] = {}
+        self._next_block = 0
+        self._missing = None if expected is None else _by_block(expected)
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
         scratch = scratch_folder(self._store, self._path.replace("/", "."))
         self._staging = self._exit.enter_context(scratch)
+        # Left before the folder goes, so that nothing is written into it any more.
+        self._executor = self._exit.enter_context(ThreadPoolExecutor(1, "dcm-shards"))
         return self
 
     def __exit__(
@@ -102,7 +111,6 @@ class ResultsWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._columns.clear()  # closes the memory maps
         self._exit.close()
 
     def write(self, rows: Int[np.ndarray, " row"] | int, values: Values) -> None:
@@ -114,29 +122,36 @@ class ResultsWriter:
                 is NaN.
 
         Raises:
-            ValueError: A variable is not of this group, or wider than the store.
+            ValueError: A variable is wider than the store, or a row came twice that was
+                expected once.
         """
+        length = max(map(len, values.values()), default=0)
+        index = np.arange(rows, rows + length) if isinstance(rows, int) else rows
+        if (index >= self._n_molecules).any():
+            raise ValueError(f"row {index.max()} is none of the store's {self._n_molecules}")
+        block = index // MOLECULES_PER_BLOCK
+        if (block < self._next_block).any():
+            raise ValueError("a row came twice, or was not expected")
+        large = {v.name for v in self._large}
         for name, array in values.items():
-            index = np.arange(rows, rows + len(array)) if isinstance(rows, int) else rows
-            variable = self._variables[name]
-            column = self._column(variable)
-            if array.ndim != column.ndim or any(np.greater(array.shape[1:], column.shape[1:])):
-                raise ValueError(f"{name} is {array.shape}, the store has {column.shape}")
-            if array.shape[1:] != column.shape[1:]:
-                whole = np.full((len(array), *column.shape[1:]), variable.fill_value, column.dtype)
-                whole[(slice(None), *map(slice, array.shape[1:]))] = array
-                array = whole  # noqa: PLW2901
-            column[index] = array
-            self._written[name][index] = True
-            self._resident += array.nbytes
-        if self._resident > _MAX_RESIDENT:
-            self._release()
+            self._check_shape(name, array)
+            if name not in large:
+                self._of_all(name)[index] = array
+        for number in np.unique(block).tolist():
+            own = block == number
+            part = {name: values[name][own] for name in large & values.keys()}
+            place = index[own] - number * MOLECULES_PER_BLOCK
+            self._waiting.setdefault(number, []).append((place, part))
+            if self._missing is not None:
+                self._missing[number] -= own.sum()
+        if self._missing is not None:
+            while self._next_block < len(self._missing) and not self._missing[self._next_block]:
+                self._write_block()
 
-    def staged(self, names: Sequence[str]) -> xr.Dataset:
-        """Returns variables as they have been written so far, of full molecule length."""
-        rows = {name: self._rows(0, self._n_molecules, [name]) for name in names}
+    def written(self) -> xr.Dataset:
+        """Returns the variables without atoms or points as they are so far, of all molecules."""
         return xr.Dataset(
-            {name: (self._variables[name].dims, row[name]) for name, row in rows.items() if row}
+            {name: (self._variables[name].dims, array) for name, array in self._small.items()}
         )
 
     def commit(self, attributes: Mapping[str, Any] | None = None) -> None:
@@ -146,42 +161,69 @@ class ResultsWriter:
             attributes: Of the group, besides those given before.
         """
         self._attributes |= dict(attributes or {})
-        table = TableWriter(
-            self._staging / "group",
-            list(self._variables.values()),
-            self._sizes,
-            self._compression,
-            rows=self._n_molecules,
-        )
-        for start in range(0, self._n_molecules, MOLECULES_PER_BLOCK):
-            stop = min(start + MOLECULES_PER_BLOCK, self._n_molecules)
-            table.write(stop - start, self._rows(start, stop, list(self._columns)))
-            self._release()
-        documents = table.finish()
+        while self._next_block * MOLECULES_PER_BLOCK < self._n_molecules:
+            self._write_block()
+        documents = self._write_small() | (self._table.finish() if self._large else {})
         with change(self._store) as changed:
             self._withdraw(changed.folder)
             changed.publish()  # the old group goes before the new one comes
             self._place(changed.folder, documents)
             changed.publish()
 
-    def _rows(self, start: int, stop: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-        rows = {}
-        for name in names:
-            if name not in self._columns:
-                continue
-            column = self._columns[name]
-            written = self._written[name][start:stop]
-            if written.any():
-                rows[name] = np.array(column[start:stop])
-                rows[name][~written] = self._variables[name].fill_value
-        return rows
+    @cached_property
+    def _table(self) -> TableWriter:
+        return TableWriter(
+            self._staging / "group",
+            self._large,
+            self._sizes,
+            self._compression,
+            executor=self._executor,
+            rows=self._n_molecules,
+        )
 
-    def _release(self) -> None:
-        """Lets go of the pages of the memory-mapped files; the files keep what was written."""
-        for column in self._columns.values():
-            if isinstance(column.base, mmap.mmap):
-                column.base.madvise(mmap.MADV_DONTNEED)
-        self._resident = 0
+    def _write_block(self) -> None:
+        """Writes the next block of rows, as far as they came."""
+        rows = min(MOLECULES_PER_BLOCK, self._n_molecules - self._next_block * MOLECULES_PER_BLOCK)
+        values: dict[str, np.ndarray] = {}
+        for place, part in self._waiting.pop(self._next_block, []):
+            for name, array in part.items():
+                if name not in values:
+                    values[name] = self._filled(self._variables[name], rows)
+                where: tuple[Any, ...] = (place, *map(slice, array.shape[1:]))
+                values[name][where] = array
+        if self._large:
+            self._table.write(rows, values)
+        self._next_block += 1
+
+    def _write_small(self) -> dict[str, Document]:
+        group = zarr.open_group(self._staging / "group", mode="a")
+        documents = {}
+        for variable in self._variables.values():
+            if variable in self._large:
+                continue
+            array = create_small_array(
+                group, variable, self._sizes, self._n_molecules, self._compression
+            )
+            if variable.name in self._small:
+                array[...] = self._small[variable.name]
+            documents[variable.name] = read_document(self._staging / "group" / variable.name)
+        return documents
+
+    def _of_all(self, name: str) -> np.ndarray:
+        if name not in self._small:
+            self._small[name] = self._filled(self._variables[name], self._n_molecules)
+        return self._small[name]
+
+    def _filled(self, variable: Variable, rows: int) -> np.ndarray:
+        shape = (rows, *(self._sizes[dim] for dim in variable.dims[1:]))
+        dtype = object if variable.dtype == "str" else variable.dtype
+        return np.full(shape, variable.fill_value, dtype=dtype)
+
+    def _check_shape(self, name: str, array: np.ndarray) -> None:
+        dims = self._variables[name].dims[1:]
+        widths = tuple(self._sizes[dim] for dim in dims)
+        if array.ndim != 1 + len(dims) or any(np.greater(array.shape[1:], widths)):
+            raise ValueError(f"{name} is {array.shape}, the store has {widths} a molecule")
 
     def _withdraw(self, folder: Path) -> None:
         """Takes a group of this name out of the store."""
@@ -219,21 +261,6 @@ class ResultsWriter:
         results = {RESULTS_GROUP: group_document()}
         write_document(folder, root_document(attributes, {**nodes, **results, **group}))
 
-    def _column(self, variable: Variable) -> np.ndarray:
-        """Where the rows of a variable wait; a sparse file, or memory for text."""
-        if variable.name not in self._columns:
-            shape = (self._n_molecules, *(self._sizes[dim] for dim in variable.dims[1:]))
-            if variable.dtype == "str" or 0 in shape:
-                dtype = object if variable.dtype == "str" else variable.dtype
-                column = np.full(shape, variable.fill_value, dtype=dtype)
-            else:
-                column = np.memmap(
-                    self._staging / variable.name, dtype=variable.dtype, mode="w+", shape=shape
-                )
-            self._columns[variable.name] = column
-            self._written[variable.name] = np.zeros(self._n_molecules, dtype=bool)
-        return self._columns[variable.name]
-
     def _check_name(self, name: str, nodes: Mapping[str, Document]) -> None:
         if not _NAME.fullmatch(name):
             raise StoreError.of(
@@ -251,6 +278,12 @@ class ResultsWriter:
                 consequence="it is left as it is",
                 remedy="Choose another name, or replace it with overwrite (--overwrite)",
             )
+
+
+def _by_block(rows: Bool[np.ndarray, " molecule"]) -> Int[np.ndarray, " block"]:
+    """Counts the rows of each block."""
+    starts = np.arange(0, len(rows), MOLECULES_PER_BLOCK)
+    return np.add.reduceat(rows, starts, dtype=np.int64) if starts.size else starts
 
 
 def write_results(
@@ -271,10 +304,20 @@ def write_results(
     variables = [_variable(str(key), array) for key, array in dataset.variables.items()]
     sizes = {str(dim): length for dim, length in dataset.sizes.items() if dim != MOLECULE}
     coordinates = [str(key) for key in dataset.coords]
+    n_molecules = dataset.sizes.get(MOLECULE, 0)
     with ResultsWriter(
-        store, name, variables, sizes, dataset.attrs, overwrite=overwrite, coordinates=coordinates
+        store,
+        name,
+        variables,
+        sizes,
+        dataset.attrs,
+        overwrite=overwrite,
+        coordinates=coordinates,
+        expected=np.ones(n_molecules, bool),
     ) as writer:
-        writer.write(0, {v.name: dataset[v.name].to_numpy() for v in variables})
+        for start in range(0, n_molecules, MOLECULES_PER_BLOCK):
+            rows = slice(start, start + MOLECULES_PER_BLOCK)
+            writer.write(start, {v.name: dataset[v.name][rows].to_numpy() for v in variables})
         writer.commit()
 
 

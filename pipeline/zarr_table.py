@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 
 from pipeline.shard_buffer import ShardBuffer
+from pipeline.shard_writing import write_rows
 from pipeline.zarr_layout import Compression, create_array, molecules_per_shard
 from pipeline.zarr_metadata import Document, extend, read_document, write_document
 from store_schema import VARIABLES
@@ -42,7 +43,7 @@ class TableWriter:
         target: Path | None = None,
         committed: Mapping[str, Document] | None = None,
         executor: Executor | None = None,
-        rows: int | None = None,
+        rows: int = 0,
     ) -> None:
         """Creates the staged arrays.
 
@@ -54,7 +55,7 @@ class TableWriter:
             target: Folder of the group in the store, where there is one.
             committed: Published metadata of the arrays in ``target``, by name.
             executor: Writes shards while the next rows are taken; without one, writing waits.
-            rows: Rows that come, where it is known.
+            rows: Rows that come, where it is known; else the arrays grow.
         """
         self.staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
@@ -212,7 +213,7 @@ class TableWriter:
                 array.resize((max(stop, 2 * array.shape[0]), *array.shape[1:]))
             values = buffer.filled(name)
             if values is not None:
-                array[(slice(start, stop), *map(slice, values.shape[1:]))] = values
+                write_rows(array, self.staging / name, start, values)
 
 
 def publish_shards(staged: Path, target: Path, first_shard: int) -> None:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
@@ -17,7 +19,14 @@ from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
 from dcmnet.analysis.predict import BatchPrediction, predict_batches, result_values
 from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, Statistics
-from dcmnet.analysis.summary import distributions, molecule_table, table_of, units, worst_molecules
+from dcmnet.analysis.summary import (
+    described,
+    distributions,
+    molecule_table,
+    table_of,
+    units,
+    worst_molecules,
+)
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment import Experiment, TrainedModel, load_model
 from dcmnet.progress import progress_bar
@@ -193,6 +202,7 @@ def write_results(
     if not sizes[GRID_POINT]:  # a store without an ESP does not have this dimension
         variables = [v for v in variables if GRID_POINT not in v.dims]
     names = {variable.name for variable in variables}
+    expected = np.isin(np.arange(len(labels)), loader.plan.sizes.rows)
     writer = ResultsWriter(
         store,
         group,
@@ -201,8 +211,10 @@ def write_results(
         schema.model_dump(mode="json"),
         overwrite=overwrite,
         coordinates=("split",),
+        expected=expected,
     )
-    collector = _collector(store)
+    molecules = open_store(store).to_dataset()
+    collector = _collector(molecules)
     bar = progress_bar(Console(stderr=True) if progress else None, "molecules")
     task = bar.add_task("analysing", total=schema.n_molecules)
 
@@ -212,9 +224,10 @@ def write_results(
         writer.write(rows, {name: values[name] for name in names})
         bar.advance(task, len(rows))
 
-    with writer, bar:
+    with writer, bar, ThreadPoolExecutor(1, "dcm-names") as thread:
+        named = thread.submit(described, molecules, np.flatnonzero(expected))
         _for_each(predict_batches(model, loader), take)
-        statistics = _statistics(store, writer, collector)
+        statistics = _statistics(table_of(named.result(), writer.written()), collector)
         writer.commit({STATISTICS_ATTRIBUTE: statistics.model_dump(mode="json")})
     return statistics
 
@@ -236,17 +249,13 @@ def _widths(store: str) -> dict[str, int]:
     return {ATOM: schema.max_atoms, GRID_POINT: schema.max_grid}
 
 
-def _collector(store: str) -> StatisticsCollector:
-    molecules = open_store(store).to_dataset()
+def _collector(molecules: xr.Dataset) -> StatisticsCollector:
     unknown = np.full(molecules.sizes[MOLECULE], np.nan)
     charges = molecules["total_charge"].values if "total_charge" in molecules else unknown
     return StatisticsCollector(by_charge(charges), by_size(molecules["n_atoms"].values))
 
 
-def _statistics(store: str, writer: ResultsWriter, collector: StatisticsCollector) -> Statistics:
-    variables = (*RESULT_VARIABLES.values(), _SPLIT)
-    wanted = [v.name for v in variables if not {ATOM, GRID_POINT} & {*v.dims}]
-    table = table_of(open_store(store).to_dataset(), writer.staged(wanted))
+def _statistics(table: pd.DataFrame, collector: StatisticsCollector) -> Statistics:
     points = collector.points()
     return Statistics(
         n_molecules=len(table),

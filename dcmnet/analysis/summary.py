@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from jaxtyping import Bool, Float, Int
 
 from dcmnet.analysis.grouping import (
     by_charge,
@@ -15,6 +16,7 @@ from dcmnet.analysis.grouping import (
     elements_of,
     formulas,
 )
+from dcmnet.analysis.point_errors import row_quantiles
 from dcmnet.analysis.statistics import (
     ERROR_COLUMNS,
     Distribution,
@@ -28,6 +30,11 @@ from store_schema.units import DEBYE_IN_E_ANGSTROM
 _WORST = 10
 # Molecules whose atoms are read at once.
 _BLOCK = 2**15
+_DESCRIBING = ("molecule_id", "total_charge", "n_atoms", "n_grid", "dipole", "quadrupole")
+_QUANTILES = {
+    **{"min": 0.0, "median": 0.5, "max": 1.0},
+    **{f"p{percent}": percent / 100 for percent in (75, 90, 95, 99)},
+}
 _COPIED = (
     "esp_rmse",
     "esp_mae",
@@ -54,15 +61,35 @@ def molecule_table(tree: xr.DataTree, name: str) -> pd.DataFrame:
     Returns:
         As `table_of`.
     """
-    return table_of(tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset())
+    results = tree[f"{RESULTS_GROUP}/{name}"].to_dataset()
+    rows = np.flatnonzero(results["split"].values != "")
+    return table_of(described(tree.to_dataset(), rows), results)
+
+
+def described(molecules: xr.Dataset, rows: Int[np.ndarray, " row"]) -> xr.Dataset:
+    """Reads what a table says of molecules beside their results.
+
+    Args:
+        molecules: The store's root group.
+        rows: Rows of the molecules, ascending.
+
+    Returns:
+        In memory, by row of the store: ``molecule_id``, ``formula``, ``n_atoms``, ``n_grid``
+        and, where the store has them, ``total_charge``, ``dipole`` and ``quadrupole``.
+    """
+    names = [name for name in _DESCRIBING if name in molecules]
+    columns = {name: (molecules[name].dims, molecules[name].values[rows]) for name in names}
+    return xr.Dataset(
+        {**columns, "formula": (MOLECULE, _formulas(molecules, rows))}, coords={MOLECULE: rows}
+    )
 
 
 def table_of(molecules: xr.Dataset, results: xr.Dataset) -> pd.DataFrame:
     """Returns one row for each analysed molecule.
 
     Args:
-        molecules: The store's root group.
-        results: Variables of a results group.
+        molecules: As `described`.
+        results: Variables of a results group, of all molecules of the store.
 
     Returns:
         By row of the store: ``molecule_id``, ``formula``, ``split``, ``total_charge``,
@@ -73,26 +100,27 @@ def table_of(molecules: xr.Dataset, results: xr.Dataset) -> pd.DataFrame:
         the norm of the difference (D); ``quadrupole_error``, the Frobenius norm of the
         difference of the traceless parts (D*angstrom). NaN where the reference is absent.
     """
-    rows = np.flatnonzero(results["split"].values != "")
+    rows = molecules[MOLECULE].values
     table = pd.DataFrame(
         {
-            "molecule_id": molecules["molecule_id"].values[rows].astype(object),
-            "formula": _formulas(molecules, rows),
+            "molecule_id": molecules["molecule_id"].values.astype(object),
+            "formula": molecules["formula"].values,
             "split": results["split"].values[rows].astype(object),
-            "total_charge": _column(molecules, "total_charge", rows),
-            "n_atoms": molecules["n_atoms"].values[rows],
-            "n_grid": molecules["n_grid"].values[rows],
+            "total_charge": molecules["total_charge"].values.astype(np.float64)
+            if "total_charge" in molecules
+            else np.nan,
+            "n_atoms": molecules["n_atoms"].values,
+            "n_grid": molecules["n_grid"].values,
             **{name: _column(results, name, rows) for name in _COPIED},
         },
         index=pd.Index(rows, name=MOLECULE),
     )
     if "dipole" in molecules and "dipole_predicted" in results:
-        error = _column(results, "dipole_predicted", rows) - _column(molecules, "dipole", rows)
+        error = _column(results, "dipole_predicted", rows) - molecules["dipole"].values
         table["dipole_error"] = np.linalg.norm(error, axis=1) / DEBYE_IN_E_ANGSTROM
     if "quadrupole" in molecules and "quadrupole_predicted" in results:
-        error = traceless(
-            _column(results, "quadrupole_predicted", rows) - _column(molecules, "quadrupole", rows)
-        )
+        error = _column(results, "quadrupole_predicted", rows) - molecules["quadrupole"].values
+        error = traceless(error)
         table["quadrupole_error"] = np.linalg.norm(error, axis=(1, 2)) / DEBYE_IN_E_ANGSTROM
     return table
 
@@ -101,15 +129,24 @@ def distributions(
     table: pd.DataFrame,
 ) -> dict[MoleculeGrouping, dict[str, dict[str, Distribution]]]:
     """Returns the distribution over molecules of each error, by grouping and label."""
-    charges = by_charge(table["total_charge"].to_numpy())
-    sizes = by_size(table["n_atoms"].to_numpy())
-    contained = table["formula"].map(elements_of)
-    elements = sorted({element for some in contained for element in some})
+    columns = [name for name in ERROR_COLUMNS if name in table]
+    values = table[columns].to_numpy(np.float64)
+    formula, formulas_met = pd.factorize(table["formula"])
+    contained = [set(elements_of(one)) for one in formulas_met]
+    elements = sorted(set[str]().union(*contained))
+
+    def of(rows: Bool[np.ndarray, " row"]) -> dict[str, Distribution]:
+        return dict(zip(columns, column_distributions(values[rows]), strict=True))
+
+    def by(groups: pd.Categorical) -> dict[str, dict[str, Distribution]]:
+        met = np.unique(groups.codes)
+        return {str(groups.categories[code]): of(groups.codes == code) for code in met}
+
     return {
-        "all": {"all": _columns(table)},
-        "total_charge": _by(table, charges),
-        "n_atoms": _by(table, sizes),
-        "element": {e: _columns(table[[e in some for some in contained]]) for e in elements},
+        "all": {"all": of(np.ones(len(table), bool))},
+        "total_charge": by(by_charge(table["total_charge"].to_numpy())),
+        "n_atoms": by(by_size(table["n_atoms"].to_numpy())),
+        "element": {e: of(np.array([e in some for some in contained])[formula]) for e in elements},
     }
 
 
@@ -125,32 +162,35 @@ def worst_molecules(table: pd.DataFrame) -> tuple[WorstMolecule, ...]:
 
 def distribution(values: npt.ArrayLike) -> Distribution:
     """Returns the distribution of the values that are there."""
-    array = np.asarray(values, np.float64)
-    known = array[np.isfinite(array)]
-    if not known.size:
-        return Distribution(count=0)
-    quantiles = np.quantile(known, (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0))
-    names = ("min", "median", "p75", "p90", "p95", "p99", "max")
-    return Distribution(
-        count=known.size,
-        mean=float(known.mean()),
-        std=float(known.std()),
-        **dict(zip(names, map(float, quantiles), strict=True)),
-    )
+    return column_distributions(np.asarray(values, np.float64).reshape(-1, 1))[0]
+
+
+def column_distributions(values: Float[np.ndarray, "row column"]) -> list[Distribution]:
+    """Returns how each column is distributed, over the values that are there."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=0)
+    number = np.maximum(counts, 1)
+    means = np.where(known, values, 0.0).sum(axis=0) / number
+    deviations = np.sqrt((np.where(known, values - means, 0.0) ** 2).sum(axis=0) / number)
+    quantiles = row_quantiles(values.T, known.T, tuple(_QUANTILES.values()))
+    return [
+        Distribution(
+            count=count,
+            mean=mean,
+            std=deviation,
+            **dict(zip(_QUANTILES, of_column, strict=True)),
+        )
+        if count
+        else Distribution(count=0)
+        for count, mean, deviation, *of_column in np.stack(
+            [counts, means, deviations, *quantiles], axis=1
+        ).tolist()
+    ]
 
 
 def units(table: pd.DataFrame) -> Mapping[str, str]:
     """Returns the unit of each error column of a table."""
     return {name: unit for name, unit in ERROR_COLUMNS.items() if name in table}
-
-
-def _by(table: pd.DataFrame, groups: pd.Categorical) -> dict[str, dict[str, Distribution]]:
-    grouped = table.groupby(groups, observed=True)
-    return {str(label): _columns(part) for label, part in grouped}
-
-
-def _columns(table: pd.DataFrame) -> dict[str, Distribution]:
-    return {name: distribution(table[name]) for name in ERROR_COLUMNS if name in table}
 
 
 def _column(dataset: xr.Dataset, name: str, rows: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import xarray as xr
 
 from pipeline import open_store
@@ -83,15 +82,3 @@ def test_killed_at_every_step_of_replacing_results(sample_store, tmp_path):
     assert outcomes[-1] == 2  # the last was not killed
     assert outcomes == sorted(outcomes, key=lambda run: {1: 0, None: 1, 2: 2}[run])
     assert not list(folder.glob(".*"))
-
-
-@pytest.mark.parametrize("release", [0, 2**40])
-def test_waiting_rows_are_kept_out_of_memory_and_not_lost(
-    sample_store, tmp_path, monkeypatch, release, rng
-):
-    monkeypatch.setattr("pipeline.zarr_results._MAX_RESIDENT", release)
-    store = copy(sample_store, tmp_path / "a.zarr")
-    sizes = open_store(store).sizes
-    values = rng.normal(size=(sizes["molecule"], sizes["grid_point"])).astype("f4")
-    write_results(store, "a", xr.Dataset({"esp_predicted": (("molecule", "grid_point"), values)}))
-    np.testing.assert_array_equal(groups(store)["a"]["esp_predicted"], values)

@@ -355,6 +355,27 @@ def test_results_come_in_any_order(tmp_path):
     assert np.isnan(open_store(store)["results/run/charges"]).all()
 
 
+def test_results_of_whole_blocks_are_written_while_others_come(tmp_path, rng):
+    """Of expected rows, in any order, only those of blocks that lack some are in memory."""
+    n, store = 2 * MOLECULES_PER_BLOCK + 70, tmp_path / "a.zarr"
+    write(store, molecules(23, n, 4, 30))
+    expected = rng.random(n) < 0.8
+    expected[:MOLECULES_PER_BLOCK] = False
+    esp = rng.normal(size=(n, 30)).astype(np.float32)
+    variables = [RESULT_VARIABLES["esp_predicted"], RESULT_VARIABLES["esp_rmse"]]
+    with ResultsWriter(store, "run", variables, {}, {}, expected=expected) as writer:
+        for rows in np.array_split(rng.permutation(np.flatnonzero(expected)), 9):
+            writer.write(rows, {"esp_predicted": esp[rows], "esp_rmse": esp[rows, 0]})
+        assert not writer._waiting
+        with pytest.raises(ValueError, match="twice"):
+            writer.write(rows[:1], {"esp_rmse": esp[rows[:1], 0]})
+        writer.commit()
+    group = open_store(store)["results/run"]
+    for name, values in {"esp_predicted": esp, "esp_rmse": esp[:, 0]}.items():
+        np.testing.assert_array_equal(group[name][expected], values[expected])
+        assert np.isnan(group[name][~expected]).all()
+
+
 def test_two_analyses_at_once_both_arrive(tmp_path):
     store = tmp_path / "a.zarr"
     write(store, molecules(20, 20, 8, 90))
