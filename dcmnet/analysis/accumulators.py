@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dcmnet.analysis.point_errors import correlation, with_error
+from dcmnet.analysis.point_errors import add_error, correlation
 from dcmnet.analysis.statistics import Errors, Spread
 from pipeline.compiled import compiled
 
@@ -22,7 +22,6 @@ _BINS = _BINS_PER_OCTAVE * (_OCTAVES[1] - _OCTAVES[0])
 # The bits of a float32 but those behind the mantissa's sixth are the number of its bin.
 _BITS = 23 - 6
 _FIRST_BIN = int(np.float32(2.0 ** _OCTAVES[0]).view(np.int32)) >> _BITS
-_NOTHING: tuple[float, ...] = (0.0,) * 8
 _PERCENTILES = (50, 90, 95, 99)
 
 
@@ -170,27 +169,27 @@ def _add_errors(
 ) -> None:
     (row_of, first, place), (predicted, reference, known) = where, values
     sums, largest, counts = totals
-    for level in range(known.shape[0]):
-        for molecule in range(known.shape[1]):
-            if not known[level, molecule]:
+    for molecule in range(place.shape[0]):
+        for i in range(place.shape[1]):
+            if place[molecule, i] < 0:
                 continue
-            own = _NOTHING  # in registers
-            for i in range(place.shape[1]):
-                if place[molecule, i] < 0:
-                    continue
-                row = row_of[first[molecule] + place[molecule, i]]
-                q, v = predicted[level, molecule, i], reference[molecule, i]
-                own = with_error(own, q, v)
-                s = sums[row, level]
-                s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = with_error(
-                    (s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), q, v
-                )
-                size = np.float32(abs(q - v))
-                largest[row, level] = max(largest[row, level], size)
-                # What is not a number is larger than all; no bin is written beyond.
-                bin_of_size = (size.view(np.int32) >> _BITS) - _FIRST_BIN
-                counts[row, level, min(max(bin_of_size, 0), _BINS - 1)] += 1
-            of_molecule[level, molecule] = own
+            row = row_of[first[molecule] + place[molecule, i]]
+            v = reference[molecule, i]
+            for level in range(known.shape[0]):
+                if known[level, molecule]:
+                    q = predicted[level, molecule, i]
+                    add_error(of_molecule[level, molecule], q, v)
+                    add_error(sums[row, level], q, v)
+                    size, of_size = abs(q - v), counts[row, level]
+                    largest[row, level] = max(largest[row, level], size)
+                    of_size[_bin_of(size)] += 1
+
+
+@compiled
+def _bin_of(size: float) -> int:
+    place = int(np.float32(size).view(np.int32) >> _BITS) - _FIRST_BIN
+    # What is not a number is larger than all; no bin is written beyond.
+    return min(max(place, 0), _BINS - 1)
 
 
 def _percentiles(counts: Int[np.ndarray, " bin"], largest: float) -> list[float]:

@@ -27,8 +27,8 @@ class MoleculeSums(NamedTuple):
 
 
 @compiled
-def with_error(sums: tuple[float, ...], predicted: float, reference: float) -> tuple[float, ...]:
-    """Returns sums with one value more; for compiled loops over values.
+def add_error(sums: Float[np.ndarray, "8"], predicted: float, reference: float) -> None:
+    """Adds one value to sums; for compiled loops over values.
 
     Args:
         sums: As in `Sums`.
@@ -37,11 +37,14 @@ def with_error(sums: tuple[float, ...], predicted: float, reference: float) -> t
     """
     error = np.float64(predicted - reference)
     q, v = np.float64(predicted), np.float64(reference)
-    n, errors, sizes, squares, references, predictions, references_2, predictions_2 = sums
-    return (
-        *(n + 1, errors + error, sizes + abs(error), squares + error * error),
-        *(references + v, predictions + q, references_2 + v * v, predictions_2 + q * q),
-    )
+    sums[0] += 1
+    sums[1] += error
+    sums[2] += abs(error)
+    sums[3] += error * error
+    sums[4] += v
+    sums[5] += q
+    sums[6] += v * v
+    sums[7] += q * q
 
 
 def correlation(sums: Sums) -> Float[np.ndarray, "*groups"]:
@@ -55,23 +58,25 @@ def correlation(sums: Sums) -> Float[np.ndarray, "*groups"]:
     return np.where(varied, np.clip(value, -1.0, 1.0), np.nan)
 
 
-def size_quantiles(
-    size: Float[np.ndarray, "B G"], points: Bool[np.ndarray, "B G"], shares: tuple[float, ...]
-) -> list[Float[np.ndarray, " B"]]:
-    """Returns quantiles of each molecule's values at its points, exact; NaN without any.
+def row_quantiles(
+    values: Float[np.ndarray, "row N"],
+    known: Bool[np.ndarray, "row N"],
+    shares: tuple[float, ...],
+) -> list[Float[np.ndarray, " row"]]:
+    """Returns quantiles of each row's values that are known, exact; NaN without any.
 
     They are interpolated linearly between the sorted values, as numpy does.
     """
-    count = points.sum(axis=1)
-    ordered = np.sort(np.where(points, size, np.float32(np.inf)), axis=1)
-    row, found = np.arange(len(size)), []
+    count = known.sum(axis=1)
+    ordered = np.sort(np.where(known, values, values.dtype.type(np.inf)), axis=1)
+    row, found = np.arange(len(values)), []
     for share in shares:
         if not ordered.shape[1]:
-            found.append(np.full(len(size), np.nan))
+            found.append(np.full(len(values), np.nan))
             continue
         place = share * np.maximum(count - 1, 0)
         below = np.floor(place).astype(int)
         low, high = ordered[row, below], ordered[row, np.ceil(place).astype(int)]
-        with np.errstate(invalid="ignore"):  # without points both are infinite
+        with np.errstate(invalid="ignore"):  # without values both are infinite
             found.append(np.where(count, low + (high - low) * (place - below), np.nan))
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from dcmnet.analysis.grouping import NOWHERE
-from dcmnet.analysis.point_errors import MoleculeSums, correlation, size_quantiles
+from dcmnet.analysis.point_errors import MoleculeSums, correlation, row_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
 from dcmnet.experiment import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
@@ -171,7 +171,7 @@ def _molecule_errors(predicted: BatchPrediction, sums: Float[np.ndarray, "8 leve
     rmse = np.sqrt(sums[3] / count)
     reference, esp, *_ = predicted.levels.esp
     points = predicted.levels.place != NOWHERE
-    median, p95, largest = size_quantiles(np.abs(esp - reference), points, (0.5, 0.95, 1.0))
+    median, p95, largest = row_quantiles(np.abs(esp - reference), points, (0.5, 0.95, 1.0))
     return {
         "esp_rmse": rmse[0],
         "esp_rmse_monopoles": rmse[1],

@@ -60,18 +60,16 @@ def grid_levels(batch: MoleculeBatch, potential: Float[Array, "B G"]) -> GridLev
 @jax.jit
 def _grid_levels(batch: MoleculeBatch, potential: Float[Array, "B G"]) -> GridLevels:
     points = batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
-    inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
-    potentials = jnp.where(batch.atom_mask[:, :, None], BOHR_IN_ANGSTROM * inverse, 0.0)
-    normal = _normal_equations(potentials, jnp.asarray(batch.esp), points)
     fitted = solve_charges(
-        normal[:, :-1, :-1],
-        normal[:, :-1, -1],
+        *_normal_equations(batch, points),
         jnp.asarray(batch.atom_mask),
         jnp.asarray(batch.total_charge),
         jnp.asarray(batch.has_total_charge),
     )
     fitted *= jnp.any(points, axis=1)[:, None]
-    *of_charges, place = _from_atoms(batch, batch.monopoles, fitted.astype(jnp.float32))
+    *of_charges, place = _from_atoms(
+        batch, jnp.asarray(batch.monopoles), fitted.astype(jnp.float32)
+    )
     levels = jnp.stack([batch.esp, potential, *of_charges])  # in the order of LEVELS
     return GridLevels(
         fitted,
@@ -92,35 +90,37 @@ def _from_atoms(
     atoms = jnp.asarray(batch.positions), radii, numbers.astype(jnp.int16), *charges
     grid = jnp.asarray(batch.vdw_surface)
 
-    def add(seen: tuple[Array, ...], atom: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
+    def add(seen: list[Array], atom: list[Array]) -> tuple[list[Array], None]:
         closest, element, *potentials = seen
         position, radius, number, *charges = atom
         inverse = inverse_distances(position[:, None], grid)[:, 0]
         closeness = radius[:, None] * inverse  # 1 at the atom's radius, 0 at padding
         element = jnp.where(closeness > closest, number[:, None], element)
         added = [v + q[:, None] * inverse for v, q in zip(potentials, charges, strict=True)]
-        return (jnp.maximum(closeness, closest), element, *added), None
+        return [jnp.maximum(closeness, closest), element, *added], None
 
     zero = jnp.zeros_like(grid[:, :, 0])
-    each = tuple(jnp.moveaxis(jnp.asarray(of_atoms), 1, 0) for of_atoms in atoms)
-    seen, _ = jax.lax.scan(add, (zero, zero.astype(jnp.int16), zero, zero), each, unroll=8)
-    closest, element, first, second = seen
+    each = [jnp.moveaxis(of_atoms, 1, 0) for of_atoms in atoms]
+    nothing = [zero, zero.astype(jnp.int16), zero, zero]
+    (closest, element, first, second), _ = jax.lax.scan(add, nothing, each, unroll=8)
     place = element * np.int16(len(SHELLS)) + shell_of(1.0 / closest)
     return BOHR_IN_ANGSTROM * first, BOHR_IN_ANGSTROM * second, place
 
 
 def _normal_equations(
-    potentials: Float[Array, "B A G"], esp: Float[Array, "B G"], points: Bool[Array, "B G"]
-) -> Float[Array, "B A+1 A+1"]:
-    """Returns T'T over the points, summed in float64, with T'V as last column."""
-    columns = jnp.concatenate([potentials, esp[:, None, :]], axis=1)
-    columns = jnp.where(points[:, None, :], columns, 0.0)
+    batch: MoleculeBatch, points: Bool[Array, "B G"]
+) -> tuple[Float[Array, "B A A"], Float[Array, "B A"]]:
+    """Returns T'T and T'V over the points, summed in float64."""
+    inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
+    valid = batch.atom_mask[:, :, None] & points[:, None, :]
+    potentials = jnp.where(valid, BOHR_IN_ANGSTROM * inverse, 0.0)
 
-    def of_molecule(columns: Float[Array, "C G"]) -> Float[Array, "C C"]:
-        wide = columns.astype(jnp.float64)
-        return wide @ wide.T
+    def of_molecule(given: tuple[Float[Array, "A G"], Float[Array, " G"]]) -> tuple[Array, Array]:
+        wide, esp = (array.astype(jnp.float64) for array in given)
+        return wide @ wide.T, wide @ esp
 
-    return jax.lax.map(of_molecule, columns)  # one by one they stay in a core's cache
+    # One by one they stay in a core's cache.
+    return jax.lax.map(of_molecule, (potentials, jnp.where(points, batch.esp, 0.0)))
 
 
 def solve_charges(

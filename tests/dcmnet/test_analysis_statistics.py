@@ -19,7 +19,7 @@ from dcmnet.analysis import analyze, load_statistics
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.export import parse_formats
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, by_size, formulas, shell_labels, shell_of
-from dcmnet.analysis.point_errors import correlation, size_quantiles
+from dcmnet.analysis.point_errors import correlation, row_quantiles
 from dcmnet.analysis.reference_levels import solve_charges
 from dcmnet.analysis.statistics import LEVELS
 from store_schema.problems import ConfigError, StoreError
@@ -342,7 +342,7 @@ def test_a_molecule_of_one_point_has_no_correlation():
     sums = ErrorSums(4).add(np.zeros(2, int), place, esp[1:], esp[0], known)[:, 0]
     assert sums[:4, 0].tolist() == [1.0, -1.0, 1.0, 1.0]
     assert np.isnan(correlation(sums)).all()
-    for quantile in size_quantiles(np.abs(esp[1] - esp[0]), place != NOWHERE, (0.5, 1.0)):
+    for quantile in row_quantiles(np.abs(esp[1] - esp[0]), place != NOWHERE, (0.5, 1.0)):
         assert quantile[0] == 1.0
         assert np.isnan(quantile[1])
 
