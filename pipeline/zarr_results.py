@@ -103,6 +103,8 @@ class ResultsWriter:
         self._staging = self._exit.enter_context(scratch)
         # Left before the folder goes, so that nothing is written into it any more.
         self._executor = self._exit.enter_context(ThreadPoolExecutor(1, "dcm-shards"))
+        group = zarr.open_group(self._staging / "group", mode="a")
+        self._small_arrays = self._executor.submit(self._create_small, group)
         return self
 
     def __exit__(
@@ -195,19 +197,20 @@ class ResultsWriter:
             self._table.write(rows, values)
         self._next_block += 1
 
-    def _write_small(self) -> dict[str, Document]:
-        group = zarr.open_group(self._staging / "group", mode="a")
-        documents = {}
-        for variable in self._variables.values():
-            if variable in self._large:
-                continue
-            array = create_small_array(
+    def _create_small(self, group: zarr.Group) -> dict[str, zarr.Array]:
+        return {
+            variable.name: create_small_array(
                 group, variable, self._sizes, self._n_molecules, self._compression
             )
-            if variable.name in self._small:
-                array[...] = self._small[variable.name]
-            documents[variable.name] = read_document(self._staging / "group" / variable.name)
-        return documents
+            for variable in self._variables.values()
+            if variable not in self._large
+        }
+
+    def _write_small(self) -> dict[str, Document]:
+        arrays = self._small_arrays.result()
+        for name, values in self._small.items():
+            arrays[name][...] = values
+        return {name: read_document(self._staging / "group" / name) for name in arrays}
 
     def _of_all(self, name: str) -> np.ndarray:
         if name not in self._small:

@@ -19,8 +19,8 @@ from store_schema.results import ResultsSchema
 from tests.molecules import random_parameters
 from tests.stores import NAMES, write_store
 
-COPIES = 32  # of the bundled sample, so that what is done once an analysis hardly counts
-ROUNDS = 5
+COPIES = 64  # of the bundled sample, so that what is done once an analysis hardly counts
+ROUNDS = 7
 BATCH = 16
 
 

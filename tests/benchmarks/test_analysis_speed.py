@@ -23,5 +23,4 @@ def test_an_analysis_beside_the_forward_pass(n_dcm):
         f"\nanalysis of {n_dcm} charges an atom: forward passes {min(forward):.2f} s, "
         f"analysis {min(analysis):.2f} s, ratio {ratio:.2f} (median of {len(forward)})"
     )
-    if ratio < AT_LEAST:
-        pytest.xfail("half the speed of the forward pass is the aim, not reached yet")
+    assert ratio >= AT_LEAST
