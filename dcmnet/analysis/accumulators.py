@@ -38,7 +38,7 @@ class ErrorSums:
     """
 
     def __init__(self, n_groups: int, n_levels: int = 1) -> None:
-        self._row = np.full(n_groups, -1)
+        self._row, self._n_rows = np.full(n_groups, -1), 0
         self._totals = _Totals(
             np.zeros((0, n_levels, 8)),
             np.zeros((0, n_levels), np.float32),
@@ -65,8 +65,10 @@ class ErrorSums:
         Returns:
             The sums of each molecule alone, as in ``point_errors.Sums``.
         """
-        n_rows = len(self._totals.sums)
-        if new := _find_rows(self._row, first, place, n_rows) - n_rows:
+        self._n_rows = _find_rows(self._row, first, place, self._n_rows)
+        have = len(self._totals.sums)
+        if self._n_rows > have:  # twice as many each time, so that few are ever copied
+            new = max(self._n_rows, 2 * have) - have
             self._totals = _Totals(
                 *(np.pad(a, [(0, new)] + [(0, 0)] * (a.ndim - 1)) for a in self._totals)
             )
