@@ -45,10 +45,13 @@ def ingest(
         Literal["quarantine", "raise"], typer.Option(help="What becomes of invalid molecules.")
     ] = "quarantine",
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read object arrays; runs code of the file.")
+        bool, typer.Option("--allow-pickle", help="Unsafe: the file can execute code.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Accept declarations that physics contradicts.")
+    ] = False,
+    drop_inside: Annotated[
+        bool, typer.Option("--drop-inside", help="Leave out grid points that lie inside atoms.")
     ] = False,
     workers: Annotated[
         int, typer.Option(min=1, help="Threads, or processes with '--dask local'.")
@@ -70,6 +73,7 @@ def ingest(
         on_invalid=on_invalid,
         allow_pickle=allow_pickle,
         force=force,
+        drop_inside=drop_inside,
         workers=workers,
         dask=dask,
         progress=True,

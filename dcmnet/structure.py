@@ -12,7 +12,7 @@ from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from pipeline.inference.lengths import CLOSEST_ATOMS
+from pipeline.inference.lengths import CLOSEST_ATOMS, is_stretched
 from store_schema.problems import Problem, SourceError
 
 _CONSEQUENCE = "no charges can be predicted"
@@ -118,7 +118,7 @@ def problems_of(structure: Structure, largest: int) -> list[Problem]:
             lost = ", ".join(str(atom) for atom in np.flatnonzero(~placed)[:5])
             wrong.append(("finite positions", f"none for atom {lost}"))
         elif not strange:
-            wrong += _coincident(numbers, positions)
+            wrong += _misplaced(numbers, positions)
             if structure.total_charge > numbers.sum():
                 bare = f"a net charge of at most {numbers.sum():+d} e, that of its bare nuclei"
                 wrong.append((bare, f"{structure.total_charge:+g}"))
@@ -134,10 +134,10 @@ def problems_of(structure: Structure, largest: int) -> list[Problem]:
     ]
 
 
-def _coincident(
+def _misplaced(
     numbers: Int[np.ndarray, " a"], positions: Float[np.ndarray, "a 3"]
 ) -> list[tuple[str, str]]:
-    """Returns what to say where two atoms are at one place."""
+    """Returns what to say where two atoms are at one place, or all are in another unit."""
     if len(numbers) < 2:
         return []
     distance, neighbour = cKDTree(positions).query(positions, k=2)
@@ -145,6 +145,9 @@ def _coincident(
     other = np.where(neighbour[:, 1] == np.arange(len(numbers)), neighbour[:, 0], neighbour[:, 1])
     closest = distance[:, 1] / (covalent_radii[numbers] + covalent_radii[numbers[other]])
     atom = int(closest.argmin())
+    if len(numbers) > 2 and is_stretched(closest.min(), closest.max()):
+        longer = f"all bonds {closest[atom]:.2f} times as long or longer, as of positions in bohr"
+        return [("positions in angstrom", longer)]
     if closest[atom] >= CLOSEST_ATOMS:
         return []
     pair = " and ".join(

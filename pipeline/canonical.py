@@ -11,11 +11,18 @@ from jaxtyping import Float
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
 from pipeline.inference.interpretation import Interpretation, Reading
-from pipeline.inference.lengths import center_of_mass
+from pipeline.inference.lengths import PENETRATED, center_of_mass, surface_distance
 from pipeline.inference.multipoles import FittedCharges, fit_charges
-from pipeline.inference.physics import numeric
 from pipeline.inference.quadrupoles import quadrupole_tensor
-from pipeline.structure import Atoms, Grid, finite_rows, read_atoms, read_grid, usable_points
+from pipeline.structure import (
+    Atoms,
+    Grid,
+    finite_rows,
+    numeric,
+    read_atoms,
+    read_grid,
+    usable_points,
+)
 from store_schema import VARIABLES
 
 # How far from a whole number a sum of charges may be, to tell a net charge by.
@@ -35,6 +42,7 @@ class CanonicalBlock:
         grid: Grid in Å, ESP in hartree/e.
         fit: Charges that explain the ESP.
         given_n_atoms: What the file says the numbers of atoms are, where it does.
+        declared: Variables whose unit the user declared.
     """
 
     values: dict[str, np.ndarray]
@@ -42,6 +50,7 @@ class CanonicalBlock:
     grid: Grid
     fit: FittedCharges
     given_n_atoms: np.ndarray | None
+    declared: frozenset[str] = frozenset()
 
     @property
     def n_molecules(self) -> int:
@@ -93,6 +102,8 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         grid = grid._replace(points=_scaled(grid.points, readings["vdw_surface"]))
     if "esp" in readings:
         grid = grid._replace(esp=_scaled(grid.esp, readings["esp"]))
+    if interpretation.drop_inside and "vdw_surface" in readings:
+        grid = grid.keeping(surface_distance(atoms, grid.points) >= PENETRATED)
     fit = charges_that_explain(atoms, grid)
     values: dict[str, np.ndarray] = {
         "molecule_id": _identities(block, readings.get("molecule_id"), source),
@@ -117,10 +128,10 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         values["dipole"] += values["total_charge"][:, None] * center_of_mass(atoms)
     given = readings.get("n_atoms")
     counts = None if given is None else numeric(columns[given.key]).reshape(-1)
-    return CanonicalBlock(_typed(values), atoms, grid, fit, counts)
+    return CanonicalBlock(_typed(values), atoms, grid, fit, counts, interpretation.declared)
 
 
-_GRID = ("vdw_surface", "esp", "n_grid")
+_GRID = ("vdw_surface", "esp", "n_grid", "esp_mask")
 
 
 def _scaled(values: np.ndarray, reading: Reading) -> np.ndarray:
@@ -159,6 +170,7 @@ _SHAPED: dict[str, Callable[[np.ndarray, Atoms], np.ndarray]] = {
     "atomic_charges": _per_atom,
     "atomic_dipoles": _vector_per_atom,
     "forces": _vector_per_atom,
+    "gradient": _vector_per_atom,
 }
 
 

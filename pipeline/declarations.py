@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from store_schema.problems import ConfigError, Problem
-from store_schema.semantics import SEMANTICS
+from store_schema.semantics import SEMANTICS, UNKNOWN
 from store_schema.units import parse_unit
+
+if TYPE_CHECKING:
+    from pipeline.inference.hypothesis import Hypothesis
 
 _UNIT = "unit."
 
@@ -30,6 +34,15 @@ class Sibling(NamedTuple):
     order: tuple[int, ...]
     about_center: bool
 
+    def reads_as(self, reading: Hypothesis) -> bool:
+        """Says whether a reading of a key is this one."""
+        return (
+            reading.semantics == self.semantics
+            and math.isclose(reading.factor, self.factor)
+            and reading.order == self.order
+            and reading.about_center == self.about_center
+        )
+
 
 @dataclass(frozen=True)
 class Declarations:
@@ -42,6 +55,7 @@ class Declarations:
         total_charge: Net charge in e of molecules whose source has none.
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
+        drop_inside: Leave out grid points that lie inside atoms.
         siblings: What keys mean in a file of the same keys beside this one.
     """
 
@@ -51,10 +65,17 @@ class Declarations:
     total_charge: float | None = None
     level_of_theory: str = ""
     force: bool = False
+    drop_inside: bool = False
     siblings: Mapping[str, Sibling] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, declare: Mapping[str, str] | None, *, force: bool = False) -> Declarations:
+    def parse(
+        cls,
+        declare: Mapping[str, str] | None,
+        *,
+        force: bool = False,
+        drop_inside: bool = False,
+    ) -> Declarations:
         """Reads declarations.
 
         Raises:
@@ -75,11 +96,13 @@ class Declarations:
                     problems.append(_problem(key, value, "a whole number of elementary charges"))
             elif key != "level_of_theory":
                 semantics[key] = value
-                if value not in SEMANTICS:
-                    problems.append(_problem(key, value, f"one of {', '.join(SEMANTICS)}"))
+                if value not in SEMANTICS and value != UNKNOWN:
+                    known = ", ".join((*SEMANTICS, UNKNOWN))
+                    problems.append(_problem(key, value, f"one of {known}"))
         if problems:
             raise ConfigError(problems)
-        return cls(text, semantics, units, charge, text.get("level_of_theory", ""), force)
+        theory = text.get("level_of_theory", "")
+        return cls(text, semantics, units, charge, theory, force, drop_inside)
 
     def unit(self, key: str, semantics: str) -> str | None:
         """Returns the declared unit of a key, None if there is none.

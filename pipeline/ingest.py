@@ -34,6 +34,7 @@ OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
+_INSIDE_REMEDY: Final = "points inside atoms can be left out with --drop-inside"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def ingest(
     dask: str | None = None,
     progress: bool = False,
     force: bool = False,
+    drop_inside: bool = False,
     compression: Compression = "lz4",
 ) -> IngestReport:
     """Reads sources into a store.
@@ -85,6 +87,8 @@ def ingest(
             paths, or ``local`` for a cluster of this machine. The store is the same.
         progress: Show a progress bar.
         force: Believe declarations that physics contradicts.
+        drop_inside: Leave out grid points that lie inside atoms, instead of setting their
+            molecules aside.
         compression: Codec of a new store.
 
     Returns:
@@ -98,8 +102,8 @@ def ingest(
         StoreError: The store exists already, is at work elsewhere, or cannot be where it
             should be; or Dask's workers do not see it, or die again and again.
     """
-    declarations = Declarations.parse(declare, force=force)
-    found = discover(sources, allow_pickle=allow_pickle)
+    declarations = Declarations.parse(declare, force=force, drop_inside=drop_inside)
+    found = discover(sources, allow_pickle=allow_pickle, declared=declarations.semantics)
     declarations.check_keys({key for source in found for key in source.columns})
     with (
         _folder_of(store) as folder,
@@ -245,7 +249,9 @@ class _Run:
             expected="a sound molecule",
             received=f"{sum(self.reasons.values())} that are not, the first as {first}",
             consequence="nothing was stored",
-            remedy="Mend the file, or correct what was declared",
+            remedy=_INSIDE_REMEDY
+            if "inside the atoms" in first
+            else "Mend the file, or correct what was declared",
         )
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
@@ -275,7 +281,8 @@ class _Run:
         if "total_charge" not in plan.interpretation.readings:
             keys |= _charge_record(plan.interpretation, present["total_charge"])
         metadata = dict(plan.source.metadata)
-        theory = self.declarations.level_of_theory or metadata.get("level_of_theory", "")
+        said = metadata.get("level_of_theory", metadata.get("theory", ""))
+        theory = self.declarations.level_of_theory or said
         return SourceRecord(
             convention=plan.source.convention,
             files=self.prints.of(plan.source.files),
@@ -295,6 +302,8 @@ class _Run:
         self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
         if quarantined:
             self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")
+        if any("inside the atoms" in reason for reason in self.reasons):
+            self.warnings.append(f"{place}: {_INSIDE_REMEDY}")
         for name in dict.fromkeys((*plan.interpretation.readings, *_EXPECTED)):
             missing = stored + quarantined - present[name]
             if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:

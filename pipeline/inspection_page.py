@@ -17,7 +17,7 @@ from store_schema import SourceRecord
 from store_schema.provenance import KeyRecord
 
 _BAR_WIDTH = 32
-_LABELS = {"n_atoms": "atoms a molecule", "n_grid": "grid points a molecule"}
+_LABELS = {"n_atoms": "atoms per molecule", "n_grid": "grid points per molecule"}
 
 
 def print_report(report: IngestReport, store: str | Path, console: Console) -> None:
@@ -138,6 +138,8 @@ def _print_source(source: SourceRecord, console: Console, *, evidence: bool) -> 
 
 
 def _reading(record: KeyRecord) -> tuple[str, str, str, str]:
+    if not record.stored_as and record.semantics != "esp_mask":
+        return record.semantics, record.unit, "not stored", ""
     origins = dict.fromkeys((record.semantics_from, record.unit_from))
     settled = " + ".join(origin for origin in origins if origin != "default")
     return record.semantics, record.unit, settled, f"{record.confidence:.0%}"

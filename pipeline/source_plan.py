@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +58,15 @@ class Plan:
         return max(least, min(most, _BLOCK_ROWS // _rows_a_molecule(self.source.layout)))
 
 
+# Looks at the molecules of a source, and says what its keys mean.
+Look = Callable[[Source, Declarations], Plan]
+
+
 def understood(
-    sources: Sequence[Source], declarations: Declarations, workers: int = 1
+    sources: Sequence[Source],
+    declarations: Declarations,
+    workers: int = 1,
+    only: Sequence[str] = (),
 ) -> list[Plan]:
     """Settles what every source means; a question takes the answer of a file beside it.
 
@@ -70,13 +78,15 @@ def understood(
         declarations: What the user declared.
         workers: Threads that look at sources beside one another: what is deflated has to be
             read to its end, which the interpreter does not wait for.
+        only: Variables that are asked for; nothing is asked about others. All, if empty.
 
     Raises:
         AmbiguityError: A question is left.
         ConfigError: A declaration contradicts shape or physics.
     """
+    look = partial(_plan, only=only)
     with ThreadPoolExecutor(workers) as pool:
-        first = list(pool.map(lambda source: _plan_or_question(source, declarations), sources))
+        first = list(pool.map(lambda source: _or_question(look, source, declarations), sources))
     plans = {i: plan for i, plan in enumerate(first) if isinstance(plan, Plan)}
     questions = {i: error for i, error in enumerate(first) if isinstance(error, AmbiguityError)}
     settled = [*plans.values()]
@@ -87,15 +97,16 @@ def understood(
                 siblings = plan.interpretation.as_siblings(Path(plan.source.place).name)
                 with suppress(AmbiguityError):
                     told = replace(declarations, siblings=siblings)
-                    plans[index] = _plan(source, told)
+                    plans[index] = look(source, told)
                     break
         else:
             beside = [other for other in sources if _belong_together(source, other)]
-            plans[index] = _plan_together(source, beside, declarations, question)
-    return [_alike(plans[index], settled, declarations) for index in range(len(sources))]
+            plans[index] = _plan_together(look, source, beside, declarations, question)
+    return [_alike(look, plans[index], settled, declarations) for index in range(len(sources))]
 
 
 def _plan_together(
+    look: Look,
     source: Source,
     beside: Sequence[Source],
     declarations: Declarations,
@@ -118,10 +129,10 @@ def _plan_together(
     except AmbiguityError:
         raise question from None
     siblings = together.as_siblings("the files beside it, all together")
-    return _plan(source, replace(declarations, siblings=siblings))
+    return look(source, replace(declarations, siblings=siblings))
 
 
-def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
+def _alike(look: Look, plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
     """Takes dipoles to be about the same point as in a file beside, where it showed."""
     for other in others:
         if _belong_together(plan.source, other.source):
@@ -129,7 +140,7 @@ def _alike(plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Pl
             told = {key: sibling for key, sibling in told.items() if sibling.about_center}
             if told:
                 siblings = replace(declarations, siblings=told)
-                return _plan(plan.source, siblings)
+                return look(plan.source, siblings)
     return plan
 
 
@@ -140,16 +151,16 @@ def _belong_together(source: Source, other: Source) -> bool:
     )
 
 
-def _plan_or_question(source: Source, declarations: Declarations) -> Plan | AmbiguityError:
+def _or_question(look: Look, source: Source, declarations: Declarations) -> Plan | AmbiguityError:
     try:
-        return _plan(source, declarations)
+        return look(source, declarations)
     except AmbiguityError as error:
         return error
 
 
-def _plan(source: Source, declarations: Declarations) -> Plan:
+def _plan(source: Source, declarations: Declarations, only: Sequence[str] = ()) -> Plan:
     _check_widths(source)
-    interpretation = interpret(source, _sample(source), declarations)
+    interpretation = interpret(source, _sample(source), declarations, only)
     return Plan(source, interpretation, split_of(source))
 
 
@@ -183,11 +194,11 @@ def _rows_a_molecule(layout: Layout) -> int:
 def _sample(source: Source) -> Block:
     layout = source.layout
     most = max(_STRETCH, min(_SAMPLE, _BLOCK_ROWS // _rows_a_molecule(layout)))
-    return source.sample(_spread(layout.n_molecules, most))
+    return source.sample(spread(layout.n_molecules, most))
 
 
-def _spread(n: int, most: int) -> Int[np.ndarray, " row"]:
-    """Rows of stretches that lie evenly between the first molecule and the last."""
+def spread(n: int, most: int) -> Int[np.ndarray, " row"]:
+    """Returns rows of stretches that lie evenly between the first molecule and the last."""
     if n <= most:
         return np.arange(n)
     starts = np.linspace(0, n - _STRETCH, most // _STRETCH).astype(int)

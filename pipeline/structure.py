@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
+from ase.data import atomic_numbers
 from jaxtyping import Bool, Float, Int
 
 # No molecule is this large in any unit of length; files pad with 1e4 and 1e6.
@@ -26,6 +27,44 @@ def storable(values: np.ndarray) -> np.ndarray:
         return values
     lost = np.isinf(values) if values.itemsize < 8 else np.abs(values) > _LARGEST
     return np.where(lost, np.nan, values).astype(values.dtype) if lost.any() else values
+
+
+def numeric(values: np.ndarray) -> np.ndarray:
+    """Returns numbers that may be written as text; what cannot be read is NaN."""
+    if values.dtype.kind not in "US":
+        return values.astype(np.float64)
+    numbers = np.full(values.shape, np.nan)
+    for index, text in np.ndenumerate(values):
+        try:
+            numbers[index] = float(text)
+        except ValueError:
+            continue
+    return numbers
+
+
+def element_numbers(values: np.ndarray) -> np.ndarray:
+    """Returns atomic numbers that may be written as symbols of elements; 0 for no text.
+
+    What is no symbol becomes ``NO_ELEMENT``.
+    """
+    if values.dtype.kind not in "US":
+        return values
+    names, places = np.unique(values, return_inverse=True)
+    numbers = [_element_number(_text(name)) for name in names.tolist()]
+    return np.array(numbers, np.int64)[places].reshape(values.shape)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name
+
+
+def _element_number(name: str) -> int:
+    name = name.strip()
+    if not name:
+        return 0
+    if name.removesuffix(".0").isdigit():
+        return int(name.removesuffix(".0"))
+    return atomic_numbers.get(name.capitalize(), NO_ELEMENT) or NO_ELEMENT
 
 
 class Atoms(NamedTuple):
@@ -78,6 +117,20 @@ class Grid(NamedTuple):
         """True for real points."""
         return np.arange(self.points.shape[1]) < self.n_grid[:, None]
 
+    def keeping(self, keep: Bool[np.ndarray, "molecule point"]) -> Grid:
+        """Returns the grid without some points, the others in their order."""
+        keep = keep & self.mask
+        order = np.argsort(~keep, axis=1, kind="stable")
+        counts = keep.sum(axis=1)
+        width = int(counts.max(initial=0))
+        dropped = self.n_grid - counts
+        padding = np.arange(width) >= counts[:, None]
+        points = np.take_along_axis(self.points, order[..., None], axis=1)[:, :width]
+        esp = np.take_along_axis(self.esp, order, axis=1)[:, :width]
+        points[padding], esp[padding] = np.nan, np.nan
+        given = None if self.given is None else np.where(self.given > 0, self.given - dropped, 0)
+        return Grid(points, esp, counts, given, self.unpadded - dropped, self.width)
+
 
 def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
     """Tells atoms from padding by their atomic number, and trims what is all padding.
@@ -89,7 +142,7 @@ def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
         numbers: Atomic numbers (molecule, atom), of any numeric type.
         positions: Positions (molecule, atom, 3).
     """
-    numbers = np.nan_to_num(np.asarray(numbers, dtype=np.float64), nan=0.0)
+    numbers = np.nan_to_num(element_numbers(numbers).astype(np.float64), nan=0.0)
     positions = storable(positions)
     negative = numbers < 0
     if negative.any():
@@ -120,7 +173,8 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
 
     Args:
         columns: Arrays of the block.
-        keys: Key of ``vdw_surface``, ``esp`` and ``n_grid``, where the file has them.
+        keys: Key of ``vdw_surface``, ``esp``, ``n_grid`` and ``esp_mask``, where the file has
+            them.
         n: Molecules in the block.
     """
     points = _floating(columns[keys["vdw_surface"]]) if "vdw_surface" in keys else None
@@ -146,7 +200,11 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
     if esp is not None:
         potential[:] = esp.reshape(n, -1)[:, :width]
         potential[padding] = np.nan
-    return Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
+    grid = Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
+    if "esp_mask" in keys:
+        told = columns[keys["esp_mask"]].reshape(n, -1)[:, :width]
+        return grid.keeping(np.nan_to_num(told.astype(np.float64)) > 0)
+    return grid
 
 
 def _floating(values: np.ndarray) -> np.ndarray:

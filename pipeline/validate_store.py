@@ -13,14 +13,19 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.canonical import CanonicalBlock, charges_that_explain
+from pipeline.inference.second_look import doubts
+from pipeline.inference.words import Words
+from pipeline.source_plan import spread
 from pipeline.structure import Atoms, Grid
 from pipeline.validation import faults
 from pipeline.zarr_store import open_store, read_schema
-from store_schema import VARIABLES, Problem, StoreSchema
+from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
 
 # Molecules, atoms and points looked at once; bounds memory whatever the size of the store.
 _BLOCK_MOLECULES, _BLOCK_ROWS = 1024, 2**20
+# Molecules of a source whose values are held against each other.
+_SECOND_LOOK: Final = 256
 # Molecules that a problem names.
 _NAMED: Final = 3
 
@@ -65,6 +70,8 @@ def validate_store(store: str | Path) -> StoreValidation:
     if QUARANTINE_GROUP in tree.children:
         _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
     problems += _lost(str(store), schema, present)
+    if not problems and not found:  # what is damaged says nothing of units
+        problems += [*_misread(str(store), schema), *_doubted(str(store), schema, molecules)]
     return StoreValidation(
         store=str(store),
         n_molecules=molecules.sizes.get(MOLECULE, 0),
@@ -118,6 +125,46 @@ def _lost(store: str, schema: StoreSchema, present: Counter[str]) -> Iterator[Pr
         if VARIABLES[name].dtype.startswith("float") and present[name] != count:
             received = f"{present[name]} in the store and its quarantine"
             yield _problem(store, name, f"{count} molecules that have it", received)
+
+
+def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
+    """Problems of units that a source itself said to be others."""
+    for source in schema.sources:
+        words = Words(source.keys, source.metadata)
+        for key, record in source.keys.items():
+            if record.semantics not in SEMANTICS or not record.stored_as:
+                continue
+            word = words.of(key, record.semantics)
+            by_user = record.unit_from in ("declared", "forced")
+            if word is not None and record.unit and word.unit != record.unit and not by_user:
+                yield Problem(
+                    place=f"{store}, {record.stored_as} ({key}, read in {record.unit})",
+                    expected=f"values in {word.unit}: {word.said}",
+                    received=f"values that were read in {record.unit}",
+                    consequence="what reads this store takes them for something else",
+                    remedy=f"Ingest the source again, with --declare unit.{key}=UNIT if need be",
+                )
+
+
+def _doubted(store: str, schema: StoreSchema, molecules: xr.Dataset) -> Iterator[Problem]:
+    """Problems of units and signs: variables that contradict each other, in some molecules."""
+    for source in schema.sources:
+        rows = source.first_molecule + spread(source.n_molecules, _SECOND_LOOK)
+        block = molecules.isel({MOLECULE: rows}).load()
+        values = {str(name): block[name].values for name in block.variables}
+        parts = _as_block(values)
+        for doubt in doubts(parts.atoms, parts.grid, values):
+            keys = {k: r for k, r in source.keys.items() if r.stored_as == doubt.variable}
+            key, record = next(iter(keys.items()), (doubt.variable, None))
+            read = f", read in {record.unit}" if record is not None and record.unit else ""
+            files = " + ".join(file.name for file in source.files[:2])
+            yield Problem(
+                place=f"{store}, {doubt.variable} of {files or 'a source'} ({key}{read})",
+                expected="values that agree with the others",
+                received=f"{doubt.evidence}; they agree if multiplied by {doubt.factor:.3g}",
+                consequence="the unit or the sign that it was read in is wrong",
+                remedy=f"Ingest the source again with --declare unit.{key}=UNIT, its true unit",
+            )
 
 
 def _count_present(block: xr.Dataset, present: Counter[str]) -> None:

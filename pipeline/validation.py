@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float, Int
 from pipeline.canonical import CanonicalBlock
 from pipeline.inference.lengths import (
     CLOSEST_ATOMS,
+    INSIDE,
+    STRETCHED,
+    is_stretched,
     nearest_bonds,
     surface_distance,
     van_der_waals_radii,
@@ -20,12 +23,8 @@ from pipeline.inference.multipoles import cached_molecules, unexplained_by_multi
 from pipeline.structure import NO_ELEMENT, Atoms, finite_rows, usable_points
 from store_schema import VARIABLES
 
-# Of its van der Waals radius; no grid point is nearer to an atom.
-_OUTSIDE: Final = 0.5
 # Distances within a grid in single precision are right to much better than this.
 _ROUNDED: Final = 1.05
-# Bohr read as angstrom make bonds 1.89 times as long.
-_STRETCHED: Final = 1.6
 _WHOLE_CHARGE: Final = 1e-3
 # Partitions integrate numerically; their sums are a few hundredths off at worst.
 _MONOPOLE_SUM: Final = 0.1
@@ -93,14 +92,26 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
         closest < CLOSEST_ATOMS,
         lambda row: f"two atoms are {closest[row]:.2f} covalent radii apart",
     )
-    bonds[~(atoms.mask & np.isfinite(bonds))] = np.nan
-    usual = np.nanmedian(np.where(np.isnan(bonds).all(axis=1)[:, None], 1.0, bonds), axis=1)
+    if "positions" in block.declared:
+        return
     yield Finding(
-        usual > _STRETCHED,
+        _stretched(bonds, atoms),
         lambda row: (
-            f"its atoms are {usual[row]:.2f} covalent radii apart: it may be in another unit"
+            f"its atoms are {closest[row]:.2f} covalent radii apart: it may be in another unit"
         ),
     )
+
+
+def _stretched(
+    bonds: Float[np.ndarray, "molecule atom"], atoms: Atoms
+) -> Bool[np.ndarray, " molecule"]:
+    """Which molecules have all their bonds stretched, among others that are bonded."""
+    known = atoms.mask & np.isfinite(bonds)
+    shortest = np.where(known, bonds, np.inf).min(axis=1, initial=np.inf)
+    longest = np.where(known, bonds, 0.0).max(axis=1, initial=0.0)
+    several = known.sum(axis=1) > 2
+    bonded = several.any() and np.median(shortest[several]) < STRETCHED
+    return several & is_stretched(shortest, longest) & bool(bonded)
 
 
 def _finite(block: CanonicalBlock) -> Iterator[Finding]:
@@ -147,7 +158,7 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
     inside = np.zeros(block.n_molecules, dtype=np.int64)
     some = np.flatnonzero(_perhaps_inside(block, lost))
     atoms = Atoms(block.atoms.numbers[some], block.atoms.positions[some], block.atoms.mask[some])
-    inside[some] = (surface_distance(atoms, grid.points[some]) < _OUTSIDE).sum(axis=1)
+    inside[some] = (surface_distance(atoms, grid.points[some]) < INSIDE).sum(axis=1)
     yield Finding(inside > 0, lambda row: f"{inside[row]} grid points lie inside the atoms")
 
 
@@ -159,7 +170,7 @@ def _perhaps_inside(
     The fit knows the distances of the points it counts, and those are all of most molecules.
     """
     fit, atoms, grid = block.fit, block.atoms, block.grid
-    limits = _ROUNDED * _OUTSIDE * np.nan_to_num(van_der_waals_radii(atoms.numbers))
+    limits = _ROUNDED * INSIDE * np.nan_to_num(van_der_waals_radii(atoms.numbers))
     near = (fit.nearest < limits).any(axis=1)
     untold = (grid.mask & ~np.isfinite(grid.esp)).any(axis=1) | lost.any(axis=1)
     return near | untold | np.isnan(fit.residual)
@@ -251,7 +262,7 @@ def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
         ),
     }
     for name, (given, other) in found.items():
-        if given is None:
+        if given is None or name in block.declared:
             continue
         apart = np.abs(given - other) if given.ndim == 1 else np.linalg.norm(given - other, axis=1)
         scale = np.abs(other) if given.ndim == 1 else np.linalg.norm(other, axis=1)

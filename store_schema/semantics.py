@@ -7,6 +7,7 @@ several, which their shape, physics or the user's declaration tells apart.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,18 +25,21 @@ class Semantics:
 
     Attributes:
         name: Name used in declarations and in the schema.
-        stored_as: Variable of the store that receives it.
+        stored_as: Variable of the store that receives it; empty for what is only used to read
+            the others, such as a mask.
         shapes: Shapes behind the molecule axis it is known to come in.
+        sign: -1 where the values are the negative of the variable, as a gradient is of forces.
     """
 
     name: str
     stored_as: str
     shapes: tuple[Shape, ...]
+    sign: int = 1
 
     @property
     def quantity(self) -> Quantity:
         """Physical quantity, from the variable it is stored as."""
-        return VARIABLES[self.stored_as].quantity
+        return VARIABLES[self.stored_as].quantity if self.stored_as else "none"
 
 
 _SCALAR: Final[tuple[Shape, ...]] = ((), (1,))
@@ -57,9 +61,14 @@ _TABLE: Final = (
     Semantics("quadrupole_tensor", "quadrupole", ((9,), (3, 3))),
     Semantics("energy", "energy", _SCALAR),
     Semantics("forces", "forces", (("A", 3),)),
+    Semantics("gradient", "forces", (("A", 3),), sign=-1),
+    Semantics("esp_mask", "", (("G",), ("G", 1))),
     Semantics("center_of_mass", "center_of_mass", ((3,),)),
     Semantics("polarizability", "polarizability", ((3, 3), (9,))),
 )
+
+# Declared of a key that is none of what its name says.
+UNKNOWN: Final = "unknown"
 
 SEMANTICS: Final[dict[str, Semantics]] = {semantics.name: semantics for semantics in _TABLE}
 
@@ -67,19 +76,28 @@ _DIPOLE: Final = ("dipole_magnitude", "molecular_dipole_vector", "atomic_dipoles
 _Q: Final = ("total_charge", "quadrupole_components", "quadrupole_tensor", "atomic_charges")
 _QUADRUPOLE: Final = ("quadrupole_components", "quadrupole_tensor")
 
+_FORCES: Final = ("forces", "gradient")
+_MONO: Final = ("mono", "monopoles", "charges", "atomic_charges", "partial_charges")
+_MONO_BY: Final = ("mbis_charges", "hirshfeld_charges", "esp_charges", "resp_charges")
+_CHARGE: Final = ("charge", "total_charge", "net_charge", "q_total", "molecular_charge")
+
 # Keys as they are written in files, lower case, with every meaning they may have.
 ALIASES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("id", "ids", "molecule_id", "name", "names"), ("molecule_id",)),
     **dict.fromkeys(("r", "positions", "coordinates", "coords", "xyz", "pos"), ("positions",)),
+    **dict.fromkeys(("coord", "coordinate", "geometry", "geometries"), ("positions",)),
     **dict.fromkeys(("z", "atomic_numbers", "numbers", "nuclear_charges"), ("atomic_numbers",)),
+    **dict.fromkeys(("species", "symbols", "elements", "atomic_number"), ("atomic_numbers",)),
     **dict.fromkeys(("n", "n_atoms", "natoms", "number_of_atoms"), ("n_atoms",)),
     **dict.fromkeys(("n_grid", "ngrid"), ("n_grid",)),
-    **dict.fromkeys(("e", "energy", "energies", "e_ev"), ("energy",)),
-    **dict.fromkeys(("f", "force", "forces"), ("forces",)),
-    **dict.fromkeys(("mono", "monopoles", "charges", "atomic_charges"), ("atomic_charges",)),
-    **dict.fromkeys(("esp", "v", "potential"), ("esp",)),
+    **dict.fromkeys(("e", "energy", "energies"), ("energy",)),
+    **dict.fromkeys(("f", "force", "forces"), _FORCES),
+    **dict.fromkeys(("gradient", "gradients", "grad", "grads"), ("gradient",)),
+    **dict.fromkeys((*_MONO, *_MONO_BY), ("atomic_charges",)),
+    **dict.fromkeys(("esp", "v", "potential", "electrostatic_potential"), ("esp",)),
     **dict.fromkeys(("vdw_surface", "esp_grid", "vdw_grid", "grid"), ("vdw_surface",)),
-    **dict.fromkeys(("charge", "total_charge", "net_charge", "q_total"), ("total_charge",)),
+    **dict.fromkeys(("espmask", "esp_mask", "grid_mask"), ("esp_mask",)),
+    **dict.fromkeys((*_CHARGE, "overall_charge", "formal_charge"), ("total_charge",)),
     **dict.fromkeys(("d", "dipole", "dipoles"), _DIPOLE),
     **dict.fromkeys(("dxyz", "dipole_vector"), ("molecular_dipole_vector",)),
     **dict.fromkeys(("dip", "atomic_dipoles"), ("atomic_dipoles",)),
@@ -94,6 +112,30 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
 QUADRUPOLE_COMPONENTS: Final = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
+# Words that a key may end in to say its unit: E_kcal, R_bohr, energy_ev, forces_kcal_mol_ang.
+# One letter says nothing: Q_e, E_a.
+_UNIT_WORDS: Final = re.compile(
+    r"[_\s.]*[\[(_.\s](?P<unit>(?:hartree|ha|eh|m?ev|kcal|kj|ry|rydberg|angstrom|ang|bohr|a0|nm|pm"
+    r"|debye|au|cm-1|kelvin)(?:[_/.\s]?(?:mol|per|angstrom|ang|bohr|a0|nm|e|a))*)[\])]?$",
+    re.IGNORECASE,
+)
+
+
+def unit_in(key: str) -> str:
+    """Returns the unit that the end of a key says, as it is written; empty if it says none."""
+    match = _UNIT_WORDS.search(key)
+    if match is None or key.lower() in ALIASES:
+        return ""
+    words = re.split(r"[_/.\s]+", match["unit"].lower())
+    return "/".join(word for word in words if word != "per")
+
+
 def meanings(key: str) -> tuple[Semantics, ...]:
-    """Returns every meaning the alias table gives a key; none for an unknown key."""
-    return tuple(SEMANTICS[name] for name in ALIASES.get(key.lower(), ()))
+    """Returns every meaning the alias table gives a key; none for an unknown key.
+
+    A unit at its end is not part of its name: ``E_kcal`` is an ``E``.
+    """
+    name = key.lower()
+    if name not in ALIASES and unit_in(key):
+        name = _UNIT_WORDS.sub("", key).lower()
+    return tuple(SEMANTICS[name] for name in ALIASES.get(name, ()))

@@ -1,20 +1,30 @@
 """Physical constants and unit conversions: the only ones in the repository.
 
-Every quantity has one canonical unit, in which the store keeps it, and a table
-of the units it may arrive in. Constants are CODATA 2018
-(https://physics.nist.gov/cuu/Constants/); kcal means the thermochemical
-calorie of exactly 4.184 J.
+Every quantity has one canonical unit, in which the store keeps it, and a table of the units
+that such data are met in. Constants are CODATA 2018
+(https://physics.nist.gov/cuu/Constants/); kcal means the thermochemical calorie of exactly
+4.184 J, and energies in J are those of one molecule.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Final, Literal
 
 BOHR_IN_ANGSTROM: Final = 0.529177210903
 HARTREE_IN_EV: Final = 27.211386245988
 HARTREE_IN_KCAL_PER_MOL: Final = 627.509474
+HARTREE_IN_J: Final = 4.3597447222071e-18
+_KCAL_IN_KJ: Final = 4.184
+_HARTREE_IN_WAVENUMBERS: Final = 219474.63136320
+_HARTREE_IN_KELVIN: Final = 315775.02480407
+_ELEMENTARY_CHARGE_IN_C: Final = 1.602176634e-19
 # 1 D is 1e-21 C m^2/s divided by the speed of light; e and c are exact in the SI.
-DEBYE_IN_E_ANGSTROM: Final = 1e-21 / 299792458.0 / 1.602176634e-19 / 1e-10
+DEBYE_IN_E_ANGSTROM: Final = 1e-21 / 299792458.0 / _ELEMENTARY_CHARGE_IN_C / 1e-10
+_COULOMB_METRE: Final = 1e10 / _ELEMENTARY_CHARGE_IN_C
+# The atomic unit of polarizability, e^2 a0^2 / hartree, in C^2 m^2 / J.
+_POLARIZABILITY_IN_SI: Final = 1.64877727436e-41
 
 Quantity = Literal[
     "none",
@@ -43,79 +53,104 @@ CANONICAL_UNIT: Final[dict[Quantity, str]] = {
     "potential_error": "kcal/mol/e",
 }
 
+_ENERGIES: Final[dict[str, float]] = {
+    "hartree": 1.0,
+    "eV": 1.0 / HARTREE_IN_EV,
+    "kcal/mol": 1.0 / HARTREE_IN_KCAL_PER_MOL,
+    "kJ/mol": 1.0 / (HARTREE_IN_KCAL_PER_MOL * _KCAL_IN_KJ),
+    "meV": 1e-3 / HARTREE_IN_EV,
+    "rydberg": 0.5,
+    "cm^-1": 1.0 / _HARTREE_IN_WAVENUMBERS,
+    "K": 1.0 / _HARTREE_IN_KELVIN,
+    "J": 1.0 / HARTREE_IN_J,
+}
+_LENGTHS: Final[dict[str, float]] = {
+    "angstrom": 1.0,
+    "bohr": BOHR_IN_ANGSTROM,
+    "nm": 10.0,
+    "pm": 0.01,
+    "m": 1e10,
+}
+
 # Factor that takes a value in the named unit to the canonical one.
 FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "none": {"": 1.0},
-    "length": {"angstrom": 1.0, "bohr": BOHR_IN_ANGSTROM, "nm": 10.0},
-    "charge": {"e": 1.0},
-    "potential": {
-        "hartree/e": 1.0,
-        "kcal/mol/e": 1.0 / HARTREE_IN_KCAL_PER_MOL,
-        "eV/e": 1.0 / HARTREE_IN_EV,
-    },
+    "length": _LENGTHS,
+    "charge": {"e": 1.0, "C": 1.0 / _ELEMENTARY_CHARGE_IN_C},
+    "potential": {f"{energy}/e": factor for energy, factor in _ENERGIES.items()},
     "dipole": {
         "e*angstrom": 1.0,
         "e*bohr": BOHR_IN_ANGSTROM,
         "debye": DEBYE_IN_E_ANGSTROM,
+        "e*nm": 10.0,
+        "C*m": _COULOMB_METRE,
     },
     "quadrupole": {
         "e*angstrom^2": 1.0,
         "e*bohr^2": BOHR_IN_ANGSTROM**2,
         "debye*angstrom": DEBYE_IN_E_ANGSTROM,
+        "e*nm^2": 100.0,
+        "debye*nm": 10 * DEBYE_IN_E_ANGSTROM,
+        "C*m^2": _COULOMB_METRE * 1e10,
     },
-    "energy": {
-        "hartree": 1.0,
-        "eV": 1.0 / HARTREE_IN_EV,
-        "kcal/mol": 1.0 / HARTREE_IN_KCAL_PER_MOL,
-    },
+    "energy": _ENERGIES,
     "force": {
-        "hartree/angstrom": 1.0,
-        "hartree/bohr": 1.0 / BOHR_IN_ANGSTROM,
-        "eV/angstrom": 1.0 / HARTREE_IN_EV,
-        "kcal/mol/angstrom": 1.0 / HARTREE_IN_KCAL_PER_MOL,
+        f"{energy}/{length}": factor / width
+        for energy, factor in _ENERGIES.items()
+        for length, width in _LENGTHS.items()
     },
-    "polarizability": {"bohr^3": 1.0, "angstrom^3": BOHR_IN_ANGSTROM**-3},
+    "polarizability": {
+        "bohr^3": 1.0,
+        "angstrom^3": BOHR_IN_ANGSTROM**-3,
+        "nm^3": 1e3 * BOHR_IN_ANGSTROM**-3,
+        "C^2*m^2/J": 1.0 / _POLARIZABILITY_IN_SI,
+    },
     "potential_error": {"kcal/mol/e": 1.0, "hartree/e": HARTREE_IN_KCAL_PER_MOL},
 }
 
-_SPELLINGS: Final[dict[str, str]] = {
-    "å": "angstrom",
-    "a": "angstrom",
-    "ang": "angstrom",
-    "a0": "bohr",
-    "au": "bohr",
-    "ha/e": "hartree/e",
-    "hartree": "hartree/e",
-    "kcal/mol": "kcal/mol/e",
-    "ev": "eV/e",
-    "v": "eV/e",
-    "e*å": "e*angstrom",
-    "e*a": "e*angstrom",
-    "eå": "e*angstrom",
-    "ea": "e*angstrom",
-    "e*a0": "e*bohr",
-    "ea0": "e*bohr",
-    "d": "debye",
-    "e*å^2": "e*angstrom^2",
-    "e*a^2": "e*angstrom^2",
-    "e*a0^2": "e*bohr^2",
-    "d*å": "debye*angstrom",
-    "d*a": "debye*angstrom",
-    "d*angstrom": "debye*angstrom",
-    "buckingham": "debye*angstrom",
-    "ha": "hartree",
-    "ha/bohr": "hartree/bohr",
-    "ha/å": "hartree/angstrom",
-    "hartree/å": "hartree/angstrom",
-    "hartree/a": "hartree/angstrom",
-    "hartree/a0": "hartree/bohr",
-    "ev/å": "eV/angstrom",
-    "ev/a": "eV/angstrom",
-    "kcal/mol/å": "kcal/mol/angstrom",
-    "kcal/mol/a": "kcal/mol/angstrom",
-    "a0^3": "bohr^3",
-    "å^3": "angstrom^3",
+# How often molecular data are met in some units, relative to a usual one: the others are
+# believed on stronger evidence.
+_SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "nm", "pm", "m", "C", "C*m")
+_WEIGHTS: Final = dict.fromkeys(_SELDOM, 0.1)
+
+# Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only
+# where nothing else does.
+_PARTS: Final[dict[str, str]] = {
+    **dict.fromkeys(("å", "a", "ang", "angs", "angstroms", "ångström", "ångstrom"), "angstrom"),
+    **dict.fromkeys(("a0", "bohrs", "a_0"), "bohr"),
+    **dict.fromkeys(("nanometer", "nanometre", "nanometers", "nanometres"), "nm"),
+    **dict.fromkeys(("picometer", "picometre", "picometers", "picometres"), "pm"),
+    **dict.fromkeys(("meter", "metre", "meters", "metres"), "m"),
+    **dict.fromkeys(("ha", "eh", "e_h", "hartrees"), "hartree"),
+    **dict.fromkeys(("ry", "rydbergs"), "rydberg"),
+    **dict.fromkeys(("kelvin",), "k"),
+    **dict.fromkeys(("joule", "joules"), "j"),
+    **dict.fromkeys(("electronvolt", "electronvolts"), "ev"),
+    **dict.fromkeys(("cm-1", "1/cm", "wavenumber", "wavenumbers"), "cm^-1"),
+    **dict.fromkeys(("kcal", "kcalmol", "kcal.mol-1", "kcalmol-1", "kcal*mol^-1"), "kcal/mol"),
+    **dict.fromkeys(("kj", "kjmol", "kj.mol-1", "kjmol-1", "kj*mol^-1"), "kj/mol"),
+    **dict.fromkeys(("d", "debyes"), "debye"),
+    **dict.fromkeys(("coulomb", "coulombs"), "c"),
 }
+# Whole units that are not made of those parts.
+_WHOLE: Final[dict[Quantity, dict[str, str]]] = {
+    "length": {"au": "bohr", "a.u.": "bohr"},
+    "charge": {"au": "e", "a.u.": "e", "elementary_charge": "e"},
+    "energy": {"au": "hartree", "a.u.": "hartree"},
+    "force": {"au": "hartree/bohr", "a.u.": "hartree/bohr"},
+    "potential": {
+        **{name.lower(): f"{name}/e" for name in _ENERGIES},
+        **{"v": "eV/e", "volt": "eV/e", "volts": "eV/e", "mv": "meV/e", "millivolt": "meV/e"},
+        **{"au": "hartree/e", "a.u.": "hartree/e", "e/bohr": "hartree/e"},
+    },
+    "dipole": {"ea0": "e*bohr", "eå": "e*angstrom", "ea": "e*angstrom", "cm": "C*m"}
+    | {"au": "e*bohr", "a.u.": "e*bohr"},
+    "quadrupole": {"buckingham": "debye*angstrom", "ea0^2": "e*bohr^2"}
+    | {"au": "e*bohr^2", "a.u.": "e*bohr^2"},
+    "polarizability": {"au": "bohr^3", "a.u.": "bohr^3", "c*m^2/v": "C^2*m^2/J"},
+}
+_LAST: Final = re.compile(r"\^-?\d+$")
+_PRODUCT: Final = re.compile(r"/(?!mol)|\*")
 
 
 def parse_unit(text: str, quantity: Quantity) -> str:
@@ -123,7 +158,8 @@ def parse_unit(text: str, quantity: Quantity) -> str:
 
     Args:
         text: The unit as written, such as ``Å``, ``a0`` or ``Debye``; case and
-            blanks do not matter, ``·`` and ``**`` are understood.
+            blanks do not matter, ``·`` and ``**`` are understood. A leading ``-`` says that
+            values have the opposite sign, such as ``-hartree/e`` for the energy of an electron.
         quantity: What the unit measures; it decides between readings such as
             ``kcal/mol`` (of an energy) and ``kcal/mol/e`` (of a potential).
 
@@ -138,15 +174,31 @@ def parse_unit(text: str, quantity: Quantity) -> str:
         .replace("**", "^")
         .replace("²", "^2")
         .replace("³", "^3")
+        .replace("⁻¹", "^-1")
+        .replace("(mol*", "mol/")
+        .replace(")", "")
     )
-    if key in known:
-        return known[key]
-    spelled = _SPELLINGS.get(key)
-    if spelled is not None and spelled in FACTORS[quantity]:
-        return spelled
+    sign = "-" if key.startswith("-") and quantity != "none" else ""
+    key = key.removeprefix(sign)
+    for spelled in (key, _WHOLE.get(quantity, {}).get(key, "").lower(), _spelled_out(key)):
+        for unit in (spelled, f"{spelled}/e" if quantity == "potential" else spelled):
+            if unit in known:
+                return sign + known[unit]
     raise ValueError(
         f"{text!r} is not a unit of {quantity}; expected one of {', '.join(FACTORS[quantity])}"
     )
+
+
+def _spelled_out(key: str) -> str:
+    """A unit with its parts by this package's names: ``Ha/Å`` is ``hartree/angstrom``."""
+    if key in _PARTS:
+        return _PARTS[key]
+    parts = re.split(r"([*/])", key.replace("/mol", "").replace("mol^-1", ""))
+    names = []
+    for part in parts:
+        power = match[0] if (match := _LAST.search(part)) and part != "cm^-1" else ""
+        names.append(_PARTS.get(part.removesuffix(power), part.removesuffix(power)) + power)
+    return "".join(names)
 
 
 def to_canonical(unit: str, quantity: Quantity) -> float:
@@ -155,4 +207,14 @@ def to_canonical(unit: str, quantity: Quantity) -> float:
     Raises:
         ValueError: The unit is not one of this quantity's.
     """
-    return FACTORS[quantity][parse_unit(unit, quantity)]
+    name = parse_unit(unit, quantity)
+    plain = name.removeprefix("-")
+    return FACTORS[quantity][plain] * (-1.0 if plain != name else 1.0)
+
+
+def weight_of(unit: str) -> float:
+    """Returns how often a unit is met, relative to a usual one."""
+    if unit in _WEIGHTS:
+        return _WEIGHTS[unit]
+    parts = (_LAST.sub("", part) if part != "cm^-1" else part for part in _PRODUCT.split(unit))
+    return math.prod(_WEIGHTS.get(part, 1.0) for part in parts)

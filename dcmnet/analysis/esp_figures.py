@@ -151,6 +151,8 @@ def grid_points(tree: xr.DataTree, name: str) -> tuple[np.ndarray, np.ndarray]:
     At most about 400,000 points are read, of molecules spread evenly over the group.
     """
     molecules, results = tree.to_dataset(), tree[f"{RESULTS_GROUP}/{name}"].to_dataset()
+    if "esp" not in molecules or "esp_predicted" not in results:
+        return np.empty(0), np.empty(0)
     rows = np.flatnonzero(np.isfinite(results["esp_rmse"].values))
     width = max(molecules.sizes["grid_point"], 1)
     rows = rows[:: max(1, rows.size * width // _MAX_POINTS)]

@@ -14,9 +14,11 @@ from dcmnet.training.log import EpochRecord
 
 def training_curves(history: Sequence[EpochRecord]) -> Figure:
     """Draws loss and ESP RMSE of training and validation over the epochs."""
-    figure, axes = new_axes(columns=2)
+    labels = {"loss": "loss", "esp_rmse": "mean ESP RMSE per molecule (kcal/mol/e)"}
+    if not has_esp(history):
+        del labels["esp_rmse"]
+    figure, axes = new_axes(columns=len(labels))
     epochs = [record.epoch for record in history]
-    labels = {"loss": "loss", "esp_rmse": "mean ESP RMSE of a molecule (kcal/mol/e)"}
     for ax, (metric, label) in zip(axes, labels.items(), strict=True):
         for part, colour in (("train", TRAIN_COLOUR), ("valid", MODEL_COLOUR)):
             values = [getattr(record, part).get(metric, np.nan) for record in history]
@@ -29,7 +31,7 @@ def training_curves(history: Sequence[EpochRecord]) -> Figure:
         ax.set_ylabel(label)
         ax.legend(frameon=False)
     best = [record for record in history if record.best]
-    if best and "esp_rmse" in best[-1].valid:
+    if "esp_rmse" in labels and best and "esp_rmse" in best[-1].valid:
         value = best[-1].valid["esp_rmse"]
         axes[1].plot(best[-1].epoch, value, "o", color=MODEL_COLOUR)
         axes[1].annotate(
@@ -41,6 +43,12 @@ def training_curves(history: Sequence[EpochRecord]) -> Figure:
             color=MODEL_COLOUR,
         )
     return figure
+
+
+def has_esp(history: Sequence[EpochRecord]) -> bool:
+    """Says whether any epoch has an error of the ESP, which data without one do not."""
+    errors = [part.get("esp_rmse", np.nan) for r in history for part in (r.train, r.valid)]
+    return bool(np.isfinite(errors).any())
 
 
 def training_pace(history: Sequence[EpochRecord]) -> Figure:

@@ -22,7 +22,8 @@ from store_schema.problems import SourceError
 # Molecules that are in memory at once.
 _WINDOW: Final = 2048
 _XYZ: Final = (".xyz", ".extxyz")
-_CHARGE_NAMES: Final = ("charge", "total_charge")
+# Whatever ends in "charge" is the net charge, such as overall_charge or REF_charge.
+_CHARGE, _CHARGE_SYMBOL = "charge", "q"
 _READ: Final = (
     "molecule_id",
     "n_atoms",
@@ -32,6 +33,8 @@ _READ: Final = (
     "total_charge",
 )
 _ESP: Final = ("esp", "vdw_surface")
+# What a net charge is derived from, where nothing says it.
+_CHARGE_FROM: Final = (*_ESP, "monopoles")
 
 
 class Structures(Protocol):
@@ -81,7 +84,7 @@ def open_structures(
     elif path.suffix.lower() in _XYZ and path.is_file():
         found = _XyzFile(path)
     elif ".npz" in text.lower() or path.is_dir():
-        found = _NpzFiles(text, with_esp, declare)
+        found = _NpzFiles(text, with_esp, declare, total_charge)
     else:
         raise SourceError.of(
             text,
@@ -172,13 +175,17 @@ def charge_of(atoms: ase.Atoms, place: str) -> float | None:
     """Returns the net charge that the comment line of a frame gives, in e; None if it does not.
 
     Args:
-        atoms: The frame; ``charge=-1`` or ``total_charge=-1`` is in its info.
+        atoms: The frame; ``charge=-1``, ``overall_charge=-1`` or ``Q=-1`` is in its info.
         place: How messages name it.
 
     Raises:
         SourceError: What it gives is no number, or two different ones.
     """
-    given = {name: atoms.info[name] for name in _CHARGE_NAMES if name in atoms.info}
+    given = {
+        name: value
+        for name, value in atoms.info.items()
+        if name.lower().endswith(_CHARGE) or name.lower() == _CHARGE_SYMBOL
+    }
     # A word without a value is True to ASE, and no charge.
     numbers = [
         float(value)
@@ -215,11 +222,22 @@ class _Store:
 class _NpzFiles:
     """Molecules of NPZ files, understood as an ingest would and never stored."""
 
-    def __init__(self, source: str, with_esp: bool, declare: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        source: str,
+        with_esp: bool,
+        declare: Mapping[str, str] | None,
+        total_charge: float | None,
+    ) -> None:
         self.place = source
         self._names = _READ + (_ESP if with_esp else ())
         declarations = Declarations.parse(declare)
-        self._plans = understood(discover([source]), declarations)
+        sources = discover([source], declared=declarations.semantics)
+        charged = total_charge is not None or declarations.total_charge is not None
+        charged = charged or all(each.layout.key_of("total_charge") for each in sources)
+        # What is not asked for needs no unit; a net charge may have to be derived.
+        asked = (*self._names, *(() if charged else _CHARGE_FROM))
+        self._plans = understood(sources, declarations, only=asked)
 
     def windows(self) -> Iterator[list[Structure]]:
         for plan in self._plans:

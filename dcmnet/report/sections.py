@@ -73,6 +73,11 @@ def lead(story: Story) -> str:
         )
     table = results.table
     split = _SPLIT_NAMES[results.schema.split]
+    if not table["esp_rmse"].notna().any():
+        return (
+            f"With {what}, the network was analysed on {len(table):,} {split} molecules, which "
+            "have no reference ESP to compare with: the errors are those of what they have."
+        )
     sentences = [
         f"With {what}, the network reproduces the reference ESP of {len(table):,} {split} "
         f"molecules with a mean error (RMSE of a molecule) of {table['esp_rmse'].mean():.2f} "
@@ -102,8 +107,8 @@ def data_facts(store: StoreStory) -> Facts:
         + (f", and {schema.n_quarantined:,} set aside" if schema.n_quarantined else ""),
         "Split": ", ".join(f"{n:,} {_SPLIT_NAMES[name]}" for name, n in store.splits.items()),
     }
-    for name, label in (("n_atoms", "Atoms a molecule"), ("n_grid", "ESP points a molecule")):
-        if name in found.sizes:
+    for name, label in (("n_atoms", "Atoms per molecule"), ("n_grid", "ESP points per molecule")):
+        if name in found.sizes and found.sizes[name].maximum:
             facts[label] = _range(found.sizes[name])
     facts["Atoms"] = ", ".join(f"{n:,} {symbol}" for symbol, n in found.elements.items())
     if found.total_charges:
@@ -148,9 +153,14 @@ def model_facts(story: Story) -> Facts:
 def analysed(results: ResultsStory) -> str:
     """Returns what was analysed, and how the errors are to be read."""
     schema, statistics = results.schema, results.statistics
-    return (
+    what = (
         f"Analysed: checkpoint “{schema.checkpoint}”, of epoch {schema.epoch:,}, on "
-        f"{statistics.n_molecules:,} {_SPLIT_NAMES[schema.split]} molecules with "
+        f"{statistics.n_molecules:,} {_SPLIT_NAMES[schema.split]} molecules"
+    )
+    if not statistics.n_points:
+        return f"{what}, which have no reference ESP."
+    return (
+        f"{what} with "
         f"{statistics.n_points:,} grid points. The error of a molecule is taken over its own grid "
         "points, all of them outside the van der Waals surface; predicted minus reference."
     )
@@ -172,6 +182,8 @@ def references(results: ResultsStory) -> str:
 def failures(results: ResultsStory) -> str:
     """Returns in which groups of points and of molecules the error is largest."""
     statistics = results.statistics
+    if not statistics.n_points:
+        return ""
     named = {
         "shell": "at a distance of {} van der Waals radii",
         "nearest_element": "around {}",
@@ -267,14 +279,10 @@ def _analysis(directory: str) -> str:
 
 def _result_cards(results: ResultsStory) -> list[Card]:
     table, split = results.table, _SPLIT_NAMES[results.schema.split]
-    shown = [
-        Card(
-            "ESP RMSE",
-            f"{table['esp_rmse'].mean():.2f}",
-            "kcal/mol/e",
-            f"mean of {len(table):,} {split} molecules",
-        )
-    ]
+    shown = []
+    if table["esp_rmse"].notna().any():
+        note = f"mean of {len(table):,} {split} molecules"
+        shown.append(Card("ESP RMSE", f"{table['esp_rmse'].mean():.2f}", "kcal/mol/e", note))
     labels = {"monopoles": "Stored monopoles", "fitted": "Fitted charges"}
     for level in shown_levels(table):
         if level in labels:

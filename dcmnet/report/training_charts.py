@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dcmnet.analysis.figure_style import MODEL_COLOUR, TRAIN_COLOUR
-from dcmnet.analysis.training_figures import training_curves, training_pace
+from dcmnet.analysis.training_figures import has_esp, training_curves, training_pace
 from dcmnet.report.exhibit import Exhibit, chart, logarithmic
 from dcmnet.training.log import EpochRecord
 
@@ -21,23 +21,25 @@ _KEYS = {"training": TRAIN_COLOUR, "validation": MODEL_COLOUR}
 def learning_exhibit(history: Sequence[EpochRecord]) -> Exhibit:
     """Returns loss and ESP RMSE of training and validation over the epochs."""
     last = history[-1]
-    charts = [
-        ("Loss", _curves(history, "loss", "loss")),
-        (
-            "Mean ESP RMSE of a molecule",
-            _curves(history, "esp_rmse", "ESP RMSE (kcal/mol/e)", mark_best=True),
-        ),
-    ]
+    charts = [("Loss", _curves(history, "loss", "loss"))]
+    told = (
+        f"Curves over {len(history)} epochs: the loss ends at {_value(last.train, 'loss')} in "
+        f"training and {_value(last.valid, 'loss')} in validation"
+    )
+    if has_esp(history):
+        curves = _curves(history, "esp_rmse", "ESP RMSE (kcal/mol/e)", mark_best=True)
+        charts.append(("Mean ESP RMSE per molecule", curves))
+        told += (
+            f"; the ESP RMSE at {_value(last.train, 'esp_rmse')} and "
+            f"{_value(last.valid, 'esp_rmse')} kcal/mol/e"
+        )
     return Exhibit(
         name="learning",
         charts=charts,
         keys=_KEYS,
         still=training_curves(history),
-        alt=f"Two curves over {len(history)} epochs: the loss ends at "
-        f"{_value(last.train, 'loss')} in training and {_value(last.valid, 'loss')} in "
-        f"validation; the ESP RMSE at {_value(last.train, 'esp_rmse')} and "
-        f"{_value(last.valid, 'esp_rmse')} kcal/mol/e.",
-        caption="Loss and ESP error over the epochs, on logarithmic axes. Training values "
+        alt=f"{told}.",
+        caption="Training and validation over the epochs, on logarithmic axes. Training values "
         "are taken as the parameters move; validation uses the averaged parameters after each "
         "epoch, so early training values can lie above validation.",
     )

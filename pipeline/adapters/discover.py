@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from pipeline.adapters.concatenated import ConcatenatedSource, is_concatenated
 from pipeline.adapters.npz import NpzFile
-from pipeline.adapters.padded import PaddedSource
+from pipeline.adapters.padded import PaddedSource, layout_of
 from pipeline.adapters.protocol import Source
 from pipeline.adapters.single_molecule import SingleMoleculeSource
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
-from pipeline.inference.shapes import Layout, propose
+from pipeline.inference.shapes import Names
 from store_schema.problems import SourceError
 
 _SPLIT_NAMES: Final = {
@@ -27,13 +28,19 @@ _SPLIT_NAMES: Final = {
 _SET: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_SPLIT_NAMES)})$", re.IGNORECASE)
 
 
-def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> list[Source]:
+def discover(
+    sources: Iterable[str | Path],
+    *,
+    allow_pickle: bool = False,
+    declared: Mapping[str, str] | None = None,
+) -> list[Source]:
     """Opens what the user named.
 
     Args:
         sources: Files, folders (read with all below them), globs, and ``a.npz+b.npz`` for
             columns of the same molecules.
         allow_pickle: Admit object arrays.
+        declared: Meanings of keys whose names do not say them.
 
     Returns:
         The sources, in the order given; within a folder in the order of names. Files that
@@ -43,6 +50,7 @@ def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> li
     Raises:
         SourceError: Nothing is there, or a file is not what it should be.
     """
+    names = Names(declared)
     joined: list[Source] = []
     single: dict[Path, NpzFile] = {}
     order: dict[Path, int] = {}
@@ -50,7 +58,7 @@ def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> li
         text = str(source)
         if "+" in text and not Path(text).exists() and not glob.glob(text):
             paths = [path for name in text.split("+") for path in _files(name.strip())]
-            parts = [PaddedSource(NpzFile(path, allow_pickle)) for path in paths]
+            parts = [PaddedSource(NpzFile(path, allow_pickle), names) for path in paths]
             joined.append(SplitByRoleSource(_with_structure_first(parts)))
         else:
             paths = _files(text)
@@ -58,7 +66,7 @@ def discover(sources: Iterable[str | Path], *, allow_pickle: bool = False) -> li
                 single.setdefault(path.resolve(), NpzFile(path, allow_pickle))
         for path in paths:
             order.setdefault(path.resolve(), len(order))
-    found = [*joined, *_group(list(single.values()))]
+    found = [*joined, *_group(list(single.values()), names)]
     return sorted(found, key=lambda source: min(order[file.resolve()] for file in source.files))
 
 
@@ -105,16 +113,19 @@ def _files(text: str) -> list[Path]:
     return files
 
 
-def _group(files: Sequence[NpzFile]) -> list[Source]:
+def _group(files: Sequence[NpzFile], names: Names) -> list[Source]:
     """Puts files together: molecules of one convention, and columns of the same molecules."""
     sources: list[Source] = []
     padded: list[list[PaddedSource]] = []
     singles: dict[tuple[Path, frozenset[str]], list[NpzFile]] = {}
     for file in files:
-        if _layout(file).single:
+        if is_concatenated(file, names):
+            sources.append(ConcatenatedSource(file, names))
+            continue
+        if layout_of(file, names).single:
             singles.setdefault((file.path.parent, frozenset(file.columns)), []).append(file)
             continue
-        part = PaddedSource(file)
+        part = PaddedSource(file, names)
         for group in padded:
             if group[0].file.path.parent == file.path.parent and all(
                 join_if_same(other, part) for other in group
@@ -127,12 +138,8 @@ def _group(files: Sequence[NpzFile]) -> list[Source]:
         sources.append(
             group[0] if len(group) == 1 else SplitByRoleSource(_with_structure_first(group))
         )
-    sources.extend(SingleMoleculeSource(group) for group in singles.values())
+    sources.extend(SingleMoleculeSource(group, names) for group in singles.values())
     return sources
-
-
-def _layout(file: NpzFile) -> Layout:
-    return propose(file.columns, str(file.path))
 
 
 def _with_structure_first(parts: Sequence[PaddedSource]) -> list[PaddedSource]:

@@ -65,6 +65,7 @@ class NpzFile:
     Attributes:
         path: The file.
         columns: Header of each array, by key.
+        objects: Keys of arrays of Python objects, which are not read.
     """
 
     def __init__(self, path: Path, allow_pickle: bool = False) -> None:
@@ -81,7 +82,6 @@ class NpzFile:
         # Whoever gets it by pickle may be at work in another folder.
         self._file = path.absolute()
         self._unpacked: Path | None = None
-        self._allow_pickle = allow_pickle
         self._members: dict[str, _Member] = {}
         with self._damage_reported(), zipfile.ZipFile(self._file) as archive:
             size = path.stat().st_size
@@ -91,7 +91,14 @@ class NpzFile:
                     raise ValueError(f"two arrays named {key!r}")
                 if info.filename.endswith(".npy"):
                     self._members[key] = self._member(archive, info, size)
-        self.columns = {key: member.column for key, member in self._members.items()}
+        self.objects = tuple(
+            key
+            for key, member in self._members.items()
+            if member.column.dtype.hasobject and not allow_pickle
+        )
+        self.columns = {
+            key: member.column for key, member in self._members.items() if key not in self.objects
+        }
 
     def read(self, key: str) -> np.ndarray:
         """Reads one array whole.
@@ -291,8 +298,7 @@ class NpzFile:
             if info.file_size != info.compress_size or place + info.file_size > size:
                 raise ValueError(f"{info.filename} claims to reach beyond the end of the file")
         if dtype.hasobject:
-            if not self._allow_pickle:
-                raise self._refused(info.filename)
+            pass  # its size is not that of its items
         elif dtype.kind not in _READABLE_KINDS:
             raise ValueError(f"{info.filename} has dtype {dtype}")
         elif (
@@ -309,9 +315,10 @@ class NpzFile:
             raise ValueError(f"{info.filename} claims {info.file_size} bytes in a file of {size}")
         return _Member(info, Column(tuple(shape), dtype), fortran_order, offset, place)
 
-    def _refused(self, name: str) -> SourceError:
+    def refused(self, key: str) -> SourceError:
+        """Returns the error that says why an array of objects is not read."""
         return SourceError.of(
-            f"{self.path}, {name}",
+            f"{self.path}, {key}",
             expected="an array of numbers or text",
             received="Python objects, which can execute code when they are read",
             consequence="nothing was read",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.npz import NpzFile
-from pipeline.inference.shapes import Layout, propose
+from pipeline.inference.shapes import METADATA, Layout, Names, propose
 
 
 class PaddedSource:
@@ -18,7 +19,7 @@ class PaddedSource:
 
     convention = "padded"
 
-    def __init__(self, file: NpzFile) -> None:
+    def __init__(self, file: NpzFile, names: Names) -> None:
         """Reads the shapes of a file.
 
         Raises:
@@ -28,7 +29,8 @@ class PaddedSource:
         self.place = str(file.path)
         self.files: tuple[Path, ...] = (file.path,)
         self.columns: Mapping[str, Column] = file.columns
-        self.layout = propose(file.columns, self.place)
+        self.names = names
+        self.layout = layout_of(file, names)
         self.metadata: Mapping[str, str] = metadata_of(file, self.layout)
 
     def blocks(self, n_molecules: int, only: Container[str] | None = None) -> Iterator[Block]:
@@ -54,9 +56,34 @@ class PaddedSource:
         return f"{self.file.path.stem}#{row}"
 
 
+def layout_of(file: NpzFile, names: Names, columns: Mapping[str, Column] | None = None) -> Layout:
+    """Reads the shapes of a file; Python objects are left out, unread.
+
+    Args:
+        file: The file.
+        names: What keys may mean.
+        columns: Headers to read instead of the file's own.
+
+    Raises:
+        SourceError: They do not make molecules, or a key that is needed holds objects.
+    """
+    for key in file.objects:
+        if names.meanings(key):
+            raise file.refused(key)
+    layout = propose(columns or file.columns, str(file.path), names)
+    reason = "it holds Python objects, which were not read"
+    return replace(layout, ignored={**layout.ignored, **dict.fromkeys(file.objects, reason)})
+
+
 def metadata_of(file: NpzFile, layout: Layout) -> dict[str, str]:
-    """Returns the text of the entries without an axis."""
-    return {key: str(file.read(key)) for key in layout.ignored if not file.columns[key].shape}
+    """Returns the text of the entries that are of the whole file."""
+    found = {}
+    for key, reason in layout.ignored.items():
+        if reason == METADATA:
+            value = file.read(key).item()
+            text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+            found[key] = str(text)
+    return found
 
 
 def picked(file: NpzFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Block:

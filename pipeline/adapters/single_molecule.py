@@ -10,7 +10,8 @@ from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.npz import NpzFile
-from pipeline.inference.shapes import Fit, Layout, propose
+from pipeline.adapters.padded import layout_of, metadata_of
+from pipeline.inference.shapes import Fit, Layout, Names
 from store_schema.problems import SourceError
 
 
@@ -19,7 +20,7 @@ class SingleMoleculeSource:
 
     convention = "single_molecule"
 
-    def __init__(self, files: Sequence[NpzFile]) -> None:
+    def __init__(self, files: Sequence[NpzFile], names: Names) -> None:
         """Reads the shapes of the files.
 
         Raises:
@@ -29,10 +30,10 @@ class SingleMoleculeSource:
         self.files = tuple(file.path for file in files)
         first = files[0].path
         self.place = str(first if len(files) == 1 else first.parent / f"*{first.suffix}")
-        self._layouts = [propose(file.columns, str(file.path)) for file in files]
+        self._layouts = [layout_of(file, names) for file in files]
         self.layout = _joint(self._layouts, self.files)
         self.columns: Mapping[str, Column] = files[0].columns
-        self.metadata: Mapping[str, str] = {}
+        self.metadata: Mapping[str, str] = metadata_of(files[0], self._layouts[0])
 
     def blocks(self, n_molecules: int) -> Iterator[Block]:
         """Reads all molecules in order; see ``Source.blocks``."""

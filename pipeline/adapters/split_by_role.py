@@ -12,6 +12,7 @@ from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource
 from pipeline.inference.shapes import Fit, Layout
+from pipeline.structure import element_numbers
 from store_schema.problems import SourceError
 
 # Keys that say which molecule a row is; present in several files, they must agree.
@@ -199,7 +200,8 @@ def _fingerprints(part: PaddedSource, *, by_id: bool) -> list[str]:
     names: list[str] = []
     numbers, positions = (part.layout.key_of(name) for name in ("atomic_numbers", "positions"))
     for block in part.blocks(1024, only=(str(numbers), str(positions))):
-        for z, r in zip(block.columns[str(numbers)], block.columns[str(positions)], strict=True):
+        elements = element_numbers(block.columns[str(numbers)])
+        for z, r in zip(elements, block.columns[str(positions)], strict=True):
             real = z > 0
             rounded = np.round(r[real].astype(np.float64), 3) + 0.0
             said = z[real].astype(np.int64).tobytes() + rounded.tobytes()
@@ -237,7 +239,9 @@ def _check_same(
         if None in keys:
             continue
         ours, theirs = block.columns[str(keys[0])], columns[str(keys[1])]
-        real = block.columns[str(left.layout.key_of("atomic_numbers"))] > 0
+        real = element_numbers(block.columns[str(left.layout.key_of("atomic_numbers"))]) > 0
+        if semantics == "atomic_numbers":
+            ours, theirs = element_numbers(ours), element_numbers(theirs)
         agree = np.isclose(ours, theirs, rtol=0, atol=_SAME_POSITION, equal_nan=True)
         agree = agree.reshape(*real.shape, -1).all(axis=-1) | ~real
         if not agree.all():

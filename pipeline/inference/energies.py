@@ -1,110 +1,191 @@
-"""Energies and forces: what their size and their relation to bonds say of units and sign."""
+"""Energies: the zero they count from, by which their size says their unit."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.inference.hypothesis import Hypothesis, deviation, log_deviation, unsettled
+from pipeline.inference.hypothesis import Hypothesis, curve, unsettled, weigh
 from pipeline.inference.lengths import van_der_waals_radii
 from pipeline.structure import Atoms
-from store_schema.units import FACTORS, to_canonical
+from store_schema.units import FACTORS, to_canonical, weight_of
 
-# Atomization takes about this much an atom, in hartree.
-_BINDING_PER_ATOM: Final = 0.17
-# Stretching force constants of bonds to hydrogen in hartree/Å² (5.4, 7.5, 9.5 and
-# 4.2 mdyn/Å), by the other atom.
-_STRETCH: Final = {6: 1.25, 7: 1.72, 8: 2.2, 16: 0.95}
-_STRETCH_SPREAD: Final = 0.15
-_WORK_SPREAD: Final = 0.1
-_MIN_BONDS: Final = 8
-_MIN_CORRELATION: Final = 0.6
-# Geometries this close, in Å, differ in energy by the mean force along the way.
-_NEAR: Final = 0.5
+# Hartree-Fock energies of the free atoms H to Kr, and I and Xe, in hartree (E. Clementi and
+# C. Roetti, At. Data Nucl. Data Tables 14 (1974) 177).
+_FREE: Final = dict(
+    enumerate(
+        (
+            *(-0.5000, -2.8617, -7.4327, -14.5730, -24.5291, -37.6886, -54.4009, -74.8094),
+            *(-99.4093, -128.5471, -161.8589, -199.6146, -241.8767, -288.8544, -340.7188),
+            *(-397.5049, -459.4821, -526.8175, -599.1648, -676.7582, -759.7357, -848.4060),
+            *(-942.8843, -1043.3564, -1149.8663, -1262.4437, -1381.4146, -1506.8709),
+            *(-1638.9637, -1777.8481, -1923.2610, -2075.3597, -2234.2387, -2399.8676),
+            *(-2572.4413, -2752.0550),
+        ),
+        start=1,
+    )
+) | {53: -6917.9809, 54: -7232.1384}
+# Beyond, rules are so much rougher: relativity, and atoms that the table lacks.
+_LAST_EXACT, _HEAVY = 36, 5.0
+# Correlation of an electron, on average.
+_CORRELATION: Final = 0.03
+# What an atom of each element gains in a molecule, fitted to experimental atomization energies
+# of CH4, C2H6, H2O, NH3, HF, H2S, HCl and CH3Cl; hartree. Others gain about as much.
+_BINDING: Final = {1: 0.104, 5: 0.2, 6: 0.253, 7: 0.163, 8: 0.162, 9: 0.121, 14: 0.2}
+_BINDING_OF_OTHERS: Final = {15: 0.13, 16: 0.085, 17: 0.067, 35: 0.055, 53: 0.045}
+_USUAL_BINDING: Final = 0.15
+# Energies of valence electrons alone: semi-empirical (GFN2-xTB), and with pseudopotentials.
+_SEMIEMPIRICAL: Final = {1: -0.39, 5: -1.2, 6: -1.79, 7: -2.61, 8: -3.77, 9: -4.62} | {
+    **{14: -1.57, 15: -2.38, 16: -3.15, 17: -4.48, 35: -4.05, 53: -3.78}
+}
+_PSEUDOPOTENTIAL: Final = {1: -0.46, 5: -2.5, 6: -5.4, 7: -9.7, 8: -15.8, 9: -24.1} | {
+    **{14: -3.8, 15: -6.5, 16: -10.1, 17: -14.9, 35: -13.3, 53: -11.2}
+}
+# Energies that count from anywhere may be of any size, within so many e-folds.
+_RANGE: Final = 30.0
+# How often a factor is that of no unit.
+_ANOTHER: Final = 0.005
+# Compositions that tell independently of each other whether energies follow them.
+_TELLING: Final = 20
+_SEVERAL: Final = 3
+
+
+class _Zero(NamedTuple):
+    """What energies may count from.
+
+    Attributes:
+        name: How messages call it.
+        table: Energy of an atom of each element; None where there is no such rule.
+        binding: Whether molecules are bound by their usual energy on top.
+        often: How often it is met.
+        spread: Relative error of the rule, the same for all molecules.
+        scatter: Relative error from composition to composition.
+    """
+
+    name: str
+    table: dict[int, float]
+    binding: bool
+    often: float
+    spread: float
+    scatter: float
+
+
+_ZEROS: Final = (
+    _Zero("total energies", _FREE, True, 0.5, 0.015, 0.015),
+    _Zero("energies of valence electrons", _SEMIEMPIRICAL, True, 0.05, 0.08, 0.06),
+    _Zero("energies with pseudopotentials", _PSEUDOPOTENTIAL, True, 0.05, 0.08, 0.06),
+    _Zero("energies of binding", {}, True, 0.2, 0.12, 0.12),
+    _Zero("energies of binding", {}, True, 0.05, 0.4, 0.3),
+)
+_ANYWHERE: Final = 0.15
 
 
 def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list[Hypothesis]:
-    """Weighs the units of energies, total or referenced to the atoms.
+    """Weighs the units of energies, which may count from any zero.
 
-    Total energies are held against those of free atoms by the statistical model of
-    J. Schwinger, Phys. Rev. A 24 (1981) 2353: E = -0.7687 Z^(7/3) + Z²/2 - 0.2699 Z^(5/3).
-    """
-    z = atoms.numbers.astype(np.float64)
-    free = (-0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)).sum(axis=1)
-    known = np.isfinite(energies) & (energies != 0)
-    units = [Hypothesis("energy", unit, 0.0, "") for unit in FACTORS["energy"]]
-    if not known.any():
-        return unsettled(units, "there is no energy")
-    ratios = energies[known] / free[known]
-    bindings = energies[known] / atoms.mask[known].sum(axis=1)
-    ratio, size = float(np.median(ratios)), abs(float(np.median(bindings)))
-    # Neither is much the same for all molecules where energies count from another zero.
-    uneven = [float(np.std(each) / max(abs(np.median(each)), 1e-30)) for each in (ratios, bindings)]
-    return [
-        Hypothesis(
-            "energy",
-            unit,
-            min(
-                log_deviation(ratio * factor, 1.0, 0.05) + deviation(uneven[0], 0.0, 0.05),
-                4.0
-                + log_deviation(size * factor, _BINDING_PER_ATOM, 0.4)
-                + deviation(uneven[1], 0.0, 0.25),
-            ),
-            f"they are {ratio * factor:.3g} times the energies of the free atoms and "
-            f"{size * factor:.3g} hartree an atom",
-        )
-        for unit, factor in FACTORS["energy"].items()
-    ]
-
-
-def force_units(
-    atoms: Atoms,
-    forces: Float[np.ndarray, "molecule atom 3"],
-    energies: Float[np.ndarray, " molecule"] | None,
-) -> list[Hypothesis]:
-    """Weighs units and sign of forces.
-
-    Bonds to hydrogen pull back with force constants that are much the same everywhere;
-    energies of displaced geometries of one molecule differ by the work of the forces.
+    Total energies are those of the free atoms and of their binding; their ratio is the same for
+    every molecule and composition. Where energies follow no such rule, their unit is open.
 
     Args:
         atoms: Atoms, in Å.
-        forces: As in the file, NaN at padding.
-        energies: In hartree, where the file has them.
+        energies: As in the file.
     """
-    evidence: list[tuple[float, float, str]] = []
-    stretch = _stretching(atoms, forces)
-    if stretch is not None:
-        evidence.append((*stretch, "times the usual stretching of bonds to H"))
-    work = None if energies is None else _work(atoms, forces, energies)
-    if work is not None:
-        evidence.append((*work, "times the energy between displaced geometries"))
-    candidates = [
-        Hypothesis("forces", unit, 0.0, "", sign)
-        for unit in FACTORS["force"]
-        for sign in (1.0, -1.0)
-    ]
-    if not evidence:
-        return unsettled(candidates, "no displaced geometries or stretched bonds to measure it by")
-    return [
-        Hypothesis(
-            "forces",
-            candidate.unit,
-            sum(
-                log_deviation(value * candidate.factor, 1.0, spread)
-                for value, spread, _ in evidence
-            ),
-            ("the gradient: " if candidate.scale < 0 else "")
-            + " and ".join(f"{value * candidate.factor:.2f} {text}" for value, _, text in evidence),
-            candidate.scale,
-        )
-        for candidate in candidates
-    ]
+    known = np.isfinite(energies) & (energies != 0) & (atoms.mask.sum(axis=1) > 0)
+    if not known.any():
+        return unsettled("energy", "there is no energy")
+    numbers, values = atoms.numbers[known], energies[known]
+    compositions = len({tuple(np.sort(row)) for row in numbers})
+    fits = [fit for zero in _ZEROS for fit in [_fit(zero, numbers, values, compositions)] if fit]
+    # Those that follow no rule differ by as much as they are large.
+    anywhere = _ANYWHERE / _RANGE * math.exp(-min(compositions - 1, _TELLING))
+    # Readings are held against the best that any factor could do.
+    most = max([anywhere, *(fit.density(fit.center) for fit in fits)])
+
+    def misfit(density: float) -> float:
+        return math.log(most / max(density, 1e-300)) if density < most else 0.0
+
+    found = []
+    for unit, factor in FACTORS["energy"].items():
+        x = math.log(factor)
+        best = max(fits, key=lambda fit: fit.density(x), default=None)
+        text = "they follow no rule that says their unit"
+        if best is not None and best.density(x) > anywhere:
+            text = f"they are {math.exp(x - best.center):.3g} times {best.zero.name}"
+        own = misfit(sum(fit.density(x) for fit in fits) + anywhere)
+        found.append(Hypothesis("energy", unit, own, text, -math.log(weight_of(unit))))
+    center = max(fits, key=lambda fit: fit.weight).center if fits else 0.0
+    text = f"they need a factor of {math.exp(center):.3g}, which no unit has"
+    any_factor = misfit(sum(fit.weight for fit in fits) / _RANGE + anywhere)
+    prior = -math.log(_ANOTHER * sum(weight_of(unit) for unit in FACTORS["energy"]))
+    return [*found, Hypothesis("energy", None, any_factor, text, prior, log_factor=center)]
+
+
+def total_ratio(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> float | None:
+    """Returns how many times total energies values are; None if they follow no such rule."""
+    known = np.isfinite(energies) & (energies != 0) & (atoms.mask.sum(axis=1) > 0)
+    if not known.any() or atoms.numbers.max() > _LAST_EXACT:
+        return None
+    if len({tuple(np.sort(row)) for row in atoms.numbers[known]}) < _SEVERAL:
+        return None  # one composition follows any rule
+    ratios = energies[known] / _expected(_ZEROS[0], atoms.numbers[known])
+    middle = float(np.median(ratios))
+    even = middle > 0 and np.median(np.abs(ratios / middle - 1)) < _ZEROS[0].scatter
+    return middle if even else None
+
+
+class _Fit(NamedTuple):
+    zero: _Zero
+    center: float
+    spread: float
+    weight: float
+
+    def density(self, x: float) -> float:
+        """How probable a factor is, given as its logarithm."""
+        off = min(0.5 * ((x - self.center) / self.spread) ** 2, 600.0)
+        return self.weight * math.exp(-off) / (self.spread * math.sqrt(math.tau))
+
+
+def _fit(
+    zero: _Zero, numbers: np.ndarray, values: Float[np.ndarray, " molecule"], compositions: int
+) -> _Fit | None:
+    """How well energies follow a rule, whatever their unit."""
+    expected = _expected(zero, numbers)
+    ratios = values / expected
+    if not zero.table:  # whether binding counts as positive or negative is not told
+        ratios = np.abs(ratios) if (ratios > 0).all() or (ratios < 0).all() else ratios
+    middle = float(np.median(ratios))
+    if not middle > 0 or not np.isfinite(ratios).all():
+        return None
+    scatter = float(np.median(np.abs(ratios / middle - 1))) * 1.48
+    heavy = _HEAVY if numbers.max() > _LAST_EXACT else 1.0
+    off = min(0.5 * (scatter / (heavy * zero.scatter)) ** 2, 30.0)
+    telling = min(compositions - 1, _TELLING)
+    # Each composition that follows a rule is the less of a chance the narrower the rule is.
+    follows = -telling * (off + math.log(heavy * zero.scatter)) - off
+    return _Fit(zero, -math.log(middle), heavy * zero.spread, zero.often * math.exp(follows))
+
+
+def _expected(zero: _Zero, numbers: np.ndarray) -> Float[np.ndarray, " molecule"]:
+    """Energies by a rule, in hartree."""
+    most = max(int(numbers.max()), 1)
+    table = np.zeros(most + 1)
+    gains = _BINDING | _BINDING_OF_OTHERS
+    for number in range(1, most + 1):
+        own = zero.table.get(number)
+        if zero.table is _FREE:
+            own = _schwinger(number) if own is None else own - _CORRELATION * (number - 1)
+        elif zero.table and own is None:
+            own = math.nan
+        table[number] = (own or 0.0) - (gains.get(number, _USUAL_BINDING) if zero.binding else 0.0)
+    return table[numbers].sum(axis=1)
+
+
+def _schwinger(z: int) -> float:
+    """Energy of a free atom by the statistical model, Phys. Rev. A 24 (1981) 2353."""
+    return -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)
 
 
 def polarizability_units(
@@ -114,93 +195,12 @@ def polarizability_units(
     isotropic = np.trace(tensors, axis1=1, axis2=2) / 3
     expected = 0.25 * np.nansum(van_der_waals_radii(atoms.numbers) ** 3, axis=1)
     known = np.isfinite(isotropic) & (isotropic > 0)
-    units = [Hypothesis("polarizability", unit, 0.0, "") for unit in FACTORS["polarizability"]]
     if not known.any():
-        return unsettled(units, "there is none")
+        return unsettled("polarizability", "there is none")
     in_cubic_bohr = expected[known] * to_canonical("angstrom^3", "polarizability")
     ratio = float(np.median(isotropic[known] / in_cubic_bohr))
-    return [
-        Hypothesis(
-            "polarizability",
-            unit,
-            log_deviation(ratio * factor, 1.0, 0.4),
-            f"they are {ratio * factor:.2f} times what the sizes of the atoms suggest",
-        )
-        for unit, factor in FACTORS["polarizability"].items()
-    ]
-
-
-def _relative_error(correlation: float, n: int) -> float:
-    """Relative standard error of the slope of a line through ``n`` points."""
-    return math.sqrt(max(1 - correlation**2, 0.0) / (n - 2)) / abs(correlation)
-
-
-def _stretching(
-    atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]
-) -> tuple[float, float] | None:
-    """Slope of the force on H against the bond length, over the usual force constant.
-
-    Returns:
-        The ratio, and its relative error; None where there is too little to tell.
-    """
-    bonds: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for numbers, positions, pull in zip(atoms.numbers, atoms.positions, forces, strict=True):
-        for h in np.flatnonzero(numbers == 1):
-            lengths = np.linalg.norm(positions - positions[h], axis=1)
-            lengths[h] = np.inf
-            other = int(np.nanargmin(lengths)) if np.isfinite(lengths).any() else h
-            along = pull[h] @ (positions[h] - positions[other]) / lengths[other]
-            if int(numbers[other]) in _STRETCH and math.isfinite(along):
-                bonds[int(numbers[other])].append((float(lengths[other]), float(along)))
-    found, errors = [], []
-    for element, pairs in bonds.items():
-        length, along = np.array(pairs).T
-        if len(pairs) < _MIN_BONDS or not length.std() or not along.std():
-            continue
-        correlation = float(np.corrcoef(length, along)[0, 1])
-        if abs(correlation) > _MIN_CORRELATION:
-            found.append(-float(np.polyfit(length, along, 1)[0]) / _STRETCH[element])
-            errors.append(_relative_error(correlation, len(pairs)))
-    if not found:
-        return None
-    weights = 1 / np.maximum(errors, 0.01) ** 2
-    error = math.hypot(_STRETCH_SPREAD, 1 / math.sqrt(float(weights.sum())))
-    return float(np.average(found, weights=weights)), error
-
-
-def _work(
-    atoms: Atoms,
-    forces: Float[np.ndarray, "molecule atom 3"],
-    energies: Float[np.ndarray, " molecule"],
-) -> tuple[float, float] | None:
-    """Work of the forces between near geometries of a molecule, over the energy they differ by.
-
-    Returns:
-        The ratio, and its relative error; None where there is too little to tell.
-    """
-    same: dict[bytes, list[int]] = defaultdict(list)
-    for row, numbers in enumerate(atoms.numbers):
-        same[numbers.tobytes()].append(row)
-    work, gained = [], []
-    for rows in same.values():
-        for i, j in _neighbours(rows, atoms):
-            step = np.nan_to_num(atoms.positions[j] - atoms.positions[i])
-            work.append(-0.5 * float((np.nan_to_num(forces[i] + forces[j]) * step).sum()))
-            gained.append(float(energies[j] - energies[i]))
-    if len(work) < 3 or not np.isfinite([*work, *gained]).all() or not np.any(gained):
-        return None
-    correlation = float(np.corrcoef(work, gained)[0, 1])
-    if not abs(correlation) > _MIN_CORRELATION:
-        return None
-    error = math.hypot(_WORK_SPREAD, _relative_error(correlation, len(work)))
-    return float(np.dot(work, gained) / np.dot(gained, gained)), error
-
-
-def _neighbours(rows: Sequence[int], atoms: Atoms) -> list[tuple[int, int]]:
-    """Pairs of geometries that lie near each other."""
-    pairs = []
-    for index, i in enumerate(rows):
-        for j in rows[index + 1 : index + 9]:
-            if np.nanmax(np.abs(atoms.positions[j] - atoms.positions[i])) < _NEAR:
-                pairs.append((i, j))
-    return pairs
+    return weigh(
+        "polarizability",
+        [curve(1 / ratio, 0.3)],
+        lambda factor: f"they are {ratio * factor:.2f} times what the sizes of the atoms suggest",
+    )

@@ -1,4 +1,4 @@
-"""Charges from electronegativities: a rough dipole for molecules without an ESP or monopoles.
+"""Dipoles that are known beforehand: by experiment, or roughly from electronegativities.
 
 The electronegativity equilibration model of E. Caldeweyher et al., J. Chem. Phys. 150 (2019)
 154122: Gaussian charges of element-specific width minimize an energy that is linear in the
@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
+from ase.formula import Formula
 from jaxtyping import Float, Int
 from scipy.special import erf
 
-from store_schema.units import BOHR_IN_ANGSTROM
+from store_schema.units import BOHR_IN_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 # Electronegativity, its scaling by the coordination number, hardness and charge width in
 # atomic units, by atomic number; ibid., supplementary material, rounded.
@@ -39,6 +40,14 @@ _PARAMETERS: Final = {
     18: (1.311, 0.149, 0.288, 1.270),
     35: (1.398, 0.080, 0.123, 2.954),
     53: (1.403, 0.090, 0.095, 3.801),
+}
+# Dipoles of small molecules in the gas phase, in debye, by formula in Hill's order (CRC Handbook
+# of Chemistry and Physics, 97th ed., 9-59), of compositions that are one molecule as a rule.
+_MEASURED: Final = {
+    **{"FH": 1.826, "ClH": 1.109, "BrH": 0.827, "HLi": 5.884, "FLi": 6.326, "ClNa": 9.001},
+    **{"H2O": 1.855, "H2S": 0.978, "CHN": 2.985, "CFN": 2.12, "O2S": 1.633, "FHO": 2.23},
+    **{"H3N": 1.472, "CH2O": 2.332, "CHFO": 2.081, "CH3F": 1.858, "CH3Cl": 1.892},
+    **{"CH2F2": 1.978, "CHF3": 1.651, "CH4O": 1.700, "CH4S": 1.52},
 }
 # Steepness of the count of neighbours, and the covalent radii it is counted in.
 _STEEPNESS, _BOND_LENGTHS = 7.5, 4 / 3
@@ -71,3 +80,10 @@ def equilibrated_charges(
     matrix[n, n] = 0.0
     right = np.append(scale * np.sqrt(neighbours) - chi, total_charge)
     return np.linalg.solve(matrix, right)[:n]
+
+
+def measured_dipole(numbers: Int[np.ndarray, " atom"]) -> float | None:
+    """Returns the measured dipole of a neutral molecule in e·Å; None where it is not known."""
+    symbols = [chemical_symbols[number] for number in numbers]
+    found = _MEASURED.get(Formula.from_list(symbols).format("hill"))
+    return None if found is None else found * DEBYE_IN_E_ANGSTROM

@@ -1,24 +1,90 @@
-"""Readings of a key weighed against each other by how badly each fits."""
+"""Evidence as curves over the factor of a key, and units as points on them.
+
+What the values of a key must be multiplied by, to be what they are taken for, is c = s·exp(x):
+a sign and a logarithm x. Evidence says how far off every x is; a unit is one x, and "another
+factor, which no unit has" is all of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
-from pipeline.declarations import Declarations, Sibling
-from store_schema.problems import AmbiguityError, ConfigError
-from store_schema.provenance import Origin
+import numpy as np
+from jaxtyping import Float
+
 from store_schema.semantics import SEMANTICS
-from store_schema.units import to_canonical
+from store_schema.units import FACTORS, to_canonical, weight_of
 
-# A reading is taken at this probability; below, it is a question to the user.
-_CONFIDENT: Final = 0.95
-# A declaration less probable than this is contradicted.
-_CONTRADICTED: Final = 0.001
-# Half the squared deviation of 5 sigma: beyond, a reading does not fit at all.
-NO_FIT: Final = 12.5
+# Half the squared deviation of 4 sigma: beyond, a reading does not fit, and is not proposed.
+NO_FIT: Final = 8.0
+# A reading that all evidence together is this far from, 10 sigma, is contradicted outright.
+CONTRADICTED: Final = 50.0
+# A key has another factor than any unit this often; it may be anything within so many e-folds.
+_ANOTHER: Final = 0.02
+_RANGE: Final = 30.0
+# Curves are added up on so many points, within so many sigma of their centre.
+_POINTS, _WIDTH = 2001, 12.0
+# Quantities that are met with the opposite sign, such as the energy of an electron for an ESP;
+# so seldom, as a negative logarithm. It is asked about, never taken.
+_SIGNED: Final = ("potential", "charge", "dipole")
+_OPPOSITE: Final = 7.0
+# What a sign that contradicts costs: evidence without doubt.
+_WRONG_SIGN: Final = 2 * CONTRADICTED
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """What speaks for the factor of a key."""
+
+    @property
+    def center(self) -> float:
+        """Logarithm of the factor that it speaks for."""
+
+    @property
+    def sigma(self) -> float:
+        """Its standard deviation, near the centre."""
+
+    @property
+    def sign(self) -> int:
+        """Sign of that factor; 0 if it says nothing of it."""
+
+    def misfit(self, x: Float[np.ndarray, " x"]) -> Float[np.ndarray, " x"]:
+        """Returns the negative log-likelihood of logarithms, relative to that at the centre."""
+        ...
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A factor whose logarithm is normally distributed; see ``Evidence``.
+
+    Attributes:
+        center: The logarithm that it speaks for.
+        sigma: Its standard deviation.
+        broad: Probability that the evidence is of a wider kind, which says less; see
+            ``broad_sigma``.
+        broad_sigma: Standard deviation in that case.
+        sign: Sign of the factor that it speaks for; 0 for a size, which has none.
+    """
+
+    center: float
+    sigma: float
+    broad: float = 0.0
+    broad_sigma: float = 1.0
+    sign: int = 1
+
+    def misfit(self, x: Float[np.ndarray, " x"]) -> Float[np.ndarray, " x"]:
+        """Negative log-likelihood; see ``Evidence``."""
+        if not self.broad:
+            return 0.5 * ((x - self.center) / self.sigma) ** 2
+        narrow = np.exp(-0.5 * ((x - self.center) / self.sigma) ** 2)
+        height = self.broad * self.sigma / self.broad_sigma
+        wide = np.exp(-0.5 * ((x - self.center) / self.broad_sigma) ** 2)
+        least = 1e-300
+        total = (1 - self.broad) * narrow + height * wide
+        return -np.log(np.maximum(total, least) / (1 - self.broad + height))
 
 
 @dataclass(frozen=True)
@@ -27,45 +93,109 @@ class Hypothesis:
 
     Attributes:
         semantics: What it means.
-        unit: Unit of its values.
+        unit: Unit of its values; None for a factor that is none of a unit.
         misfit: Half the squared deviation from what physics expects, in sigmas: a negative
             log-likelihood.
         evidence: What was measured, a sentence.
-        scale: Further factor: -1 where the values are the negative of the quantity, as a
-            gradient is of forces; 2/3 for a quadrupole in Buckingham's convention.
+        prior: Negative logarithm of how usual it is.
+        scale: Further factor, such as 2/3 for a quadrupole in Buckingham's convention.
         order: Columns of the values in the order of the store; empty where they are in it.
         about_center: A dipole about the centre of mass.
+        log_factor: Logarithm of the factor where there is no unit.
     """
 
     semantics: str
-    unit: str
+    unit: str | None
     misfit: float
     evidence: str
+    prior: float = 0.0
     scale: float = 1.0
     order: tuple[int, ...] = ()
     about_center: bool = False
+    log_factor: float = math.nan
 
     @property
     def factor(self) -> float:
         """Factor to the canonical unit."""
-        return self.scale * to_canonical(self.unit, SEMANTICS[self.semantics].quantity)
+        if self.unit is None:
+            return self.scale * math.exp(self.log_factor) * SEMANTICS[self.semantics].sign
+        meaning = SEMANTICS[self.semantics]
+        return self.scale * meaning.sign * to_canonical(self.unit, meaning.quantity)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        unit = "a factor that no unit has" if self.unit is None else self.unit or "1"
+        return f"{self.semantics} in {unit}"
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """The reading that was taken.
+def weigh(
+    semantics: str,
+    curves: Sequence[Evidence],
+    evidence: Callable[[float], str],
+    *,
+    extra: float = 0.0,
+    another: float = _ANOTHER,
+    **fields: object,
+) -> list[Hypothesis]:
+    """Holds every unit, and any other factor, against evidence about the factor.
 
-    Attributes:
-        hypothesis: The reading.
-        confidence: Its probability among all readings.
-        semantics_from: How the meaning was settled.
-        unit_from: How the unit was settled.
+    Args:
+        semantics: What the key is taken to mean.
+        curves: The evidence; without any, nothing speaks for or against a unit.
+        evidence: Says what was measured, given the factor.
+        extra: Misfit that all of these readings share.
+        another: How often the factor is none of a unit.
+        **fields: Further fields of the hypotheses.
     """
+    scale = float(fields.get("scale", 1.0))  # type: ignore[arg-type]
+    quantity = SEMANTICS[semantics].quantity
+    made = [
+        Hypothesis(
+            semantics,
+            mark + unit,
+            extra + _misfit(curves, math.log(scale * factor), sign),
+            evidence(sign * scale * factor),
+            -math.log(weight_of(unit)) + (_OPPOSITE if sign < 0 else 0.0),
+            **fields,  # type: ignore[arg-type]
+        )
+        for mark, sign in (("", 1), ("-", -1))[: 2 if quantity in _SIGNED else 1]
+        for unit, factor in FACTORS[quantity].items()
+    ]
+    if not curves:
+        return made
+    sharpest = min(curves, key=lambda curve: curve.sigma)
+    reach = _WIDTH * max(curve.sigma for curve in curves)
+    span = np.linspace(sharpest.center - reach, sharpest.center + reach, _POINTS)
+    misfits = _misfits(curves, span)
+    least = int(misfits.argmin())
+    density = np.exp(misfits[least] - misfits).sum() * (span[1] - span[0]) / _RANGE
+    sign = _WRONG_SIGN if any(curve.sign < 0 for curve in curves) else 0.0
+    unnamed = Hypothesis(
+        semantics,
+        None,
+        extra + float(misfits[least]) + sign,
+        f"they need a factor of {math.exp(span[least]):.3g}, which no unit has",
+        -math.log(another * density) - math.log(sum(math.exp(-h.prior) for h in made)),
+        log_factor=float(span[least]) - math.log(scale),
+        **fields,  # type: ignore[arg-type]
+    )
+    return [*made, unnamed]
 
-    hypothesis: Hypothesis
-    confidence: float
-    semantics_from: Origin
-    unit_from: Origin
+
+def _misfit(curves: Sequence[Evidence], x: float, sign: int) -> float:
+    wrong = sum(curve.sign == -sign for curve in curves)
+    return float(_misfits(curves, np.array([x]))[0]) + wrong * _WRONG_SIGN
+
+
+def _misfits(curves: Sequence[Evidence], x: Float[np.ndarray, " x"]) -> Float[np.ndarray, " x"]:
+    return sum((curve.misfit(x) for curve in curves), np.zeros(len(x)))
+
+
+def curve(ratio: float, sigma: float, broad: float = 0.0, broad_sigma: float = 1.0) -> Curve:
+    """Makes the evidence that a factor is ``ratio``, with a relative error; see ``Curve``."""
+    sign = -1 if ratio < 0 else 1
+    return Curve(math.log(abs(ratio)), sigma, broad, broad_sigma, sign)
 
 
 def deviation(value: float, expected: float, sigma: float) -> float:
@@ -81,140 +211,39 @@ def log_deviation(value: float, expected: float, sigma: float) -> float:
     return deviation(math.log(value / expected), 0.0, sigma)
 
 
-def settle(
-    place: str, key: str, hypotheses: Sequence[Hypothesis], declarations: Declarations
-) -> Conclusion:
-    """Takes the reading that physics, or the user, decides for.
-
-    Args:
-        place: Source, for messages.
-        key: Key of the array.
-        hypotheses: Every reading that its shape allows.
-        declarations: What the user declared.
-
-    Raises:
-        AmbiguityError: Several readings are left, or none fits.
-        ConfigError: A declaration fits no reading, or physics contradicts it.
-    """
-    probabilities = _probabilities(hypotheses)
-    if key in declarations.siblings and key not in declarations.semantics:
-        found = _as_sibling(declarations.siblings[key], hypotheses, probabilities)
-        if found is not None:
-            return found
-    meaning = declarations.semantics.get(key)
-    left = [
-        (hypothesis, probability)
-        for hypothesis, probability in zip(hypotheses, probabilities, strict=True)
-        if meaning in (None, hypothesis.semantics)
-        and declarations.unit(key, hypothesis.semantics) in (None, hypothesis.unit)
-    ]
-    if not left:
-        raise _impossible(place, key, hypotheses, declarations)
-    best, probability = max(left, key=lambda item: item[1])
-    unit_declared = declarations.unit(key, best.semantics) is not None
-    several_meanings = len({hypothesis.semantics for hypothesis in hypotheses}) > 1
-    several_units = len({h.unit for h in hypotheses if h.semantics == best.semantics}) > 1
-    declared: Origin = "declared"
-    if len(left) < len(hypotheses):
-        settled = _probabilities([hypothesis for hypothesis, _ in left])
-        lone = max(settled)
-        if probability < _CONTRADICTED and min(h.misfit for h in hypotheses) < NO_FIT:
-            if not declarations.force:
-                raise _contradicted(place, key, best, hypotheses)
-            declared = "forced"
-        if lone < _CONFIDENT:
-            raise _ambiguous(place, key, [hypothesis for hypothesis, _ in left])
-    elif probability < _CONFIDENT or best.misfit > NO_FIT:
-        raise _ambiguous(place, key, hypotheses)
-    return Conclusion(
-        best,
-        probability,
-        declared if meaning else "physics" if several_meanings else "alias",
-        declared if unit_declared else "physics" if several_units else "default",
-    )
-
-
-def _as_sibling(
-    sibling: Sibling, hypotheses: Sequence[Hypothesis], probabilities: Sequence[float]
-) -> Conclusion | None:
-    """Takes the reading of a file beside this one; None if nothing or too much speaks against."""
-    # Around neutral molecules the point makes no difference, and is not weighed.
-    about_center = any(hypothesis.about_center for hypothesis in hypotheses)
-    for hypothesis, probability in zip(hypotheses, probabilities, strict=True):
-        same = (
-            hypothesis.semantics == sibling.semantics
-            and math.isclose(hypothesis.factor, sibling.factor)
-            and hypothesis.order == sibling.order
-            and (hypothesis.about_center == sibling.about_center or not about_center)
-        )
-        if same and probability > _CONTRADICTED and hypothesis.misfit < NO_FIT:
-            evidence = f"as in {sibling.place}; here {hypothesis.evidence}"
-            taken = replace(hypothesis, evidence=evidence, about_center=sibling.about_center)
-            origin: Origin = "physics" if probability > _CONFIDENT else "derived"
-            return Conclusion(taken, max(probability, _CONFIDENT), origin, origin)
-    return None
-
-
-def unsettled(hypotheses: Sequence[Hypothesis], reason: str) -> list[Hypothesis]:
+def unsettled(semantics: str, reason: str) -> list[Hypothesis]:
     """Returns readings that nothing speaks for or against."""
-    return [replace(h, misfit=0.0, evidence=reason) for h in hypotheses]
+    return weigh(semantics, (), lambda _: reason)
 
 
-def _probabilities(hypotheses: Sequence[Hypothesis]) -> list[float]:
-    least = min(h.misfit for h in hypotheses)
+def certain(semantics: str, reason: str, unit: str | None = None) -> list[Hypothesis]:
+    """Returns the reading of values whose unit makes no difference: that of the store."""
+    known = FACTORS[SEMANTICS[semantics].quantity]
+    chosen = unit or next(name for name, factor in known.items() if factor == 1)
+    return [Hypothesis(semantics, chosen, 0.0, reason)]
+
+
+def probabilities(hypotheses: Sequence[Hypothesis]) -> list[float]:
+    """Returns the probability of each reading among all of them."""
+    costs = [h.misfit + h.prior for h in hypotheses]
+    least = min(costs)
     if not math.isfinite(least):
-        return [1 / len(hypotheses)] * len(hypotheses)
-    weights = [math.exp(least - h.misfit) for h in hypotheses]
+        return [1 / len(costs)] * len(costs)
+    weights = [math.exp(least - cost) for cost in costs]
     return [weight / sum(weights) for weight in weights]
 
 
-def _listing(hypotheses: Sequence[Hypothesis]) -> str:
-    ordered = sorted(hypotheses, key=lambda h: h.misfit)[:4]
-    return "; ".join(f"{h.semantics} in {h.unit or '1'}: {h.evidence}" for h in ordered)
+def evidence_of_all(hypotheses: Sequence[Hypothesis]) -> float:
+    """Returns the negative logarithm of how probable what was measured is, over all readings."""
+    priors = [h.prior for h in hypotheses]
+    costs = [h.misfit + h.prior for h in hypotheses]
+    least = min(costs)
+    if not math.isfinite(least):
+        return CONTRADICTED
+    norm = math.log(sum(math.exp(-prior) for prior in priors))
+    return least - math.log(sum(math.exp(least - cost) for cost in costs)) + norm
 
 
-def _remedy(key: str, hypotheses: Sequence[Hypothesis]) -> str:
-    best = min(hypotheses, key=lambda h: h.misfit)
-    parts = []
-    if len({h.semantics for h in hypotheses}) > 1:
-        parts.append(f"--declare {key}={best.semantics}")
-    if len({h.unit for h in hypotheses if h.semantics == best.semantics}) > 1:
-        parts.append(f"--declare unit.{key}={best.unit}")
-    return f"Say which, such as {' '.join(parts) or f'--declare {key}={best.semantics}'}"
-
-
-def _ambiguous(place: str, key: str, hypotheses: Sequence[Hypothesis]) -> AmbiguityError:
-    found = "several" if any(h.misfit <= NO_FIT for h in hypotheses) else "none"
-    return AmbiguityError.of(
-        f"{place}, {key}",
-        expected="values that only one reading explains",
-        received=f"{found} that could ({_listing(hypotheses)})",
-        consequence="a guess could be silently wrong, so nothing was stored",
-        remedy=_remedy(key, hypotheses),
-    )
-
-
-def _contradicted(
-    place: str, key: str, declared: Hypothesis, hypotheses: Sequence[Hypothesis]
-) -> ConfigError:
-    best = min(hypotheses, key=lambda h: h.misfit)
-    return ConfigError.of(
-        f"{place}, {key}",
-        expected=f"{best.semantics} in {best.unit or '1'}, as {best.evidence}",
-        received=f"the declaration of {declared.semantics} in {declared.unit or '1'}, "
-        f"by which {declared.evidence}",
-        consequence="nothing was stored",
-        remedy="Correct the declaration, or force it if you know better",
-    )
-
-
-def _impossible(
-    place: str, key: str, hypotheses: Sequence[Hypothesis], declarations: Declarations
-) -> ConfigError:
-    return ConfigError.of(
-        f"{place}, {key}",
-        expected="one of " + ", ".join(sorted({h.semantics for h in hypotheses})),
-        received=f"the declaration of {declarations.semantics.get(key)!r}",
-        consequence="its shape does not allow it, so nothing was stored",
-        remedy="Correct the declaration",
-    )
+def shifted(hypothesis: Hypothesis, misfit: float) -> Hypothesis:
+    """Returns a reading that fits worse by ``misfit``."""
+    return replace(hypothesis, misfit=hypothesis.misfit + misfit)

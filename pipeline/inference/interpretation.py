@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
 from pipeline.declarations import Declarations, Sibling
-from pipeline.inference.hypothesis import Conclusion, Hypothesis, settle
+from pipeline.inference.hypothesis import Hypothesis, certain
+from pipeline.inference.joint import Weighed, alone
+from pipeline.inference.questions import Conclusion, Said, conclude
+from pipeline.inference.words import Words
 from pipeline.structure import storable
 from store_schema import SEMANTICS, KeyRecord, Variable
 from store_schema.problems import AmbiguityError
@@ -46,6 +49,8 @@ class Interpretation:
         warnings: What the user should know.
         total_charge: Declared net charge of molecules that have none.
         derives_charge: The net charge is derived from the ESP or the monopoles.
+        declared: Variables whose unit the user declared; molecules are not doubted again.
+        drop_inside: Grid points inside atoms are left out.
     """
 
     readings: Mapping[str, Reading]
@@ -54,6 +59,8 @@ class Interpretation:
     warnings: tuple[str, ...]
     total_charge: float | None
     derives_charge: bool
+    declared: frozenset[str] = frozenset()
+    drop_inside: bool = False
 
     def as_siblings(self, place: str) -> dict[str, Sibling]:
         """Returns what keys mean here, for files of the same keys; ``place`` names this one."""
@@ -67,24 +74,40 @@ class Interpretation:
 
 # Values beyond this are padding, which repeats of a key may fill differently.
 _PADDING = 500.0
+# Moments below this are rounding in any unit, but for those in SI units, which are smaller still.
+_NOTHING, _SI = 2e-4, 1e-22
+_MOMENTS = ("dipole", "dipole_magnitude", "atomic_dipoles", "quadrupole")
 
 
 class Interpreter:
-    """Settles one key after the other; each may use what was settled before."""
+    """Keys of a source as they are settled: readings, records, and what the user should know."""
 
-    def __init__(self, source: Source, sample: Block, declarations: Declarations) -> None:
-        self.source, self.declarations = source, declarations
+    def __init__(
+        self,
+        source: Source,
+        sample: Block,
+        declarations: Declarations,
+        only: Sequence[str] = (),
+    ) -> None:
+        self.source, self.declarations, self.only = source, declarations, frozenset(only)
         self.columns = {key: storable(values) for key, values in sample.columns.items()}
         self.n = sample.n_molecules
         self.readings: dict[str, Reading] = {}
         self.records: dict[str, KeyRecord] = {}
         self.warnings: list[str] = []
+        self.declared: set[str] = set()
+        self.words = Words(source.columns, source.metadata)
         self.keys: dict[str, list[str]] = {}
         for key, fits in source.layout.fits.items():
             declared = declarations.semantics.get(key)
             meanings = [declared] if declared else sorted({f.semantics for f in fits})
-            for meaning in meanings:
+            for meaning in meanings if self.is_asked(key) else ():
                 self.keys.setdefault(meaning, []).append(key)
+
+    def is_asked(self, key: str) -> bool:
+        """Whether a key may bring a variable that is asked for."""
+        stored = {SEMANTICS[name].stored_as for name in self.allowed(key)}
+        return not self.only or bool(stored & self.only)
 
     @property
     def whole(self) -> bool:
@@ -94,11 +117,21 @@ class Interpreter:
     def next_key(self, semantics: str, after: Container[str] = ()) -> str | None:
         """Returns the next unsettled key, not among some, that means this and nothing else."""
         for key in self.keys.get(semantics, []):
-            declared = self.declarations.semantics.get(key)
-            allowed = {declared} if declared else self.meanings(key)
-            if key not in self.records and key not in after and allowed == {semantics}:
+            if key not in self.records and key not in after and self.allowed(key) == {semantics}:
                 return key
         return None
+
+    def next_of(self, semantics: Collection[str], after: Container[str]) -> str | None:
+        """Returns the next unsettled key, not among some, that can only mean some of these."""
+        for key in dict.fromkeys(key for name in semantics for key in self.keys.get(name, [])):
+            if key not in self.records and key not in after and self.allowed(key) <= {*semantics}:
+                return key
+        return None
+
+    def allowed(self, key: str) -> set[str]:
+        """Returns what a key can mean: as declared, or else by its shape."""
+        declared = self.declarations.semantics.get(key)
+        return {declared} if declared else self.meanings(key)
 
     def meanings(self, key: str) -> set[str]:
         """Returns what a key can mean by its shape."""
@@ -116,20 +149,56 @@ class Interpreter:
                 self.records[key] = record.model_copy(update={"evidence": evidence})
                 self.warnings.append(f"{key} is missing in every molecule")
 
-    def take(self, key: str, hypotheses: Sequence[Hypothesis]) -> Conclusion:
-        """Settles a key and records it.
+    def said(self, key: str) -> Said:
+        """What is said of a key beside what its values show."""
+        declarations = self.declarations
+        sibling = declarations.siblings.get(key)
+        return Said(
+            f"{self.source.place}, {key}",
+            key,
+            declarations,
+            {
+                semantics: word
+                for semantics in self.allowed(key)
+                if (word := self.words.of(key, semantics)) is not None
+            },
+            None if key in declarations.semantics else sibling,
+        )
+
+    def weighed_as(self, key: str, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Readings of a key with what is said of it.
 
         The unit of nothing makes no difference, and is that of the store.
         """
-        values = self.columns[key]
-        meanings = {hypothesis.semantics for hypothesis in hypotheses}
-        nothing = values.dtype.kind in "biuf" and not np.nan_to_num(values).any()
-        if self.whole and nothing and len(meanings) == 1:
+        if self.is_nothing(key):
             evidence = "it is zero in every molecule, so that its unit makes no difference"
-            alike = [replace(h, misfit=0.0, evidence=evidence) for h in hypotheses]
-            told = self.declarations.unit(key, *meanings) is not None
-            hypotheses = alike if told else [h for h in alike if h.factor == 1]
-        conclusion = settle(self.source.place, key, hypotheses, self.declarations)
+            hypotheses = [
+                h
+                for semantics in dict.fromkeys(h.semantics for h in hypotheses)
+                for h in certain(semantics, evidence, self.declarations.unit(key, semantics))
+            ][:1]
+        return self.said(key).restricted(hypotheses)
+
+    def is_nothing(self, key: str) -> bool:
+        """Whether the values of a key are zero in every molecule of the source."""
+        if not self.whole or self.columns[key].dtype.kind in "US":
+            return False
+        largest = float(np.abs(np.nan_to_num(self.columns[key].astype(np.float64))).max(initial=0))
+        moment = all(SEMANTICS[name].stored_as in _MOMENTS for name in self.allowed(key))
+        return largest == 0 or (moment and _SI < largest <= _NOTHING)
+
+    def take(self, key: str, hypotheses: Sequence[Hypothesis]) -> Conclusion:
+        """Settles a key by itself, and records it."""
+        return self.record(key, alone(self.weighed_as(key, hypotheses)))
+
+    def record(self, key: str, weighed: Sequence[Weighed]) -> Conclusion:
+        """Takes the most probable reading of a key, if it is one to take, and records it.
+
+        Raises:
+            AmbiguityError: Several readings are left, or none fits.
+            ConfigError: Evidence contradicts a declaration.
+        """
+        conclusion = conclude(self.said(key), weighed)
         best = conclusion.hypothesis
         stored = SEMANTICS[best.semantics].stored_as
         if stored in self.readings:
@@ -138,9 +207,11 @@ class Interpreter:
         self.readings[stored] = Reading(
             key, best.semantics, best.factor, best.order, best.about_center
         )
+        if best.unit and conclusion.unit_from in ("declared", "forced"):
+            self.declared.add(stored)
         self.records[key] = self._record(key, best.semantics, stored).model_copy(
             update={
-                "unit": best.unit,
+                "unit": best.unit or "",
                 "semantics_from": conclusion.semantics_from,
                 "unit_from": conclusion.unit_from,
                 "confidence": round(conclusion.confidence, 6),
@@ -162,7 +233,7 @@ class Interpreter:
                 self._repeat(key, Hypothesis(semantics, "", 0.0, ""), semantics)
             else:
                 self.readings[semantics] = Reading(key, semantics)
-                self.records[key] = self._record(key, semantics, semantics)
+                self.records[key] = self._record(key, semantics, SEMANTICS[semantics].stored_as)
 
     def _repeat(self, key: str, best: Hypothesis, stored: str) -> None:
         """Records a second key of the same meaning; it must say the same."""

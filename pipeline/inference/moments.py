@@ -1,95 +1,61 @@
-"""ESP, charges and dipoles: what they must be to agree with each other."""
+"""Charges and dipoles: what they must be to agree with the ESP, or with rougher knowledge."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.inference.hypothesis import NO_FIT, Hypothesis, deviation, log_deviation, unsettled
-from pipeline.inference.multipoles import fit_charges
-from pipeline.inference.reference import ESP_SPREAD, Reference, line
-from pipeline.structure import Atoms, Grid
-from store_schema.units import FACTORS
+from pipeline.inference.equilibration import equilibrated_charges
+from pipeline.inference.hypothesis import (
+    NO_FIT,
+    Curve,
+    Evidence,
+    Hypothesis,
+    curve,
+    deviation,
+    unsettled,
+    weigh,
+)
+from pipeline.inference.potential import Fitted, WholeSums
+from pipeline.inference.reference import Reference, line, species
+from pipeline.structure import Atoms
 
-_FITTED_MOLECULES = 48
-# Charges on atoms are some tenths of e, within a factor of a few.
-_TYPICAL_CHARGE, _CHARGE_SPREAD = 0.3, 0.8
-# Where charges leave more of the ESP, as around N2, their size says nothing of its unit.
-_TOLD = 0.5
-_AGAINST_CHARGES = 0.3
-# Sums of an ion's charges, over their size, are above this.
-_ION = 0.3
-_ALIGNMENT_SPREAD = 0.08
 # Below, a rough reference says nothing, however well a ratio fits a unit.
 _LEAST_ALIGNMENT = 0.6
+_ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
 # In e·Å; less does not tell one point that dipoles are about from another.
 _MOVED, _ESP_DIPOLE = 0.03, 0.01
 _NEARLY_WHOLE = 0.1
 # Dipoles about the centre of mass are rarer, which matters where there is no ESP to tell.
-_SELDOM, _SELDOM_ROUGHLY = 1.0, 3.0
+_SELDOM, _SELDOM_ROUGHLY = 1.0, 5.0
+# In e·Å: dipoles below this are mostly errors of what they are held against.
+_LEAST_DIPOLE = 0.01
 _ALL_ZERO = "it is zero or missing in every molecule that was looked at"
-
-
-def esp_units(
-    atoms: Atoms,
-    grid: Grid,
-    monopoles: Float[np.ndarray, "molecule atom"] | None,
-    charges: Float[np.ndarray, " molecule"] | None,
-) -> list[Hypothesis]:
-    """Weighs the units of an ESP by the charges on the atoms that explain it.
-
-    Args:
-        atoms: Atoms, in Å.
-        grid: Grid in Å, ESP in the file's unit.
-        monopoles: Atomic charges in e, where the file has them.
-        charges: Net charges in e, where the file has them.
-    """
-    units = [Hypothesis("esp", unit, 0.0, "") for unit in FACTORS["potential"]]
-    usable = np.isfinite(grid.esp) & np.isfinite(grid.points).all(axis=-1)
-    rows = np.flatnonzero(usable.any(axis=1))
-    rows = rows[:: max(1, -(-len(rows) // _FITTED_MOLECULES))]
-    if not rows.size:
-        return unsettled(units, "there is no grid to explain it on")
-    fit = fit_charges(
-        np.nan_to_num(atoms.positions[rows]),
-        atoms.mask[rows],
-        np.nan_to_num(grid.points[rows]),
-        usable[rows],
-        np.nan_to_num(grid.esp[rows]),
-    )
-    told = fit.residual < _TOLD
-    if not told.any():
-        return unsettled(units, "charges on the atoms do not explain it in any molecule")
-    rows, fitted, mask = rows[told], fit.charges[told], atoms.mask[rows[told]]
-    sizes = np.sqrt((fitted**2).sum(axis=1) / np.maximum(mask.sum(axis=1), 1))
-    size = float(np.median(sizes))
-    tests = [(size, _TYPICAL_CHARGE, _CHARGE_SPREAD)]
-    if monopoles is not None:
-        ratio, _ = line(np.nan_to_num(monopoles[rows]), fitted)
-        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ratio > 0 else []
-    if charges is not None:
-        sums = fitted.sum(axis=1)
-        ratio, _ = line(np.nan_to_num(charges[rows]), sums)
-        # Sums of neutral molecules are rounding, and speak of wrong charges, not of the unit.
-        ions = float(np.median(np.abs(sums))) > _ION * size
-        tests += [(ratio, 1.0, _AGAINST_CHARGES)] if ions and ratio > 0 else []
-    return [
-        Hypothesis(
-            "esp",
-            unit,
-            sum(log_deviation(value * factor, *expected) for value, *expected in tests),
-            f"the charges on the atoms that explain it are {size * factor:.2g} e in size"
-            + (f" and {tests[1][0] * factor:.2g} times those in the file" if tests[1:] else ""),
-        )
-        for unit, factor in FACTORS["potential"].items()
-    ]
+# Calibrated on the reference data (docs/inference.md): MBIS monopoles over charges fitted to
+# the ESP, and over those from electronegativities. Other partitions differ by more.
+_ESP_SCALE, _ESP_SPREAD, _ESP_SPREAD_OF_ONE = 1.05, 0.08, 0.25
+_EEQ_SCALE, _EEQ_SPREAD, _EEQ_SPREAD_OF_ONE = 1.55, 0.12, 0.3
+_OTHER_PARTITION, _OTHER_PARTITION_SPREAD = 0.12, 0.55
+# In e: smaller ones are mostly errors. How far charges are from following others of their kind.
+_LEAST_CHARGE, _UNLIKE = 0.01, 0.25
+# How often charges are of no unit, as those of some partitions are; of few species without an
+# ESP, what they are held against tells little.
+_SCALED, _SCALED_OF_ONE = 0.05, 0.5
+# Charges of atoms are of this size, in e, within a factor of a few.
+_TYPICAL, _SIZE_SPREAD, _LEAST_SIZE = 0.3, 1.5, 0.1
+# In e: sums of charges are this near to whole numbers, and their size says if they are in C.
+_WHOLE, _TINY = 0.1, 1e-12
+# Sums of an ion's charges, over their size, are above this. Fewer ions than these, or than one
+# in so many molecules, may be mistakes.
+_ION, _LEAST_ION, _FEW_IONS, _ODD = 1.0, 0.5, 2, 10
 
 
 def dipole_hypotheses(
-    semantics: str, values: np.ndarray, reference: Reference | None
+    semantics: str, values: np.ndarray, references: Sequence[Reference]
 ) -> list[Hypothesis]:
     """Weighs the units of molecular dipoles or their magnitudes.
 
@@ -98,36 +64,33 @@ def dipole_hypotheses(
     Args:
         semantics: What the values are taken to be.
         values: As in the file, molecules of the sample first.
-        reference: What they should be.
+        references: What they should be; all of them count.
     """
-    units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["dipole"]]
-    if reference is None:
-        return unsettled(units, "there is nothing to hold it against")
-    values = values[reference.rows].astype(np.float64)
+    flat = values.reshape(len(values), -1).astype(np.float64)
     if semantics == "dipole_magnitude":
-        sizes = np.linalg.norm(reference.dipole, axis=1)
-        found = _against(semantics, values.reshape(-1), sizes, reference)
-        return found or unsettled(units, _ALL_ZERO)
-    given = values.reshape(-1, 3)
-    found = _against(semantics, given, reference.dipole, reference)
-    moved = _whole(reference.charges)[:, None] * reference.centers
-    wider = reference.spread / ESP_SPREAD
-    seldom = _SELDOM if wider == 1 else _SELDOM_ROUGHLY
-    if np.sqrt(np.mean(moved**2)) > _MOVED * wider:
-        found = [
-            replace(
-                h,
-                misfit=h.misfit + _apart(given * h.factor, expected, reference) + prior,
-                about_center=about_center,
-                evidence=("about the centre of mass " if about_center else "") + h.evidence,
-            )
-            for about_center, expected, prior in (
-                (False, reference.dipole, 0.0),
-                (True, reference.dipole - moved, seldom),
-            )
-            for h in _against(semantics, given, expected, reference)
-        ]
-    return found or unsettled(units, _ALL_ZERO)
+        sizes = [np.linalg.norm(each.dipole, axis=1)[:, None] for each in references]
+        return _against(semantics, flat, references, sizes)
+    plain = [each.dipole for each in references]
+    moved = [_whole(each.charges)[:, None] * each.centers for each in references]
+    far = any(
+        np.sqrt(np.mean(shift**2)) > _MOVED * (1.0 if each.is_sharp else 4.0)
+        for each, shift in zip(references, moved, strict=True)
+    )
+    if not far or not np.nan_to_num(flat).any():
+        return _against(semantics, flat, references, plain)
+    seldom = _SELDOM if references[0].is_sharp else _SELDOM_ROUGHLY
+    about = [dipole - shift for dipole, shift in zip(plain, moved, strict=True)]
+    return [
+        replace(
+            h,
+            misfit=h.misfit + _apart(flat * h.factor, expected[0], references[0]),
+            evidence=("about the centre of mass " if about_center else "") + h.evidence,
+            prior=h.prior + prior,
+            about_center=about_center,
+        )
+        for about_center, expected, prior in ((False, plain, 0.0), (True, about, seldom))
+        for h in _against(semantics, flat, references, expected)
+    ]
 
 
 def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molecule"]:
@@ -137,60 +100,150 @@ def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molec
 
 def _apart(given: np.ndarray, expected: np.ndarray, reference: Reference) -> float:
     """Misfit of dipoles to those of the ESP, in e·Å; 0 where there is but a rough reference."""
-    if reference.spread > ESP_SPREAD:
+    if not reference.is_sharp:
         return 0.0
     ions = np.abs(_whole(reference.charges)) > 0
+    given = given[reference.rows]
     off = float(np.nanmedian(np.linalg.norm((given - expected)[ions], axis=1)))
     return min(deviation(off, 0.0, _ESP_DIPOLE), NO_FIT)
 
 
 def _against(
-    semantics: str, given: np.ndarray, expected: np.ndarray, reference: Reference
+    semantics: str,
+    given: Float[np.ndarray, "molecule k"],
+    references: Sequence[Reference],
+    expected: Sequence[np.ndarray],
 ) -> list[Hypothesis]:
-    """Weighs the units of dipoles that should be ``expected``, in e·Å; none if all are zero."""
-    known = np.isfinite(given.reshape(len(given), -1)).all(axis=1)
-    ratio, alignment = line(given[known], expected[known])
-    if not math.isfinite(ratio) or not ratio:
-        return []
-    spread = reference.spread
-    if spread > ESP_SPREAD and alignment < _LEAST_ALIGNMENT:
-        units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["dipole"]]
-        reason = f"{reference.origin} is too rough to tell (correlation {alignment:.2f})"
-        return unsettled(units, reason)
-    return [
-        Hypothesis(
-            semantics,
-            unit,
-            log_deviation(factor / ratio, 1.0, spread)
-            + deviation(alignment, 1.0, _ALIGNMENT_SPREAD * min(spread / ESP_SPREAD, 2.0)),
-            f"it is {factor / ratio:.2f} times what {reference.origin} gives "
-            f"(correlation {alignment:.2f})",
-        )
-        for unit, factor in FACTORS["dipole"].items()
-    ]
+    """Weighs the units of dipoles that should be ``expected`` by each reference, in e·Å."""
+    curves, said, silent, extra = [], [], "there is nothing to hold it against", 0.0
+    for reference, dipoles in zip(references, expected, strict=True):
+        values = given[reference.rows]
+        known = np.isfinite(values).all(axis=1)
+        ratio, alignment = line(values[known], dipoles[known])
+        if not math.isfinite(ratio) or not ratio:
+            silent = _ALL_ZERO
+        elif not np.sqrt(np.mean(dipoles[known] ** 2)) > _LEAST_DIPOLE:
+            silent = f"that of {reference.origin} is next to nothing"
+        elif not reference.is_sharp and abs(alignment) < _LEAST_ALIGNMENT:
+            silent = f"{reference.origin} is too rough to tell (correlation {alignment:.2f})"
+        else:
+            spread = _ALIGNMENT_SPREAD if reference.is_sharp else _ROUGH_ALIGNMENT_SPREAD
+            extra += deviation(abs(alignment), 1.0, spread)
+            curves.append(reference.evidence(ratio))
+            said.append((ratio, alignment, reference.origin))
+    if not curves:
+        return unsettled(semantics, silent)
+    return weigh(
+        semantics,
+        curves,
+        lambda factor: (
+            "it is "
+            + " and ".join(
+                f"{factor / ratio:.2f} times that of {origin} "
+                f"(correlation {math.copysign(1, factor) * alignment:.2f})"
+                for ratio, alignment, origin in said
+            )
+        ),
+        extra=extra,
+    )
 
 
 def charge_hypotheses(
-    values: np.ndarray, atoms: Atoms, reference: Reference | None
+    values: np.ndarray,
+    atoms: Atoms,
+    reference: Reference | None = None,
+    fitted: Fitted | None = None,
 ) -> list[Hypothesis]:
-    """Weighs whether values can be charges of the atoms: whole sums, nothing at padding."""
+    """Weighs whether values can be charges of the atoms, and their unit and sign.
+
+    Their sums are whole, there is nothing at padding, and they are like the charges that explain
+    the ESP, or else like those of the electronegativities.
+
+    Args:
+        values: As in the file.
+        atoms: Atoms, in Å.
+        reference: Net charges, where they are known better.
+        fitted: Charges that explain the ESP, in e.
+    """
     flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
-    sums = np.nansum(atoms.per_atom(flat), axis=1)
-    stray = float(np.abs(flat.sum(axis=1) - sums).max(initial=0.0))
+    placed = np.nan_to_num(atoms.per_atom(flat))
+    factor = 1.0 if np.abs(flat).max(initial=0.0) > _TINY else 1 / 1.602176634e-19
+    sums = factor * placed.sum(axis=1)
+    stray = float(np.abs(factor * flat.sum(axis=1) - sums).max(initial=0.0))
     # All-zero rows are failed partitions and say nothing.
     rows = np.arange(len(flat)) if reference is None else reference.rows
-    expected = np.rint(sums if reference is None else reference.charges)
-    expected = expected if reference is not None else expected[rows]
-    told = flat[rows].any(axis=1)
-    off = float(np.sqrt(np.mean((sums[rows] - expected)[told] ** 2))) if told.any() else 0.0
-    return [
-        Hypothesis(
-            "atomic_charges",
-            "e",
-            deviation(off, 0.0, 0.1) + deviation(stray, 0.0, 0.1),
-            f"read as charges of the atoms, their sums are {off:.2g} e from the net charge",
-        )
-    ]
+    expected = np.rint(sums[rows]) if reference is None else np.rint(reference.charges)
+    there = flat[rows].any(axis=1)
+    apart = np.abs(np.abs(sums[rows]) - np.abs(expected))[there]  # a sign is told by itself
+    off = float(np.median(apart)) if there.any() else 0.0
+    evidence, what, unlike = _like_others(placed, atoms, fitted)
+    n = species(atoms, rows[there].tolist())
+    rough = fitted is None and what is not None
+    real = placed[atoms.mask]
+    size = float(np.sqrt(np.mean(real**2))) if real.any() else _TYPICAL
+    if size > _TINY:  # those of equal atoms are small in any unit
+        size = max(size, _LEAST_SIZE)
+    sizes = np.sqrt((placed**2).sum(axis=1) / np.maximum(atoms.mask.sum(axis=1), 1))
+    ions = np.abs(sums) > np.maximum(_ION * factor * sizes, _LEAST_ION)
+    if ions.sum() > max(_FEW_IONS, len(ions) // _ODD):
+        whole = np.abs(sums[ions]) / factor
+        evidence = [*evidence, WholeSums(whole, -math.log(float(np.median(whole))), _WHOLE)]
+    return weigh(
+        "atomic_charges",
+        [*evidence, Curve(math.log(_TYPICAL / size), _SIZE_SPREAD, sign=0)],
+        lambda f: (
+            f"read as charges of the atoms, their sums are {off:.2g} e from the net charge"
+            + (f" and they are {f / what[1]:.2f} times {what[0]}" if what else "")
+        ),
+        extra=deviation(off, 0.0, _WHOLE) + deviation(stray, 0.0, _WHOLE) + unlike,
+        another=max(_SCALED, _SCALED_OF_ONE / n) if rough else _SCALED,
+    )
+
+
+def _like_others(
+    values: Float[np.ndarray, "molecule atom"], atoms: Atoms, fitted: Fitted | None
+) -> tuple[list[Evidence], tuple[str, float] | None, float]:
+    """Holds charges against those that are fitted, or of the electronegativities.
+
+    Returns:
+        The evidence, what it is about and the ratio, and the misfit of charges that are unlike.
+    """
+    if fitted is not None:
+        rows, others = fitted.rows, fitted.charges
+        scale, spread, spread_of_one = _ESP_SCALE, _ESP_SPREAD, _ESP_SPREAD_OF_ONE
+        name = "the charges that explain the ESP"
+    else:
+        rows, others = _equilibrated(values, atoms)
+        scale, spread, spread_of_one = _EEQ_SCALE, _EEQ_SPREAD, _EEQ_SPREAD_OF_ONE
+        name = "those of the electronegativities"
+    polar = np.abs(others).max(axis=1, initial=0.0) > _LEAST_CHARGE
+    if not polar.any():
+        return [], None, 0.0
+    rows, others = rows[polar], others[polar]
+    ratio, alignment = line(values[rows], others)
+    if not math.isfinite(ratio):
+        return [], None, 0.0
+    unlike = deviation(abs(alignment), 1.0, _UNLIKE)
+    if abs(alignment) < _LEAST_ALIGNMENT:
+        return [], None, unlike
+    width = math.hypot(spread, spread_of_one / math.sqrt(species(atoms, rows.tolist())))
+    evidence = curve(scale * ratio, width, _OTHER_PARTITION, _OTHER_PARTITION_SPREAD)
+    return [evidence], (name, ratio), unlike
+
+
+def _equilibrated(
+    values: Float[np.ndarray, "molecule atom"], atoms: Atoms
+) -> tuple[np.ndarray, np.ndarray]:
+    """Charges from electronegativities, with the net charge that the values have."""
+    rows, charges = [], np.zeros(values.shape)
+    for row in np.flatnonzero(atoms.mask.sum(axis=1) > 1).tolist():
+        real = atoms.mask[row]
+        net = float(np.rint(values[row].sum()))
+        found = equilibrated_charges(atoms.numbers[row][real], atoms.positions[row][real], net)
+        if found is not None and np.isfinite(found).all():
+            charges[row, : int(real.sum())] = found
+            rows.append(row)
+    return np.array(rows, np.int64), charges[rows]
 
 
 def total_charge_hypotheses(values: np.ndarray, reference: Reference | None) -> list[Hypothesis]:
@@ -206,6 +259,9 @@ def total_charge_hypotheses(values: np.ndarray, reference: Reference | None) -> 
         differences = np.abs(values[reference.rows] - reference.charges)
         apart = float(np.nanmedian(differences))
         misfit += deviation(apart, 0.0, 0.15)
+        ions = np.abs(values[reference.rows]) > 0.5
+        if ions.any():  # which a majority of neutral molecules would hide
+            misfit += deviation(float(np.nanmedian(differences[ions])), 0.0, 0.15)
         evidence += f" and {apart:.2g} e from what {reference.origin} gives"
     return [Hypothesis("total_charge", "e", misfit, evidence)]
 
@@ -217,24 +273,23 @@ def atomic_dipole_hypotheses(
     monopoles: Float[np.ndarray, "molecule atom"] | None,
 ) -> list[Hypothesis]:
     """Weighs the units of atomic dipoles: with the monopoles they make the molecule's."""
-    units = [Hypothesis("atomic_dipoles", unit, 0.0, "") for unit in FACTORS["dipole"]]
-    if reference is None or monopoles is None or reference.origin != "the ESP":
-        return unsettled(units, "that takes an ESP and monopoles to hold them against")
+    semantics = "atomic_dipoles"
+    if reference is None or monopoles is None or not reference.is_sharp:
+        return unsettled(semantics, "that takes an ESP and monopoles to hold them against")
     rows = reference.rows
     charges = np.nan_to_num(monopoles[rows])
     placed = np.nan_to_num(atoms.positions[rows])
     left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
     given = np.nansum(atoms.per_atom(values)[rows], axis=1)
     ratio, alignment = line(given, left)
-    if not ratio > 0:
-        return unsettled(units, "their sum does not point where the ESP says")
-    return [
-        Hypothesis(
-            "atomic_dipoles",
-            unit,
-            log_deviation(factor / ratio, 1.0, 0.15) + deviation(alignment, 1.0, 0.2),
+    if not math.isfinite(ratio) or not abs(alignment) > _LEAST_ALIGNMENT:
+        return unsettled(semantics, "their sum does not point where the ESP says")
+    return weigh(
+        semantics,
+        [curve(ratio, 0.1)],
+        lambda factor: (
             f"with the monopoles they leave {factor / ratio:.2f} times the molecular dipole "
-            f"(correlation {alignment:.2f})",
-        )
-        for unit, factor in FACTORS["dipole"].items()
-    ]
+            f"(correlation {math.copysign(1, factor) * alignment:.2f})"
+        ),
+        extra=deviation(abs(alignment), 1.0, 0.2),
+    )

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
-from pipeline.inference.hypothesis import NO_FIT, Hypothesis, deviation, log_deviation, unsettled
+from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, unsettled, weigh
 from pipeline.inference.multipoles import traceless
-from pipeline.inference.reference import ESP_SPREAD, Reference, line
+from pipeline.inference.reference import Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS
 
-# Relative errors of fitted quadrupoles, and of those of monopoles beside their dipoles'.
-_SPREAD, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.06, 1.5
+# Relative errors of fitted quadrupoles, of which what they leave of the ESP is a part, and of
+# those of monopoles beside their dipoles'.
+_SPREAD, _OF_RESIDUAL, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.3, 0.06, 1.5
 # Dipoles on the atoms do not explain the ESP of F2, nor give its quadrupole.
 _EXPLAINED: Final = 0.1
 # Quadrupoles are about another point if they are this far off, as a part of their size, and if
@@ -43,9 +44,8 @@ def quadrupole_hypotheses(
         values: As in the file, molecules of the sample first.
         reference: What they should be.
     """
-    units = [Hypothesis(semantics, unit, 0.0, "") for unit in FACTORS["quadrupole"]]
     if reference is None:
-        return unsettled(units, "there is no ESP and no monopoles to hold it against")
+        return unsettled(semantics, "there is no ESP and no monopoles to hold it against")
     values = values.reshape(len(values), -1)[reference.rows].astype(np.float64)
     known = np.isfinite(values).all(axis=1)
     if (known & (reference.residual < _EXPLAINED)).any():
@@ -58,7 +58,7 @@ def quadrupole_hypotheses(
         centers=reference.centers[known],
     )
     if not values.any() or not np.isfinite(expected).all():
-        return unsettled(units, "there is none to hold against another")
+        return unsettled(semantics, "there is none to hold against another")
     hypotheses = []
     for text, order in _ORDERS.items():
         if not order or semantics == "quadrupole_components":
@@ -67,7 +67,7 @@ def quadrupole_hypotheses(
                 replace(h, order=order, evidence=text + h.evidence)
                 for h in _weighed(semantics, tensors, expected, reference)
             ]
-    return hypotheses or unsettled(units, "it is zero in every molecule that was looked at")
+    return hypotheses or unsettled(semantics, "it is zero in every molecule that was looked at")
 
 
 def _weighed(
@@ -82,11 +82,10 @@ def _weighed(
     trace = float(np.linalg.norm(np.trace(tensors, axis1=1, axis2=2)) / size)
     given = traceless(tensors)
     ratio, alignment = line(given, expected)
-    wider = reference.spread / ESP_SPREAD
-    spread = _MONOPOLES * reference.spread
-    if wider == 1:
-        spread = math.hypot(_SPREAD, 0.5 * float(np.median(reference.residual)))
-    misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wider) + deviation(skew, 0.0, _ROUNDING)
+    spread, wide = _MONOPOLES * reference.spread, 2.0
+    if reference.is_sharp:
+        spread, wide = math.hypot(_SPREAD, _OF_RESIDUAL * float(np.median(reference.residual))), 1.0
+    misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wide) + deviation(skew, 0.0, _ROUNDING)
     conventions = {"": 1.0}
     if trace < _ROUNDING:
         conventions["as Buckingham's 3/2 of the traceless tensor "] = _BUCKINGHAM
@@ -99,19 +98,20 @@ def _weighed(
     moved = _moved(best * given, expected, reference)
     if moved:
         misfit += 2 * NO_FIT
+    evidence = curve(ratio, spread, broad=reference.broad[0], broad_sigma=reference.broad[1])
     return [
-        Hypothesis(
+        replace(h, prior=h.prior + (_SELDOM if convention else 0.0))
+        for convention, scale in conventions.items()
+        for h in weigh(
             semantics,
-            unit,
-            misfit
-            + log_deviation(scale * factor / ratio, 1.0, spread)
-            + (_SELDOM if convention else 0.0),
-            f"{convention}it is {scale * factor / ratio:.2f} times what "
-            f"{reference.origin} gives (correlation {alignment:.2f}){moved}",
+            [evidence],
+            lambda factor, convention=convention: (  # type: ignore[misc]
+                f"{convention}it is {factor / ratio:.2f} times that of {reference.origin} "
+                f"(correlation {alignment:.2f}){moved}"
+            ),
+            extra=misfit,
             scale=scale,
         )
-        for convention, scale in conventions.items()
-        for unit, factor in FACTORS["quadrupole"].items()
     ]
 
 
@@ -125,7 +125,7 @@ def _moved(
     About a point s, Σ q (r - s)(r - s) = Q - μ s - s μ + q s s: one s for all molecules is
     fitted, and the centres of mass are tried.
     """
-    if reference.spread > ESP_SPREAD or not len(given):
+    if not reference.is_sharp or not len(given):
         return ""
     charges = np.rint(reference.charges)
 

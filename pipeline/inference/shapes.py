@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.adapters.columns import Column
 from store_schema.problems import SourceError
-from store_schema.semantics import Shape, meanings
+from store_schema.semantics import ALIASES, SEMANTICS, UNKNOWN, Semantics, Shape, meanings
 
 # Costs of reading an array in a shape it is not written in; a reading of the file
 # is the one whose keys cost least together.
@@ -16,7 +16,12 @@ _SQUEEZED, _FLAT, _SHARED, _NO_FIT = 0.25, 1.0, 0.5, 10.0
 
 
 # What may be written as text; all else is numbers.
-_TEXT = ("molecule_id", "energy")
+_TEXT = ("molecule_id", "energy", "atomic_numbers")
+# What may be given once for all molecules.
+_ONCE = ("atomic_numbers", "vdw_surface")
+_COUNTS = {"n_atoms", "n_grid"}
+# Why an entry without an axis is not stored.
+METADATA = "metadata of the file"
 
 
 @dataclass(frozen=True)
@@ -74,31 +79,59 @@ class Layout:
         return None
 
 
-def propose(columns: Mapping[str, Column], place: str) -> Layout:
+class Names:
+    """What keys may mean: as declared, or else by their names."""
+
+    def __init__(self, declared: Mapping[str, str] | None = None) -> None:
+        """Takes declared meanings, by key."""
+        self._declared = dict(declared or {})
+
+    def meanings(self, key: str) -> tuple[Semantics, ...]:
+        """Returns every meaning that a key may have; none for an unknown one."""
+        if key in self._declared:
+            name = self._declared[key]
+            return () if name == UNKNOWN else (SEMANTICS[name],)
+        return meanings(key)
+
+    def first(self, columns: Mapping[str, Column], semantics: str) -> str | None:
+        """Returns the first key that can mean only this; one that is declared goes before."""
+        for key in sorted(columns, key=lambda key: key not in self._declared):
+            column = columns[key]
+            if column.dtype.kind in "US" and semantics not in _TEXT:
+                continue
+            if tuple(m.name for m in self.meanings(key)) == (semantics,) and column.shape:
+                return key
+        return None
+
+
+def propose(columns: Mapping[str, Column], place: str, names: Names | None = None) -> Layout:
     """Reads the shapes of a file.
 
     Args:
         columns: Header of each key.
         place: The file, for error messages.
+        names: What keys may mean.
 
     Raises:
-        SourceError: There are no atomic numbers or positions, or their shapes do not fit
-            each other.
+        SourceError: There are no atomic numbers or positions, their shapes do not fit each
+            other, or a known key has a length that fits nothing.
     """
-    numbers = _named(columns, "atomic_numbers")
-    positions = _named(columns, "positions")
+    names = names or Names()
+    numbers = names.first(columns, "atomic_numbers")
+    positions = names.first(columns, "positions")
     if numbers is None or positions is None:
+        lacks = {"atomic_numbers": numbers, "positions": positions}
         raise SourceError.of(
             place,
             expected="atomic numbers (Z) and positions (R)",
             received="keys " + (", ".join(columns) or "none"),
             consequence="there are no molecules to store",
-            remedy="Rename the keys, or join files of the same molecules as a.npz+b.npz",
+            remedy=_name_remedy([name for name, key in lacks.items() if key is None]),
         )
     readings = [
         (cost, n, width)
         for n in _counts(columns, numbers, positions)
-        for cost, width in [_cost(columns, numbers, positions, n)]
+        for cost, width in [_cost(columns, names, numbers, positions, n)]
         if width is not None
     ]
     if not readings:
@@ -110,24 +143,62 @@ def propose(columns: Mapping[str, Column], place: str) -> Layout:
             remedy="Store both arrays with the same molecules and atoms",
         )
     _, n, widths = min(readings, key=lambda reading: reading[:2])
-    return _layout(columns, n, *widths)
+    layout = _layout(columns, names, positions, n, widths)
+    _check_known(columns, names, layout, place)
+    return layout
 
 
-def _layout(columns: Mapping[str, Column], n: int, atoms: int, grid: int) -> Layout:
+def _name_remedy(lacking: Sequence[str]) -> str:
+    """Says under which names what a file lacks is found, and how to name a key."""
+    known = "; ".join(
+        f"{name.replace('_', ' ')} are found as "
+        + ", ".join(key for key, found in ALIASES.items() if found == (name,))
+        for name in lacking
+    )
+    declared = " and ".join(f"--declare KEY={name}" for name in lacking)
+    return (
+        f"Say which key it is with {declared}, or join files of the same molecules as "
+        f"a.npz+b.npz ({known})"
+    )
+
+
+def _check_known(columns: Mapping[str, Column], names: Names, layout: Layout, place: str) -> None:
+    """Raises a SourceError for a known key that cannot be read."""
+    for key in layout.ignored:
+        known = {meaning.name for meaning in names.meanings(key)}
+        shape = columns[key].shape
+        text = columns[key].dtype.kind in "US" and math.prod(shape) == 1
+        if not known or known <= {"n_atoms", "n_grid", "molecule_id"} or not shape or text:
+            continue
+        raise SourceError.of(
+            f"{place}, {key}",
+            expected=f"{' or '.join(sorted(known))} of {layout.n_molecules} molecules of up to "
+            f"{layout.max_atoms} atoms"
+            + (f" and {layout.max_grid} grid points" if layout.max_grid else ""),
+            received=f"the shape {shape}",
+            consequence="its values cannot be given to molecules, and nothing was stored",
+            remedy=f"Correct its shape, or say that it is something else with "
+            f"--declare {key}=unknown",
+        )
+
+
+def _layout(
+    columns: Mapping[str, Column], names: Names, positions: str, n: int, widths: tuple[int, int]
+) -> Layout:
+    atoms, grid = widths
     fits: dict[str, tuple[Fit, ...]] = {}
     kept: dict[str, tuple[int, ...]] = {}
     ignored: dict[str, str] = {}
-    positions = _named(columns, "positions")
-    single = n == 1 and positions is not None and columns[positions].shape == (atoms, 3)
+    single = n == 1 and columns[positions].shape == (atoms, 3)
     for key, column in columns.items():
-        options = _fits(key, column, n, atoms, grid)
+        options = _fits(names.meanings(key), column, n, atoms, grid)
         if options:
             fits[key] = options
         elif single and column.dtype.kind in "biuf":
             kept[key] = column.shape
-        elif not column.shape:
-            ignored[key] = "metadata of the file"
-        elif meanings(key) and {m.name for m in meanings(key)} <= {"n_atoms", "n_grid"}:
+        elif not column.shape or (column.dtype.kind in "US" and column.shape == (1,) != (n,)):
+            ignored[key] = METADATA
+        elif names.meanings(key) and {m.name for m in names.meanings(key)} <= _COUNTS:
             ignored[key] = f"its shape {column.shape} does not belong to {n} molecules"
         elif column.shape[0] == n:
             kept[key] = column.shape[1:]
@@ -136,12 +207,14 @@ def _layout(columns: Mapping[str, Column], n: int, atoms: int, grid: int) -> Lay
     return Layout(n, atoms, grid, single, fits, kept, ignored)
 
 
-def _fits(key: str, column: Column, n: int, atoms: int, grid: int) -> tuple[Fit, ...]:
+def _fits(
+    known: Sequence[Semantics], column: Column, n: int, atoms: int, grid: int
+) -> tuple[Fit, ...]:
     """Readings of a key, one for each meaning, the cheapest first."""
     shape = column.shape
     found: dict[str, tuple[float, Fit]] = {}
     sizes = {"A": atoms, "G": grid}
-    for meaning in meanings(key):
+    for meaning in known:
         if column.dtype.kind in "US" and meaning.name not in _TEXT:
             continue
         for symbols in meaning.shapes:
@@ -150,7 +223,7 @@ def _fits(key: str, column: Column, n: int, atoms: int, grid: int) -> tuple[Fit,
             lengths = tuple(sizes[s] if isinstance(s, str) else s for s in plain)
             cost = reshape_cost(shape, (n, *target))
             shared = False
-            if cost is None and meaning.name == "atomic_numbers" and shape == target:
+            if cost is None and meaning.name in _ONCE and shape == target:
                 cost, shared = _SHARED, True
             if cost is not None and cost < found.get(meaning.name, (_NO_FIT,))[0]:
                 found[meaning.name] = (cost, Fit(meaning.name, plain, lengths, shared))
@@ -190,29 +263,27 @@ def _counts(columns: Mapping[str, Column], numbers: str, positions: str) -> Iter
 
 
 def _cost(
-    columns: Mapping[str, Column], numbers: str, positions: str, n: int
+    columns: Mapping[str, Column], names: Names, numbers: str, positions: str, n: int
 ) -> tuple[float, tuple[int, int] | None]:
     """Cost of reading the whole file as ``n`` molecules, with its A and G."""
     atoms, rest = divmod(math.prod(columns[positions].shape), 3 * n)
     if rest or not atoms:
         return math.inf, None
-    grid = 0
-    for semantics, components in (("vdw_surface", 3), ("esp", 1)):
-        key = _named(columns, semantics)
-        if key is not None and math.prod(columns[key].shape) % (components * n) == 0:
-            grid = math.prod(columns[key].shape) // (components * n)
+    grid = _grid_width(columns, names, n)
     total = 0.0
     for key, column in columns.items():
-        if not meanings(key):
+        known = names.meanings(key)
+        if not known:
             continue
         options = [
             cost
-            for meaning in meanings(key)
+            for meaning in known
             for symbols in meaning.shapes
             for cost in [_symbolic_cost(column.shape, symbols, n, atoms, grid)]
             if cost is not None
         ]
-        if key == numbers and column.shape == (atoms,) and n > 1:
+        once = {"atomic_numbers": (atoms,), "vdw_surface": (grid, 3)}
+        if n > 1 and any(column.shape == once.get(meaning.name) for meaning in known):
             options.append(_SHARED)
         if not options and key in (numbers, positions):
             return math.inf, None
@@ -220,19 +291,20 @@ def _cost(
     return total, (atoms, grid)
 
 
+def _grid_width(columns: Mapping[str, Column], names: Names, n: int) -> int:
+    """Points that a molecule has room for, if there are so many molecules; 0 without a grid."""
+    surface, esp = (names.first(columns, name) for name in ("vdw_surface", "esp"))
+    if surface is not None and math.prod(columns[surface].shape) % (3 * n) == 0:
+        width = math.prod(columns[surface].shape) // (3 * n)
+        if esp is None or math.prod(columns[esp].shape) == n * width:
+            return width
+    if esp is not None and math.prod(columns[esp].shape) % n == 0:
+        return math.prod(columns[esp].shape) // n
+    return 0
+
+
 def _symbolic_cost(
     shape: tuple[int, ...], symbols: Shape, n: int, atoms: int, grid: int
 ) -> float | None:
     sizes = {"A": atoms, "G": grid}
     return reshape_cost(shape, (n, *(sizes[s] if isinstance(s, str) else s for s in symbols)))
-
-
-def _named(columns: Mapping[str, Column], semantics: str) -> str | None:
-    """The first key whose alias can mean only this."""
-    for key in columns:
-        column = columns[key]
-        if column.dtype.kind in "US" and semantics not in _TEXT:
-            continue
-        if tuple(m.name for m in meanings(key)) == (semantics,) and column.shape:
-            return key
-    return None

@@ -265,7 +265,7 @@ def test_unknown_keys_are_kept_and_metadata_is_noted(tmp_path):
 
 
 def test_declarations_settle_are_recorded_and_can_be_contradicted(tmp_path):
-    columns = {key: classic()[key] for key in ("id", "R", "Z", "Dxyz")}
+    columns = {key: classic(2)[key] for key in ("id", "R", "Z", "Dxyz")}
     source = save(tmp_path / "a.npz", columns)
     with pytest.raises(AmbiguityError, match=r"--declare unit\.Dxyz="):
         ingest([source], tmp_path / "a.zarr")

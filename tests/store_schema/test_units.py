@@ -6,34 +6,58 @@ import scipy.constants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_schema.units import CANONICAL_UNIT, FACTORS, parse_unit, to_canonical
+from store_schema.units import CANONICAL_UNIT, FACTORS, parse_unit, to_canonical, weight_of
 
 # Values of each unit in SI, from SciPy; e is one elementary charge.
 E = scipy.constants.e
 ANGSTROM = scipy.constants.angstrom
 BOHR = scipy.constants.value("Bohr radius")
 HARTREE = scipy.constants.value("Hartree energy")
-KCAL_PER_MOL = 4184 / scipy.constants.N_A
 DEBYE = 1e-21 / scipy.constants.c
+ENERGIES = {
+    "hartree": HARTREE,
+    "eV": E,
+    "kcal/mol": 4184 / scipy.constants.N_A,
+    "kJ/mol": 1000 / scipy.constants.N_A,
+    "meV": E / 1000,
+    "rydberg": scipy.constants.value("Rydberg constant times hc in J"),
+    "cm^-1": 100 * scipy.constants.h * scipy.constants.c,
+    "K": scipy.constants.k,
+    "J": 1.0,
+}
+LENGTHS = {"angstrom": ANGSTROM, "bohr": BOHR, "nm": 1e-9, "pm": 1e-12, "m": 1.0}
 SI = {
-    "length": {"angstrom": ANGSTROM, "bohr": BOHR, "nm": 1e-9},
-    "charge": {"e": E},
-    "potential": {"hartree/e": HARTREE / E, "kcal/mol/e": KCAL_PER_MOL / E, "eV/e": 1.0},
-    "dipole": {"e*angstrom": E * ANGSTROM, "e*bohr": E * BOHR, "debye": DEBYE},
+    "length": LENGTHS,
+    "charge": {"e": E, "C": 1.0},
+    "potential": {f"{energy}/e": value / E for energy, value in ENERGIES.items()},
+    "dipole": {
+        "e*angstrom": E * ANGSTROM,
+        "e*bohr": E * BOHR,
+        "debye": DEBYE,
+        "e*nm": E * 1e-9,
+        "C*m": 1.0,
+    },
     "quadrupole": {
         "e*angstrom^2": E * ANGSTROM**2,
         "e*bohr^2": E * BOHR**2,
         "debye*angstrom": DEBYE * ANGSTROM,
+        "e*nm^2": E * 1e-18,
+        "debye*nm": DEBYE * 1e-9,
+        "C*m^2": 1.0,
     },
-    "energy": {"hartree": HARTREE, "eV": E, "kcal/mol": KCAL_PER_MOL},
+    "energy": ENERGIES,
     "force": {
-        "hartree/angstrom": HARTREE / ANGSTROM,
-        "hartree/bohr": HARTREE / BOHR,
-        "eV/angstrom": E / ANGSTROM,
-        "kcal/mol/angstrom": KCAL_PER_MOL / ANGSTROM,
+        f"{energy}/{length}": value / width
+        for energy, value in ENERGIES.items()
+        for length, width in LENGTHS.items()
     },
-    "polarizability": {"bohr^3": BOHR**3, "angstrom^3": ANGSTROM**3},
-    "potential_error": {"kcal/mol/e": KCAL_PER_MOL / E, "hartree/e": HARTREE / E},
+    # As a volume, but for the last.
+    "polarizability": {"bohr^3": BOHR**3, "angstrom^3": ANGSTROM**3, "nm^3": 1e-27}
+    | {"C^2*m^2/J": 1 / (4 * scipy.constants.pi * scipy.constants.epsilon_0)},
+    "potential_error": {
+        "kcal/mol/e": ENERGIES["kcal/mol"] / E,
+        "hartree/e": HARTREE / E,
+    },
 }
 UNITS = [(quantity, unit) for quantity, units in FACTORS.items() for unit in units if unit]
 
@@ -84,10 +108,28 @@ def test_case_and_blanks_do_not_matter(choice, data):
         ("kcal/mol", "energy", "kcal/mol"),
         ("Ha/bohr", "force", "hartree/bohr"),
         ("Å³", "polarizability", "angstrom^3"),
+        ("V", "potential", "eV/e"),
+        ("mV", "potential", "meV/e"),
+        ("Ry/bohr", "force", "rydberg/bohr"),
+        ("kJ mol^-1", "energy", "kJ/mol"),
+        ("kcal/(mol*Angstrom)", "force", "kcal/mol/angstrom"),
+        ("eV/Ang", "force", "eV/angstrom"),
+        ("a.u.", "dipole", "e*bohr"),
+        ("cm-1", "energy", "cm^-1"),
+        ("-hartree/e", "potential", "-hartree/e"),
     ],
 )
 def test_what_people_write(written, quantity, unit):
     assert parse_unit(written, quantity) == unit
+
+
+def test_a_minus_turns_the_sign():
+    assert to_canonical("-hartree/e", "potential") == -1.0
+
+
+def test_seldom_units_weigh_less():
+    assert weight_of("hartree/bohr") == weight_of("kcal/mol/angstrom") == 1
+    assert weight_of("rydberg/nm") < weight_of("eV/nm") < weight_of("eV/angstrom")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +139,7 @@ def test_what_people_write(written, quantity, unit):
         ("bohr", "dipole"),
         ("hartree", "force"),
         ("", "length"),
-        ("m", "length"),
+        ("s", "length"),
     ],
 )
 def test_a_unit_of_something_else_is_refused_with_those_that_fit(written, quantity):

@@ -1,0 +1,211 @@
+"""Forces: the slope of their energies, and the stretching of bonds to hydrogen."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, weigh
+from pipeline.structure import Atoms
+from store_schema.units import weight_of
+
+# Stretching force constants of bonds to hydrogen in hartree/Å² (5.4, 7.5, 9.5 and
+# 4.2 mdyn/Å), by the other atom, and their relative error.
+_STRETCH: Final = {6: 1.25, 7: 1.72, 8: 2.2, 16: 0.95}
+_STRETCH_SPREAD: Final = 0.13
+_MIN_BONDS, _MIN_STRETCH_CORRELATION = 8, 0.75
+# In Å: bonds of one kind differ by less at minima, where forces say nothing.
+_DISPLACED: Final = 0.018
+# Geometries this close, in Å, differ in energy by the mean force along the way. Closer pairs
+# are better, by the square of their distance; so many of them are enough.
+_NEAR, _SAME, _PAIRS, _MIN_PAIRS = 0.5, 1e-4, 400, 3
+_MIN_CORRELATION: Final = 0.9
+_SLOPE_SPREAD: Final = 0.012
+# Pairs are looked for among so many geometries that follow.
+_FOLLOWING: Final = 64
+# E and F seldom have different units of energy, and forces are hardly given by pm or m; as
+# negative logarithms. Where nothing else says the unit of either, E and F have the same.
+_MIXED, _ODD_LENGTH, _UNANCHORED = 4.0, 3.0, 2 * NO_FIT
+
+
+class Slope(NamedTuple):
+    """Work of forces between near geometries, over the energy they differ by.
+
+    Attributes:
+        ratio: In the units of the file.
+        error: Its relative error.
+    """
+
+    ratio: float
+    error: float
+
+
+def force_units(
+    stretch: tuple[float, float] | None,
+    slope: Slope | None,
+    energy: Hypothesis | None,
+    *,
+    anchored: bool = False,
+) -> list[Hypothesis]:
+    """Weighs units and sign of forces.
+
+    Bonds to hydrogen pull back with force constants that are much the same everywhere;
+    energies of displaced geometries of one molecule differ by the work of the forces.
+
+    Args:
+        stretch: What ``stretching`` found.
+        slope: What ``slope_of`` found.
+        energy: How energies are read; None without any.
+        anchored: Energies say their unit by themselves.
+    """
+    curves, said = [], []
+    if slope is not None and energy is not None:
+        factor = energy.factor / slope.ratio
+        curves.append(curve(factor, slope.error))
+        said.append(
+            lambda f: f"{f / factor:.3g} times the slope of the energies ({energy.unit or 'any'})"
+        )
+    if stretch is not None:
+        ratio, error = stretch
+        curves.append(curve(1 / ratio, error))
+        said.append(lambda f: f"{f * ratio:.2f} times the usual stretching of bonds to H")
+    if not curves:
+        said.append(lambda _: "there are no displaced geometries of a molecule to measure it by")
+    known = anchored or stretch is not None
+    return [
+        replace(h, misfit=h.misfit + odd, prior=_prior(h, energy))
+        for semantics, sign in (("forces", 1), ("gradient", -1))
+        for h in weigh(
+            semantics,
+            [replace(each, sign=sign * each.sign) for each in curves],
+            lambda f, sign=sign: " and ".join(text(sign * f) for text in said),  # type: ignore[misc]
+        )
+        for odd in [0.0 if known or not _is_mixed(h, energy) else _UNANCHORED]
+    ]
+
+
+def _prior(force: Hypothesis, energy: Hypothesis | None) -> float:
+    """How unusual a unit of forces is, given that of the energies."""
+    if force.unit is None:
+        return force.prior + (_MIXED if energy is not None else 0.0)
+    own, _, length = force.unit.rpartition("/")
+    odd = _ODD_LENGTH if length in ("pm", "m") else 0.0
+    if energy is not None and own == energy.unit:
+        # What is seldom is not so beside its energies.
+        return odd - math.log(weight_of(length))
+    mixed = _MIXED if energy is not None else 0.0
+    return odd + mixed + force.prior - math.log(weight_of(own))
+
+
+def _is_mixed(force: Hypothesis, energy: Hypothesis | None) -> bool:
+    return energy is not None and not str(force.unit).startswith(f"{energy.unit}/")
+
+
+def stretching(
+    atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]
+) -> tuple[float, float] | None:
+    """Slope of the force on H against the bond length, over the usual force constant.
+
+    Bonds are compared with others of their kind: to the same element, with as many neighbours.
+    At minima, where such bonds have one length, forces say nothing.
+
+    Returns:
+        The ratio, and its relative error; None where there is too little to tell.
+    """
+    bonds: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+    for numbers, positions, pull in zip(atoms.numbers, atoms.positions, forces, strict=True):
+        hydrogens = np.flatnonzero(numbers == 1)
+        if not hydrogens.size:
+            continue
+        apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+        np.fill_diagonal(apart, np.inf)
+        apart = np.where(np.isfinite(apart), apart, np.inf)
+        for h in hydrogens:
+            other = int(apart[h].argmin())
+            length = apart[h, other]
+            along = pull[h] @ (positions[h] - positions[other]) / length
+            if int(numbers[other]) in _STRETCH and math.isfinite(along):
+                neighbours = int((apart[other] < 1.9).sum())
+                bonds[int(numbers[other]), neighbours].append((float(length), float(along)))
+    found, errors = [], []
+    for (element, _), pairs in bonds.items():
+        length, along = np.array(pairs).T
+        if len(pairs) < _MIN_BONDS or length.std() < _DISPLACED or not along.std():
+            continue
+        correlation = float(np.corrcoef(length, along)[0, 1])
+        if abs(correlation) > _MIN_STRETCH_CORRELATION:
+            found.append(-float(np.polyfit(length, along, 1)[0]) / _STRETCH[element])
+            errors.append(_relative_error(correlation, len(pairs)))
+    if not found or min(found) * max(found) < 0:
+        return None
+    weights = 1 / np.maximum(errors, 0.02) ** 2
+    error = math.hypot(_STRETCH_SPREAD, 1 / math.sqrt(float(weights.sum())))
+    return float(np.average(found, weights=weights)), error
+
+
+def slope_of(
+    atoms: Atoms,
+    forces: Float[np.ndarray, "molecule atom 3"],
+    energies: Float[np.ndarray, " molecule"],
+) -> Slope | None:
+    """Holds the work of forces between near geometries against the energy they differ by.
+
+    Args:
+        atoms: Atoms, in Å.
+        forces: As in the file, NaN at padding.
+        energies: As in the file.
+
+    Returns:
+        Their ratio; None where there is too little to tell.
+    """
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for row, numbers in enumerate(atoms.numbers):
+        same[numbers.tobytes()].append(row)
+    work, gained, apart = [], [], []
+    for rows in same.values():
+        for i, j, distance in _neighbours(rows, atoms):
+            step = np.nan_to_num(atoms.positions[j] - atoms.positions[i])
+            work.append(-0.5 * float((np.nan_to_num(forces[i] + forces[j]) * step).sum()))
+            gained.append(float(energies[j] - energies[i]))
+            apart.append(distance)
+    nearest = np.argsort(apart)[:_PAIRS]
+    weights = 1 / np.array(apart)[nearest] ** 2
+    done, lost = np.array(work)[nearest] * weights, np.array(gained)[nearest] * weights
+    told = np.isfinite(done) & np.isfinite(lost)
+    done, lost = done[told], lost[told]
+    norm = math.sqrt(float(done @ done) * float(lost @ lost))
+    if len(done) < _MIN_PAIRS or not norm > 0:
+        return None
+    correlation = float(done @ lost) / norm
+    if not abs(correlation) > _MIN_CORRELATION:
+        return None
+    error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(correlation, len(done) + 1))
+    return Slope(float(done @ lost) / float(lost @ lost), error)
+
+
+def _relative_error(correlation: float, n: int) -> float:
+    """Relative standard error of the slope of a line through ``n`` points."""
+    return math.sqrt(max(1 - correlation**2, 0.0) / (n - 2)) / abs(correlation)
+
+
+def _neighbours(rows: Sequence[int], atoms: Atoms) -> list[tuple[int, int, float]]:
+    """Pairs of geometries that lie near each other, and how far apart they are."""
+    pairs = []
+    for index, i in enumerate(rows):
+        others = rows[index + 1 : index + 1 + _FOLLOWING]
+        if not others:
+            continue
+        steps = np.abs(atoms.positions[others] - atoms.positions[i])
+        distances = np.nan_to_num(steps).max(axis=(1, 2))
+        pairs += [
+            (i, j, float(distance))
+            for j, distance in zip(others, distances, strict=True)
+            if _SAME < distance < _NEAR
+        ]
+    return pairs

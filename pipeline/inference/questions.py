@@ -1,0 +1,250 @@
+"""A reading is taken, or the user is asked: only about what fits, and with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pipeline.declarations import Declarations, Sibling
+from pipeline.inference.hypothesis import CONTRADICTED, NO_FIT, Hypothesis
+from pipeline.inference.joint import Weighed
+from pipeline.inference.words import Word
+from store_schema.problems import AmbiguityError, ConfigError
+from store_schema.provenance import Origin
+from store_schema.semantics import SEMANTICS
+
+# A reading is taken at this probability; below, it is a question to the user.
+CONFIDENT: Final = 0.98
+# How much less a reading is believed that the file itself, or one beside it, speaks against.
+_AGAINST_WORD, _AGAINST_SIBLING, _AGAINST_NAME = 7.0, 10.0, 5.0
+# What a file says of itself is doubted if another reading fits better by this.
+_DOUBTED: Final = 2.5
+# Readings that are less probable are not mentioned; of so many the evidence is shown.
+_MENTIONED: Final = 0.005
+_SHOWN: Final = 4
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The reading that was taken.
+
+    Attributes:
+        hypothesis: The reading.
+        confidence: Its probability among all readings.
+        semantics_from: How the meaning was settled.
+        unit_from: How the unit was settled.
+    """
+
+    hypothesis: Hypothesis
+    confidence: float
+    semantics_from: Origin
+    unit_from: Origin
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of a key beside what its values show.
+
+    Attributes:
+        place: The file and the key, for messages.
+        key: The key.
+        declarations: What the user declared.
+        word: Unit that the file names.
+        sibling: What the key means in a file beside this one.
+    """
+
+    place: str
+    key: str
+    declarations: Declarations
+    word: dict[str, Word]
+    sibling: Sibling | None
+
+    def unit(self, semantics: str) -> str | None:
+        """Returns the declared unit, None if there is none."""
+        return self.declarations.unit(self.key, semantics)
+
+    @property
+    def meaning(self) -> str | None:
+        """The declared meaning, None if there is none."""
+        return self.declarations.semantics.get(self.key)
+
+    def restricted(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Leaves the readings that a declaration allows; others lose what is said against them.
+
+        Raises:
+            ConfigError: A declaration allows none.
+        """
+        left = [
+            h
+            for h in hypotheses
+            if self.meaning in (None, h.semantics)
+            and self.unit(h.semantics) in (None, h.unit)
+            and not (self.unit(h.semantics) is None and _is_negative(h) and self.meaning)
+        ]
+        if hypotheses and not left:
+            raise _impossible(self, hypotheses)
+        if self.sibling is not None and not any(h.about_center for h in left):
+            # Around neutral molecules the point makes no difference, and is not weighed.
+            left = [replace(h, about_center=self.sibling.about_center) for h in left]
+        return [replace(h, prior=h.prior + self._against(h)) for h in left]
+
+    def _against(self, h: Hypothesis) -> float:
+        """What speaks against a reading beside its values, as a negative logarithm."""
+        word = self.word.get(h.semantics)
+        # A file that says its units calls what is negative by its name.
+        cost = _AGAINST_NAME if word is not None and self._is_misnamed(h) else 0.0
+        if self.unit(h.semantics) is not None:
+            return cost
+        if self.sibling is not None:
+            return 0.0 if self.sibling.reads_as(h) else _AGAINST_SIBLING
+        return cost + (0.0 if word is None or h.unit == word.unit else _AGAINST_WORD)
+
+    def _is_misnamed(self, h: Hypothesis) -> bool:
+        return SEMANTICS[h.semantics].sign < 0 and "grad" not in self.key.lower()
+
+
+def _is_negative(hypothesis: Hypothesis) -> bool:
+    return hypothesis.unit is not None and hypothesis.unit.startswith("-")
+
+
+def conclude(said: Said, weighed: Sequence[Weighed]) -> Conclusion:
+    """Takes the reading that evidence, or the user, decides for.
+
+    Args:
+        said: What is said of the key.
+        weighed: Its readings, the most probable first.
+
+    Raises:
+        AmbiguityError: Several readings are left, or none fits.
+        ConfigError: Evidence contradicts a declaration.
+    """
+    best, probability = weighed[0]
+    declared = said.unit(best.semantics) is not None or said.meaning is not None
+    contradicted = best.misfit > CONTRADICTED
+    if declared and contradicted and not said.declarations.force:
+        raise _contradicted(said, best)
+    unit_declared = said.unit(best.semantics) is not None
+    word = None if unit_declared else said.word.get(best.semantics)
+    if probability < CONFIDENT or best.unit is None:
+        raise _ambiguous(said, weighed)
+    if not unit_declared and (best.misfit > NO_FIT or _is_negative(best)):
+        raise _ambiguous(said, weighed)
+    if word is not None and _is_contradicted(word, weighed):
+        raise _ambiguous(said, weighed)
+    several_meanings = len({each.hypothesis.semantics for each in weighed}) > 1
+    several_units = len({each.hypothesis.unit for each in weighed}) > 1
+    by_user: Origin = "forced" if contradicted else "declared"
+    by_physics: Origin = "physics" if best.misfit or word is None else "derived"
+    if said.sibling is not None and said.sibling.reads_as(best):
+        best = replace(best, evidence=f"as in {said.sibling.place}; here {best.evidence}")
+    if word is not None:
+        best = replace(best, evidence=f"{word.said}; {best.evidence}")
+    return Conclusion(
+        best,
+        probability,
+        by_user if said.meaning else by_physics if several_meanings else "alias",
+        by_user if unit_declared else by_physics if several_units else "default",
+    )
+
+
+def _is_contradicted(word: Word, weighed: Sequence[Weighed]) -> bool:
+    """Whether what was measured speaks for another unit than the file names."""
+    best = weighed[0].hypothesis
+    least = min(each.hypothesis.misfit for each in weighed)
+    return best.unit != word.unit or best.misfit - least > _DOUBTED
+
+
+def _fitting(weighed: Sequence[Weighed]) -> list[Hypothesis]:
+    """Readings that could be true."""
+    return [
+        each.hypothesis
+        for each in weighed
+        if each.hypothesis.misfit <= NO_FIT
+        and each.hypothesis.unit is not None
+        and not _is_negative(each.hypothesis)
+        and each.probability > _MENTIONED
+    ]
+
+
+def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
+    """How to answer; what fits is named, and none of it proposed before the others."""
+    meanings = sorted({h.semantics for h in readings})
+    units = sorted({str(h.unit) for h in readings if h.unit})
+    parts = []
+    if len(meanings) > 1:
+        parts.append(f"what it is with --declare {key}=MEANING ({' or '.join(meanings)})")
+    if len(units) > 1:
+        parts.append(f"its unit with --declare unit.{key}=UNIT ({' or '.join(units)})")
+    if not parts:
+        parts.append(f"its unit with --declare unit.{key}=UNIT, if you know it")
+    return "Say " + " and ".join(parts)
+
+
+def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
+    best = weighed[0].hypothesis
+    fitting = _fitting(weighed)
+    word = said.word.get(best.semantics)
+    if _is_negative(best):
+        received = f"the opposite sign: read as {best.name.replace('-', '')}, {_plain(weighed)}"
+        remedy = (
+            f"Correct the sign in the file; if it is {said.key} whose sign is opposite, and not "
+            f"what it is held against, say so with a minus: --declare unit.{said.key}=-UNIT"
+        )
+    elif word is not None and _is_contradicted(word, weighed):
+        other = min(weighed, key=lambda each: each.hypothesis.misfit).hypothesis
+        measured = f"read as {other.name}, {other.evidence}"
+        received = f"a contradiction: {word.said}, but {measured}"
+        remedy = f"Look at how the file was made, then --declare unit.{said.key}=UNIT"
+    elif (best.unit is None and best.misfit <= NO_FIT) or not fitting:
+        named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
+        close = min(named, key=lambda h: h.misfit, default=best)
+        received = f"none that fits: {(close if best.misfit > NO_FIT else best).evidence}"
+        remedy = f"Look at how it was written; if you know its unit, --declare unit.{said.key}=UNIT"
+    else:
+        received = f"several that could ({_listed(fitting)})"
+        remedy = _remedy(said.key, fitting)
+    return AmbiguityError.of(
+        said.place,
+        expected="values that one reading explains",
+        received=received,
+        consequence="a guess could be silently wrong, so nothing was stored",
+        remedy=remedy,
+    )
+
+
+def _listed(fitting: Sequence[Hypothesis]) -> str:
+    """Readings that fit and what was measured of each; of all, where it is the same."""
+    if len({h.evidence for h in fitting}) == 1:
+        return f"{' or '.join(h.name for h in fitting)}: {fitting[0].evidence}"
+    more = f"; and {len(fitting) - _SHOWN} more" if len(fitting) > _SHOWN else ""
+    return "; ".join(f"{h.name}: {h.evidence}" for h in fitting[:_SHOWN]) + more
+
+
+def _plain(weighed: Sequence[Weighed]) -> str:
+    """Evidence of the most probable reading whose sign is the usual one, of the same unit."""
+    unit = str(weighed[0].hypothesis.unit).removeprefix("-")
+    for each in weighed:
+        if each.hypothesis.unit == unit:
+            return each.hypothesis.evidence
+    return weighed[0].hypothesis.evidence
+
+
+def _contradicted(said: Said, declared: Hypothesis) -> ConfigError:
+    return ConfigError.of(
+        said.place,
+        expected="values that fit the declaration",
+        received=f"read as {declared.name}, {declared.evidence}",
+        consequence="nothing was stored",
+        remedy="Correct the declaration, or force it if you know better",
+    )
+
+
+def _impossible(said: Said, hypotheses: Sequence[Hypothesis]) -> ConfigError:
+    return ConfigError.of(
+        said.place,
+        expected="one of " + ", ".join(sorted({h.semantics for h in hypotheses})),
+        received=f"the declaration of {said.meaning!r}",
+        consequence="its shape does not allow it, so nothing was stored",
+        remedy="Correct the declaration",
+    )

@@ -1,0 +1,100 @@
+"""What a file says of its own units: ``e_unit``, ``units``, ``E_kcal``, ``R [bohr]``."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from store_schema.semantics import SEMANTICS, meanings, unit_in
+from store_schema.units import parse_unit
+
+# Names of entries about units: e_unit, r_units, unit_energy, units.R.
+_OF_ONE: Final = re.compile(
+    r"^(?:(?P<before>.+?)[_.\s-]*units?|units?[_.\s-]+(?P<behind>.+))$", re.IGNORECASE
+)
+_OF_ALL: Final = ("unit", "units")
+
+
+class Word(NamedTuple):
+    """A unit that a file names for a key.
+
+    Attributes:
+        unit: Its name in this package.
+        said: Where and how the file says it.
+    """
+
+    unit: str
+    said: str
+
+
+class Words:
+    """Units that a file names, by key."""
+
+    def __init__(self, keys: Mapping[str, object], metadata: Mapping[str, str]) -> None:
+        """Reads what the entries that are not per molecule say.
+
+        Args:
+            keys: Keys of the file.
+            metadata: Text of the entries without a molecule axis.
+        """
+        self._keys = keys
+        self._said: dict[str, tuple[str, str]] = {}
+        for entry, text in metadata.items():
+            if entry.lower() in _OF_ALL:
+                for name, unit in _dictionary(text).items():
+                    self._said[name.lower()] = unit, f"its {entry} says {unit!r} of {name}"
+            elif match := _OF_ONE.match(entry):
+                name = match["before"] or match["behind"]
+                self._said.setdefault(name.lower(), (text, f"its {entry} says {text!r}"))
+
+    def of(self, key: str, semantics: str) -> Word | None:
+        """Returns the unit that the file names for a key of some meaning; None if it names none."""
+        quantity = SEMANTICS[semantics].quantity
+        if quantity == "none":
+            return None
+        found = [(unit_in(key), f"its name ends in {unit_in(key)!r}")] if unit_in(key) else []
+        found += self._named(key, semantics)
+        if quantity == "force" and not found:
+            found += self._force()
+        for text, said in found:
+            try:
+                return Word(parse_unit(text, quantity), said)
+            except ValueError:
+                continue
+        return None
+
+    def _named(self, key: str, semantics: str) -> list[tuple[str, str]]:
+        """What entries say that name a key, or its meaning where no other key has it."""
+        if key.lower() in self._said:
+            return [self._said[key.lower()]]
+        return [
+            said
+            for name, said in self._said.items()
+            if {meaning.name for meaning in meanings(name)} == {semantics}
+            or name in (semantics, SEMANTICS[semantics].stored_as, SEMANTICS[semantics].quantity)
+        ]
+
+    def _force(self) -> list[tuple[str, str]]:
+        """Forces are in the file's energy by its length, where it names those alone."""
+        energy, length = (
+            next(iter(self._named(name, semantics)), None)
+            for name, semantics in (("e", "energy"), ("r", "positions"))
+        )
+        if energy is None or length is None:
+            return []
+        return [(f"{energy[0]}/{length[0]}", f"{energy[1]}, {length[1]}")]
+
+
+def _dictionary(text: str) -> dict[str, str]:
+    """Units by key, written as JSON or as Python writes a dictionary."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, dict):
+            return {str(name): str(unit) for name, unit in found.items()}
+    return {}
