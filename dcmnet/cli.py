@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from dcmnet.cluster import prepare_process
-from dcmnet.options import ExperimentPath, Store, pairs
+from dcmnet.options import Checkpoint, ExperimentPath, Overwrite, Store, pairs
 from dcmnet.refusal import refuse_politely
 
 app = typer.Typer(
@@ -208,13 +208,11 @@ def analyze(
         str | None, typer.Option(help="Store to analyse; the one trained on by default.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
-    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    checkpoint: Checkpoint = "best",
     name: Annotated[
         str | None, typer.Option(help="Name of the results; the experiment's by default.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results of the same name.")
-    ] = False,
+    overwrite: Overwrite = False,
     formats: Annotated[
         str,
         typer.Option("--export", metavar="FORMATS", help="Of json,csv,parquet,pkl,netcdf."),
@@ -294,15 +292,13 @@ def predict(
     refine: Annotated[
         bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")
     ] = False,
-    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
+    checkpoint: Checkpoint = "best",
     residue: Annotated[str, typer.Option(help="Name of the residue in .dcm and .xml.")] = "MOL",
     declare: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide of .npz."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Predict the distributed charges of molecules and write them to a file."""
     from dcmnet.prediction.run import predict_file, print_prediction
@@ -329,10 +325,8 @@ def predict(
 def export(
     experiment: ExperimentPath,
     out: Annotated[Path, typer.Option(help="File to write, such as model.dcmx.")],
-    checkpoint: Annotated[str, typer.Option(metavar="best|latest|epoch_N")] = "best",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of the same name.")
-    ] = False,
+    checkpoint: Checkpoint = "best",
+    overwrite: Overwrite = False,
 ) -> None:
     """Freeze a model into one file that runs without this package."""
     from dcmnet.prediction.exported import export_model

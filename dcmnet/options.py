@@ -15,6 +15,9 @@ ExperimentPath = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
 ]
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what has the same name.")]
+Checkpoint = Annotated[str, typer.Option(metavar="best|latest|epoch_N")]
+
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     """Reads what an option like ``--set`` was given.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
 from pipeline.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Hypothesis, certain
-from pipeline.inference.joint import Weighed, alone
-from pipeline.inference.questions import Conclusion, Said, conclude
+from pipeline.inference.joint import Others, Weighed, alone, together
+from pipeline.inference.questions import CONFIDENT, Conclusion, Said, conclude
 from pipeline.inference.words import Words
 from pipeline.structure import storable
 from store_schema import SEMANTICS, KeyRecord, Variable
@@ -219,6 +219,25 @@ class Interpreter:
             }
         )
         return conclusion
+
+    def record_together(self, first: str, own: Sequence[Hypothesis], others: Others) -> None:
+        """Settles keys of which all others are held against one, and records them.
+
+        Args:
+            first: That key; empty if there is none.
+            own: Its readings.
+            others: Readings of the others, given one of the first.
+        """
+        found = {key: weighed for key, weighed in together(first, own, others).items() if weighed}
+        unsure = alone(own)[0].probability < CONFIDENT
+        beside = " and ".join(key for key in found if key != first)
+        for key, weighed in found.items():
+            if key == first and unsure and beside:
+                best, probability = weighed[0]
+                text = f"{best.evidence}; with {beside} it makes sense in this unit alone"
+                weighed[0] = Weighed(replace(best, evidence=text), probability)
+            if key:
+                self.record(key, weighed)
 
     def leave(self, key: str, semantics: str, evidence: str) -> None:
         """Records a key that is not stored, and why."""

@@ -27,7 +27,7 @@ REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data"
 # What the table is broken down by, and how a line is called.
 KINDS = {
     "files": "files",
-    "atoms": "atoms a molecule",
+    "atoms": "atoms per molecule",
     "ESP": "ESP",
     "unit of R": "positions in",
     "unit of grid": "grid in",

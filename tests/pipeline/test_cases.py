@@ -96,7 +96,7 @@ def test_dissociated_geometries_are_believed_once_declared(tmp_path):
     declare |= {"unit.F": "eV/angstrom", "F": "forces"}
     report = ingest([CASES / "dissociating_ion.npz"], tmp_path / "a.zarr", declare=declare)
     assert (report.n_molecules, report.n_quarantined) == (400, 0)
-    with pytest.raises(AmbiguityError, match=", [DEF]: "):  # and not about R
+    with pytest.raises(AmbiguityError, match=r", [DEF]: "):  # and not about R
         ingest([CASES / "dissociating_ion.npz"], tmp_path / "b.zarr")
 
 

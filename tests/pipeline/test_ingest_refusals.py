@@ -81,7 +81,7 @@ def test_a_wrong_declared_charge_is_blamed_itself(tmp_path, columns):
 
 
 def test_a_source_without_a_sound_molecule_is_refused(tmp_path, columns):
-    columns["mono"][columns["Z"] > 0] += 0.02
+    columns["mono"][columns["Z"] > 0] += 0.03
     with pytest.raises(SourceError, match="12 that are not, the first as its monopoles sum"):
         stored(tmp_path, columns)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
@@ -89,7 +89,7 @@ def test_a_source_without_a_sound_molecule_is_refused(tmp_path, columns):
 
 def test_a_store_without_molecules_is_not_sound(tmp_path, columns, monkeypatch):
     monkeypatch.setattr(sys.modules["pipeline.ingest"]._Run, "check_stored", lambda _: None)
-    columns["mono"][columns["Z"] > 0] += 0.02
+    columns["mono"][columns["Z"] > 0] += 0.03
     stored(tmp_path, columns)
     (problem, *_) = validate_store(tmp_path / "a.zarr").problems
     assert "at least one molecule" in problem.expected

@@ -1,0 +1,162 @@
+"""What is electric in a file, read together: ESP, charges, dipoles and quadrupoles.
+
+The ESP, or else the atomic charges, are what the others are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.inference import moments, quadrupoles
+from pipeline.inference.hypothesis import Hypothesis, certain, curve, weigh
+from pipeline.inference.interpretation import Interpreter
+from pipeline.inference.potential import Fitted, fitted_charges, potential_units
+from pipeline.inference.reference import (
+    Reference,
+    line,
+    moments_of_esp,
+    moments_of_monopoles,
+    rough_references,
+)
+from pipeline.structure import Atoms, Grid, numeric
+
+_ELECTRIC = (
+    "esp",
+    "atomic_charges",
+    "dipole_magnitude",
+    "molecular_dipole_vector",
+    "quadrupole_components",
+    "quadrupole_tensor",
+    "total_charge",
+)
+# Relative error of an ESP, or of charges, under a second key.
+_REPEATED = 0.01
+
+
+def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | None:
+    """Settles ESP, charges, dipoles and quadrupoles together; returns the moments they give."""
+    fitted, of_esp = fitted_charges(atoms, grid), moments_of_esp(atoms, grid)
+    keys = [
+        key
+        for key in work.source.layout.fits
+        if key not in work.records and work.allowed(key) & {*_ELECTRIC} and work.is_asked(key)
+    ]
+    esp = work.next_key("esp") if fitted is not None else None
+    mono = work.next_key("atomic_charges")
+    if esp is not None:
+        first, readings = esp, potential_units(atoms, grid, fitted)
+    elif mono is not None:
+        first, readings = mono, moments.charge_hypotheses(work.columns[mono], atoms)
+    else:
+        first, readings = "", certain("total_charge", "")
+    values = None if mono is None else atoms.per_atom(work.columns[mono].reshape(work.n, -1))
+    of_charges = None if values is None or esp is not None else moments_of_monopoles(atoms, values)
+    rough = rough_references(atoms, _net_charges(work, values))
+
+    def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:
+        source = of_esp if esp is not None else of_charges
+        reference = None if source is None else source.scaled(reading.factor)
+        scaled = None if fitted is None else fitted.scaled(reading.factor)
+        return {
+            key: work.weighed_as(
+                key, _readings(work, key, _Beside(atoms, grid, reference, rough, scaled, first))
+            )
+            for key in keys
+            if key != first
+        }
+
+    own = work.weighed_as(first, readings) if first else readings
+    work.record_together(first, own, others)
+    if "esp" not in work.readings:
+        work.warnings.append("there is no ESP; a model cannot be trained on one")
+    reference = _settled(work, atoms, of_esp)
+    _atomic_dipoles(work, atoms, reference)
+    return reference
+
+
+class _Beside(NamedTuple):
+    """What keys are held against, given a reading of the first.
+
+    Attributes:
+        atoms: Atoms, in Å.
+        grid: Grid in Å, ESP in the file's unit.
+        reference: Moments of the ESP or the monopoles, in e·Å; None without either.
+        rough: Dipoles of the electronegativities, and of small molecules by experiment.
+        fitted: Charges that explain the ESP, in e.
+        first: Key that all are held against; empty if there is none.
+    """
+
+    atoms: Atoms
+    grid: Grid
+    reference: Reference | None
+    rough: list[Reference]
+    fitted: Fitted | None
+    first: str
+
+
+def _readings(work: Interpreter, key: str, beside: _Beside) -> list[Hypothesis]:
+    """Readings of a key, each held against what it must agree with."""
+    values, found = work.columns[key], []
+    reference = beside.reference
+    for semantics in sorted(work.allowed(key)):
+        if semantics in ("dipole_magnitude", "molecular_dipole_vector"):
+            told = [] if reference is None else [reference]
+            if reference is None or not reference.is_sharp:
+                told += [each for each in beside.rough if each.is_measured or reference is None]
+            found += moments.dipole_hypotheses(semantics, values, told)
+        elif semantics.startswith("quadrupole"):
+            found += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
+        elif semantics == "total_charge":
+            found += moments.total_charge_hypotheses(values, reference)
+        elif semantics == "atomic_charges":
+            found += moments.charge_hypotheses(values, beside.atoms, reference, beside.fitted)
+        elif semantics == "atomic_dipoles" and len(work.allowed(key)) > 1:
+            found += moments.atomic_dipole_hypotheses(values, beside.atoms, None, None)
+        elif semantics == "esp" and beside.fitted is not None:
+            found += _repeated(work, key, beside.first)
+        elif semantics == "esp":
+            found += potential_units(beside.atoms, beside.grid, None)
+    declared = key in work.declarations.semantics
+    return [h for h in found if not (declared and h.about_center)]  # as the store has them
+
+
+def _repeated(work: Interpreter, key: str, first: str) -> list[Hypothesis]:
+    """Readings of an ESP under a second key, beside the first."""
+    ratio, _ = line(*(numeric(work.columns[name]).reshape(work.n, -1) for name in (key, first)))
+    return weigh("esp", [curve(ratio, _REPEATED)], lambda _: f"it is {1 / ratio:.3g} times {first}")
+
+
+def _settled(work: Interpreter, atoms: Atoms, of_esp: Reference | None) -> Reference | None:
+    """Moments of the ESP or of the monopoles, as they were read."""
+    if of_esp is not None and "esp" in work.readings:
+        return of_esp.scaled(work.readings["esp"].factor)
+    monopoles = work.scaled("monopoles")
+    if monopoles is None:
+        return None
+    return moments_of_monopoles(atoms, atoms.per_atom(monopoles.reshape(work.n, -1)))
+
+
+def _atomic_dipoles(work: Interpreter, atoms: Atoms, reference: Reference | None) -> None:
+    """Settles dipoles of atoms, which with the monopoles make those of the molecules."""
+    scaled = work.scaled("monopoles")
+    monopoles = None if scaled is None else atoms.per_atom(scaled.reshape(work.n, -1))
+    while (key := work.next_key("atomic_dipoles")) is not None:
+        values = work.columns[key]
+        work.take(key, moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles))
+
+
+def _net_charges(
+    work: Interpreter, monopoles: Float[np.ndarray, "molecule atom"] | None
+) -> Float[np.ndarray, " molecule"] | None:
+    """Net charges as a key has them that can mean nothing else, as declared, or of monopoles."""
+    key = work.next_key("total_charge")
+    if key is not None:
+        return work.columns[key].astype(np.float64).reshape(-1)
+    declared = work.declarations.total_charge
+    if declared is None and monopoles is not None:
+        return np.rint(np.nansum(monopoles, axis=1))
+    return None if declared is None else np.full(work.n, declared)

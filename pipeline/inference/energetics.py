@@ -1,0 +1,64 @@
+"""Energies and forces, read together, and what follows from atoms alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.inference import energies, forces, lengths
+from pipeline.inference.hypothesis import Hypothesis, certain
+from pipeline.inference.interpretation import Interpreter
+from pipeline.inference.joint import alone
+from pipeline.inference.questions import CONFIDENT
+from pipeline.structure import Atoms, numeric
+
+
+def settle_energies(work: Interpreter, atoms: Atoms) -> None:
+    """Settles energies and forces together."""
+    keys: list[str] = []
+    while (key := work.next_of(("forces", "gradient"), after=keys)) is not None:
+        keys.append(key)
+    energy = work.next_key("energy")
+    raw = None if energy is None else numeric(work.columns[energy]).reshape(-1)
+    pulls = {key: atoms.per_atom(work.columns[key]) for key in keys}
+    stretches = {key: forces.stretching(atoms, pull) for key, pull in pulls.items()}
+    slopes = {
+        key: None if raw is None else forces.slope_of(atoms, pull, raw)
+        for key, pull in pulls.items()
+    }
+
+    own = certain("energy", "")
+    if energy is not None and raw is not None:
+        own = work.weighed_as(energy, energies.energy_units(atoms, raw))
+    anchored = alone(own)[0].probability > CONFIDENT
+
+    def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:
+        beside = reading if energy is not None else None
+        return {
+            key: work.weighed_as(
+                key,
+                forces.force_units(stretches[key], slopes[key], beside, anchored=anchored),
+            )
+            for key in keys
+        }
+
+    work.record_together(energy or "", own, others)
+    while (key := work.next_key("energy")) is not None:
+        work.take(key, energies.energy_units(atoms, numeric(work.columns[key]).reshape(-1)))
+
+
+def settle_sizes(work: Interpreter, atoms: Atoms) -> None:
+    """Settles polarizabilities and centres of mass."""
+    while (key := work.next_key("polarizability")) is not None:
+        tensors = work.columns[key].reshape(-1, 3, 3).astype(np.float64)
+        work.take(key, energies.polarizability_units(atoms, tensors))
+    while (key := work.next_key("center_of_mass")) is not None:
+        candidates = lengths.center_units(atoms, work.columns[key].astype(np.float64))
+        if min(h.misfit for h in candidates) > 2:
+            # Often left as it was when a file was re-centred; a length like the positions.
+            unit = work.records[work.readings["positions"].key].unit
+            candidates = [replace(h, misfit=0.0) for h in candidates if h.unit == unit]
+            work.warnings.append(f"{key} is not the centre of mass of the positions")
+        work.take(key, candidates)
