@@ -145,7 +145,7 @@ def _misplaced(
     other = np.where(neighbour[:, 1] == np.arange(len(numbers)), neighbour[:, 0], neighbour[:, 1])
     closest = distance[:, 1] / (covalent_radii[numbers] + covalent_radii[numbers[other]])
     atom = int(closest.argmin())
-    if len(numbers) > 2 and is_stretched(closest.min(), closest.max()):
+    if len(numbers) > 2 and is_stretched(*_extent(closest)).all():
         longer = f"all bonds {closest[atom]:.2f} times as long or longer, as of positions in bohr"
         return [("positions in angstrom", longer)]
     if closest[atom] >= CLOSEST_ATOMS:
@@ -154,6 +154,11 @@ def _misplaced(
         f"{chemical_symbols[int(numbers[i])]} (atom {i})" for i in sorted((atom, int(other[atom])))
     )
     return [("atoms apart from each other", f"{pair} {distance[atom, 1]:.3f} Å apart")]
+
+
+def _extent(values: Float[np.ndarray, " a"]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest value."""
+    return values.min(keepdims=True), values.max(keepdims=True)
 
 
 def symbols_of(numbers: Iterable[int]) -> str:

@@ -130,7 +130,7 @@ def _lost(store: str, schema: StoreSchema, present: Counter[str]) -> Iterator[Pr
 def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
     """Problems of units that a source itself said to be others."""
     for source in schema.sources:
-        words = Words(source.keys, source.metadata)
+        words = Words(source.metadata)
         for key, record in source.keys.items():
             if record.semantics not in SEMANTICS or not record.stored_as:
                 continue

@@ -96,7 +96,7 @@ class Interpreter:
         self.records: dict[str, KeyRecord] = {}
         self.warnings: list[str] = []
         self.declared: set[str] = set()
-        self.words = Words(source.columns, source.metadata)
+        self.words = Words(source.metadata)
         self.keys: dict[str, list[str]] = {}
         for key, fits in source.layout.fits.items():
             declared = declarations.semantics.get(key)

@@ -80,7 +80,6 @@ class Said:
             for h in hypotheses
             if self.meaning in (None, h.semantics)
             and self.unit(h.semantics) in (None, h.unit)
-            and not (self.unit(h.semantics) is None and _is_negative(h) and self.meaning)
         ]
         if hypotheses and not left:
             raise _impossible(self, hypotheses)

@@ -33,14 +33,12 @@ class Word(NamedTuple):
 class Words:
     """Units that a file names, by key."""
 
-    def __init__(self, keys: Mapping[str, object], metadata: Mapping[str, str]) -> None:
+    def __init__(self, metadata: Mapping[str, str]) -> None:
         """Reads what the entries that are not per molecule say.
 
         Args:
-            keys: Keys of the file.
             metadata: Text of the entries without a molecule axis.
         """
-        self._keys = keys
         self._said: dict[str, tuple[str, str]] = {}
         for entry, text in metadata.items():
             if entry.lower() in _OF_ALL:

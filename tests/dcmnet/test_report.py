@@ -212,6 +212,21 @@ def test_what_does_not_exist_is_refused(trained, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_an_esp_the_rest_is_told(tmp_path):
+    with np.load(sample_sources()[0]) as raw:
+        columns = {key: raw[key].copy() for key in ("id", "Z", "R", "mono", "Dxyz")}
+    np.savez(tmp_path / "a.npz", **columns)
+    ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    settings = SETTINGS | {"esp_w": 0.0, "dipole_w": 1.0, "grid_points": None}
+    _, _, directory = run_training("no-esp", tmp_path / "a.zarr", out=str(tmp_path), **settings)
+    analyze(directory, split="all")
+    page = write_report(directory).read_text()
+    assert "have no reference ESP" in page
+    assert "Dipole error" in page
+    assert "Against what" not in page
+    assert "nan" not in text_of(page).lower().split()
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
