@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from store_schema.problems import ConfigError, Problem
 from store_schema.semantics import SEMANTICS, UNKNOWN
-from store_schema.units import parse_unit
+from store_schema.units import SIGNED, parse_unit
 
 if TYPE_CHECKING:
     from pipeline.inference.hypothesis import Hypothesis
@@ -114,11 +114,14 @@ class Declarations:
         for name in (key, meaning.stored_as, semantics):
             if name in self.units:
                 try:
-                    return parse_unit(self.units[name], meaning.quantity)
+                    unit = parse_unit(self.units[name], meaning.quantity)
                 except ValueError as error:
                     raise ConfigError(
                         [_problem(_UNIT + name, self.units[name], str(error).split("; ")[-1])]
                     ) from error
+                if unit.startswith("-") and meaning.quantity not in SIGNED:
+                    raise _no_minus(_UNIT + name, self.units[name], meaning.quantity)
+                return unit
         return None
 
     def check_keys(self, keys: Iterable[str]) -> None:
@@ -131,6 +134,20 @@ class Declarations:
                 _problem(key, self.text[key], f"a key of the sources: {', '.join(sorted(keys))}")
                 for key in strangers
             )
+
+
+def _no_minus(key: str, value: str, quantity: str) -> ConfigError:
+    """The error that a sign cannot be declared of a quantity."""
+    forces = quantity == "force"
+    return ConfigError.of(
+        f"--declare {key}={value}",
+        expected="a minus before a unit of an ESP, of charges of the atoms, or of a dipole",
+        received=f"one before a unit of {quantity}",
+        consequence="nothing was stored",
+        remedy=f"Declare the gradient with --declare {key.removeprefix(_UNIT)}=gradient"
+        if forces
+        else "Turn the sign in the file",
+    )
 
 
 def _problem(key: str, value: str, expected: str) -> Problem:

@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from jaxtyping import Bool, Float, Int
 
 from pipeline.canonical import CanonicalBlock
+from pipeline.inference.energies import total_ratios
 from pipeline.inference.lengths import (
     CLOSEST_ATOMS,
     INSIDE,
@@ -35,6 +36,13 @@ _UNEXPLAINED: Final = 0.3
 _CHARGE_OF_ESP: Final = 0.5
 # Dipoles of fitted charges are within a tenth of e·Å of the true ones, or a tenth of those.
 _DIPOLE: Final = (0.3, 0.2)
+# Correlation of monopoles and fitted charges that shows their sign. Their ratio differs by
+# threefold between sound molecules, and says nothing.
+_CORRELATED: Final = 0.8
+# In e, on average; smaller charges show no sign.
+_LEAST_CHARGE: Final = 0.05
+# Total energies are within this part of those of free atoms and their binding.
+_TOTAL: Final = 0.1
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
 _POINTS, _POINTS_A_COLUMN = 256, 4
@@ -60,7 +68,10 @@ def faults(block: CanonicalBlock) -> list[str]:
         For each molecule every reason against it, joined by ``"; "``; empty if it is sound.
     """
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
-    checks = (_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _dipoles)
+    checks = (
+        *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _alike, _dipoles),
+        _energies,
+    )
     with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
         for check in checks:
             for finding in check(block):
@@ -242,6 +253,42 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
             wrong,
             lambda row: f"its ESP is that of a charge of {fitted[row]:.2f}, not {charge[row]:g}",
         )
+
+
+def _alike(block: CanonicalBlock) -> Iterator[Finding]:
+    """Monopoles have the sign of the charges that explain the ESP."""
+    monopoles = block.values.get("monopoles")
+    if monopoles is None or {"monopoles", "esp"} & block.declared:
+        return
+    plain = np.nan_to_num(monopoles.astype(np.float64))
+    fitted = block.fit.charges
+    own, other, both = (
+        np.einsum("ma,ma->m", left, right)
+        for left, right in ((plain, plain), (fitted, fitted), (plain, fitted))
+    )
+    n_atoms = block.atoms.mask.sum(axis=1)
+    least = n_atoms * _LEAST_CHARGE**2  # charges of equal atoms are errors
+    told = (n_atoms > 1) & np.isfinite(block.fit.residual) & (own > least) & (other > least)
+    correlation = np.divide(both, np.sqrt(own * other), out=np.zeros_like(both), where=told)
+    yield Finding(
+        told & (correlation < -_CORRELATED),
+        lambda _: "its monopoles have the opposite sign of the charges that explain its ESP",
+    )
+
+
+def _energies(block: CanonicalBlock) -> Iterator[Finding]:
+    """Energies are total ones where those of the others are."""
+    energy = block.values.get("energy")
+    if energy is None or "energy" in block.declared:
+        return
+    ratios = total_ratios(block.atoms, energy.astype(np.float64))
+    if ratios is None:
+        return
+    known = np.isfinite(ratios)
+    yield Finding(
+        known & (np.abs(np.where(known, ratios, 1.0) - 1) > _TOTAL),
+        lambda row: f"its energy is {ratios[row]:.2f} times a total energy, unlike the others'",
+    )
 
 
 def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:

@@ -77,7 +77,8 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "none": {"": 1.0},
     "length": _LENGTHS,
     "charge": {"e": 1.0, "C": 1.0 / _ELEMENTARY_CHARGE_IN_C},
-    "potential": {f"{energy}/e": factor for energy, factor in _ENERGIES.items()},
+    "potential": {f"{energy}/e": factor for energy, factor in _ENERGIES.items()}
+    | {"e/angstrom": BOHR_IN_ANGSTROM},
     "dipole": {
         "e*angstrom": 1.0,
         "e*bohr": BOHR_IN_ANGSTROM,
@@ -108,20 +109,23 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "potential_error": {"kcal/mol/e": 1.0, "hartree/e": HARTREE_IN_KCAL_PER_MOL},
 }
 
+# Quantities that are met with the opposite sign, such as the energy of an electron for an ESP.
+SIGNED: Final = ("potential", "charge", "dipole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "nm", "pm", "m", "C", "C*m")
-_WEIGHTS: Final = dict.fromkeys(_SELDOM, 0.1)
+_WEIGHTS: Final = dict.fromkeys((*_SELDOM, "e/angstrom"), 0.1)
 
 # Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only
 # where nothing else does.
 _PARTS: Final[dict[str, str]] = {
     **dict.fromkeys(("å", "a", "ang", "angs", "angstroms", "ångström", "ångstrom"), "angstrom"),
-    **dict.fromkeys(("a0", "bohrs", "a_0"), "bohr"),
+    **dict.fromkeys(("angström", "angstroem"), "angstrom"),
+    **dict.fromkeys(("a0", "bohrs", "a_0", "bohrradius"), "bohr"),
     **dict.fromkeys(("nanometer", "nanometre", "nanometers", "nanometres"), "nm"),
     **dict.fromkeys(("picometer", "picometre", "picometers", "picometres"), "pm"),
     **dict.fromkeys(("meter", "metre", "meters", "metres"), "m"),
-    **dict.fromkeys(("ha", "eh", "e_h", "hartrees"), "hartree"),
+    **dict.fromkeys(("ha", "eh", "e_h", "hartrees", "hartree/particle"), "hartree"),
     **dict.fromkeys(("ry", "rydbergs"), "rydberg"),
     **dict.fromkeys(("kelvin",), "k"),
     **dict.fromkeys(("joule", "joules"), "j"),
@@ -136,12 +140,12 @@ _PARTS: Final[dict[str, str]] = {
 _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
     "length": {"au": "bohr", "a.u.": "bohr"},
     "charge": {"au": "e", "a.u.": "e", "elementary_charge": "e"},
-    "energy": {"au": "hartree", "a.u.": "hartree"},
+    "energy": {"au": "hartree", "a.u.": "hartree", "kcal_mol": "kcal/mol", "kj_mol": "kJ/mol"},
     "force": {"au": "hartree/bohr", "a.u.": "hartree/bohr"},
     "potential": {
         **{name.lower(): f"{name}/e" for name in _ENERGIES},
         **{"v": "eV/e", "volt": "eV/e", "volts": "eV/e", "mv": "meV/e", "millivolt": "meV/e"},
-        **{"au": "hartree/e", "a.u.": "hartree/e", "e/bohr": "hartree/e"},
+        **{"au": "hartree/e", "a.u.": "hartree/e", "e/bohr": "hartree/e", "e/a0": "hartree/e"},
     },
     "dipole": {"ea0": "e*bohr", "eå": "e*angstrom", "ea": "e*angstrom", "cm": "C*m"}
     | {"au": "e*bohr", "a.u.": "e*bohr"},
@@ -150,6 +154,7 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
     "polarizability": {"au": "bohr^3", "a.u.": "bohr^3", "c*m^2/v": "C^2*m^2/J"},
 }
 _LAST: Final = re.compile(r"\^-?\d+$")
+_INVERSE: Final = re.compile(r"\^?-1$")
 _PRODUCT: Final = re.compile(r"/(?!mol)|\*")
 
 
@@ -175,18 +180,37 @@ def parse_unit(text: str, quantity: Quantity) -> str:
         .replace("²", "^2")
         .replace("³", "^3")
         .replace("⁻¹", "^-1")
-        .replace("(mol*", "mol/")
-        .replace(")", "")
+        .replace("₀", "0")
     )
     sign = "-" if key.startswith("-") and quantity != "none" else ""
     key = key.removeprefix(sign)
-    for spelled in (key, _WHOLE.get(quantity, {}).get(key, "").lower(), _spelled_out(key)):
+    fraction = _fraction(text.strip().removeprefix(sign))
+    whole = _WHOLE.get(quantity, {}).get(key.replace("atomicunits", "au"), "").lower()
+    for spelled in (key, whole, _spelled_out(key), _spelled_out(fraction)):
         for unit in (spelled, f"{spelled}/e" if quantity == "potential" else spelled):
             if unit in known:
                 return sign + known[unit]
     raise ValueError(
         f"{text!r} is not a unit of {quantity}; expected one of {', '.join(FACTORS[quantity])}"
     )
+
+
+def _fraction(text: str) -> str:
+    """A unit with its divisors behind slashes: ``kJ mol^-1 nm^-1`` is ``kj/mol/nm``."""
+    plain = text.lower().replace("⁻¹", "^-1").replace("²", "^2").replace("³", "^3")
+    plain = plain.replace("₀", "0").replace("_per_", "/").replace(" per ", "/")
+    above: list[str] = []
+    below: list[str] = []
+    # Within parentheses everything divides: kJ/(mol nm).
+    outside, _, inside = plain.partition("(")
+    for index, part in enumerate(outside.split("/")):
+        for token in re.split(r"[\s*·._]+", part.replace("**", "^").strip()):
+            if token:
+                power = _INVERSE.search(token)
+                named = token.removesuffix(power[0]) if power else token
+                (below if index or power else above).append(named)
+    below += [token for token in re.split(r"[\s*·._/]+", inside.rstrip(") ")) if token]
+    return "/".join(["*".join(above), *below])
 
 
 def _spelled_out(key: str) -> str:

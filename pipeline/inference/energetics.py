@@ -31,7 +31,10 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
 
     own = certain("energy", "")
     if energy is not None and raw is not None:
-        own = work.weighed_as(energy, energies.energy_units(atoms, raw))
+        units = energies.energy_units(atoms, raw)
+        # Energies that follow no rule may count from another zero, and be in another unit, than
+        # those of a file beside this one.
+        own = work.weighed_as(energy, units, alone=not any(h.misfit for h in units))
     anchored = alone(own)[0].probability > CONFIDENT
 
     def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:

@@ -50,7 +50,7 @@ _RANGE: Final = 30.0
 _ANOTHER: Final = 0.005
 # Compositions that tell independently of each other whether energies follow them.
 _TELLING: Final = 20
-_SEVERAL: Final = 3
+_SEVERAL, _ENOUGH = 3, 64
 
 
 class _Zero(NamedTuple):
@@ -77,8 +77,7 @@ _ZEROS: Final = (
     _Zero("total energies", _FREE, True, 0.5, 0.015, 0.015),
     _Zero("energies of valence electrons", _SEMIEMPIRICAL, True, 0.05, 0.08, 0.06),
     _Zero("energies with pseudopotentials", _PSEUDOPOTENTIAL, True, 0.05, 0.08, 0.06),
-    _Zero("energies of binding", {}, True, 0.2, 0.12, 0.12),
-    _Zero("energies of binding", {}, True, 0.05, 0.4, 0.3),
+    _Zero("energies of binding", {}, True, 0.2, 0.15, 0.12),
 )
 _ANYWHERE: Final = 0.15
 
@@ -123,17 +122,25 @@ def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list
     return [*found, Hypothesis("energy", None, any_factor, text, prior, log_factor=center)]
 
 
-def total_ratio(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> float | None:
-    """Returns how many times total energies values are; None if they follow no such rule."""
-    known = np.isfinite(energies) & (energies != 0) & (atoms.mask.sum(axis=1) > 0)
-    if not known.any() or atoms.numbers.max() > _LAST_EXACT:
+def total_ratios(
+    atoms: Atoms, energies: Float[np.ndarray, " molecule"]
+) -> Float[np.ndarray, " molecule"] | None:
+    """Returns how many times total energies values are; None if they follow no such rule.
+
+    Args:
+        atoms: Atoms; of several compositions, since one follows any rule.
+        energies: In hartree; NaN where there is none.
+    """
+    known = np.isfinite(energies) & (atoms.mask.sum(axis=1) > 0)
+    if not known.any() or not 0 < atoms.numbers.max() <= _LAST_EXACT:
         return None
-    if len({tuple(np.sort(row)) for row in atoms.numbers[known]}) < _SEVERAL:
-        return None  # one composition follows any rule
-    ratios = energies[known] / _expected(_ZEROS[0], atoms.numbers[known])
-    middle = float(np.median(ratios))
-    even = middle > 0 and np.median(np.abs(ratios / middle - 1)) < _ZEROS[0].scatter
-    return middle if even else None
+    if len({tuple(np.sort(row)) for row in atoms.numbers[known][:_ENOUGH]}) < _SEVERAL:
+        return None
+    ratios = np.full(len(energies), np.nan)
+    ratios[known] = energies[known] / _expected(_ZEROS[0], atoms.numbers[known])
+    middle = float(np.median(ratios[known]))
+    even = middle > 0 and np.median(np.abs(ratios[known] / middle - 1)) < _ZEROS[0].scatter
+    return ratios if even else None
 
 
 class _Fit(NamedTuple):
@@ -154,8 +161,6 @@ def _fit(
     """How well energies follow a rule, whatever their unit."""
     expected = _expected(zero, numbers)
     ratios = values / expected
-    if not zero.table:  # whether binding counts as positive or negative is not told
-        ratios = np.abs(ratios) if (ratios > 0).all() or (ratios < 0).all() else ratios
     middle = float(np.median(ratios))
     if not middle > 0 or not np.isfinite(ratios).all():
         return None

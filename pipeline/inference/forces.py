@@ -76,7 +76,11 @@ def force_units(
         curves.append(curve(1 / ratio, error))
         said.append(lambda f: f"{f * ratio:.2f} times the usual stretching of bonds to H")
     if not curves:
-        said.append(lambda _: "there are no displaced geometries of a molecule to measure it by")
+        said.append(
+            lambda _: (
+                "there is nothing to measure it by, such as geometries whose energies it follows"
+            )
+        )
     known = anchored or stretch is not None
     return [
         replace(h, misfit=h.misfit + odd, prior=_prior(h, energy))

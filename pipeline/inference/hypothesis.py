@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from store_schema.semantics import SEMANTICS
-from store_schema.units import FACTORS, to_canonical, weight_of
+from store_schema.units import FACTORS, SIGNED, to_canonical, weight_of
 
 # Half the squared deviation of 4 sigma: beyond, a reading does not fit, and is not proposed.
 NO_FIT: Final = 8.0
@@ -27,9 +27,7 @@ _ANOTHER: Final = 0.02
 _RANGE: Final = 30.0
 # Curves are added up on so many points, within so many sigma of their centre.
 _POINTS, _WIDTH = 2001, 12.0
-# Quantities that are met with the opposite sign, such as the energy of an electron for an ESP;
-# so seldom, as a negative logarithm. It is asked about, never taken.
-_SIGNED: Final = ("potential", "charge", "dipole")
+# How seldom the opposite sign is met, as a negative logarithm. It is asked about, never taken.
 _OPPOSITE: Final = 7.0
 # What a sign that contradicts costs: evidence without doubt.
 _WRONG_SIGN: Final = 2 * CONTRADICTED
@@ -159,7 +157,7 @@ def weigh(
             -math.log(weight_of(unit)) + (_OPPOSITE if sign < 0 else 0.0),
             **fields,  # type: ignore[arg-type]
         )
-        for mark, sign in (("", 1), ("-", -1))[: 2 if quantity in _SIGNED else 1]
+        for mark, sign in (("", 1), ("-", -1))[: 2 if quantity in SIGNED else 1]
         for unit, factor in FACTORS[quantity].items()
     ]
     if not curves:

@@ -165,10 +165,17 @@ class Interpreter:
             None if key in declarations.semantics else sibling,
         )
 
-    def weighed_as(self, key: str, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    def weighed_as(
+        self, key: str, hypotheses: Sequence[Hypothesis], *, alone: bool = False
+    ) -> list[Hypothesis]:
         """Readings of a key with what is said of it.
 
         The unit of nothing makes no difference, and is that of the store.
+
+        Args:
+            key: The key.
+            hypotheses: Its readings.
+            alone: Leave out what a file beside this one says.
         """
         if self.is_nothing(key):
             evidence = "it is zero in every molecule, so that its unit makes no difference"
@@ -177,7 +184,8 @@ class Interpreter:
                 for semantics in dict.fromkeys(h.semantics for h in hypotheses)
                 for h in certain(semantics, evidence, self.declarations.unit(key, semantics))
             ][:1]
-        return self.said(key).restricted(hypotheses)
+        said = self.said(key)
+        return (replace(said, sibling=None) if alone else said).restricted(hypotheses)
 
     def is_nothing(self, key: str) -> bool:
         """Whether the values of a key are zero in every molecule of the source."""
@@ -232,8 +240,8 @@ class Interpreter:
         unsure = alone(own)[0].probability < CONFIDENT
         beside = " and ".join(key for key in found if key != first)
         for key, weighed in found.items():
-            if key == first and unsure and beside:
-                best, probability = weighed[0]
+            best, probability = weighed[0]
+            if key == first and unsure and beside and probability > CONFIDENT:
                 text = f"{best.evidence}; with {beside} it makes sense in this unit alone"
                 weighed[0] = Weighed(replace(best, evidence=text), probability)
             if key:

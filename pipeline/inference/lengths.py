@@ -31,7 +31,9 @@ _CLOSEST, _CLOSEST_SPREAD = 0.9, 0.13
 # Where the usual nearest atom is this much further than the closest, atoms are not all bonded.
 _BONDED = 1.7
 # Bohr read as angstrom make bonds 1.89 times as long; what is further apart is not bonded.
-STRETCHED, _DISSOCIATED = 1.6, 2.6
+STRETCHED, _DISSOCIATED = 1.4, 2.6
+# Lengths of one bond that differ by this are those of a scan.
+_VARIED, _ONE_BOND_SPREAD = 1.06, 0.3
 # No bond is so short, in covalent radii.
 _ABSURD = 0.65
 _NOBLE = (2, 10, 18, 36, 54, 86)
@@ -112,6 +114,8 @@ def position_units(atoms: Atoms) -> list[Hypothesis]:
     ratio, expected, spread = (
         (usual, 1.0, _BOND_SPREAD) if bonded else (closest, _CLOSEST, _CLOSEST_SPREAD)
     )
+    if atoms.mask.sum(axis=1).max() == 2 and _species(atoms) == 1 and usual > _VARIED * closest:
+        spread = _ONE_BOND_SPREAD  # a scan of one bond need not reach its usual length
     which = "nearest atoms" if bonded else "the closest atoms of the file"
     weighed = weigh(
         "positions",
@@ -120,6 +124,10 @@ def position_units(atoms: Atoms) -> list[Hypothesis]:
     )
     # Atoms may be far apart in a file, and never this close.
     return [h if ratio * h.factor > _ABSURD else shifted(h, 2 * CONTRADICTED) for h in weighed]
+
+
+def _species(atoms: Atoms) -> int:
+    return len({tuple(np.sort(row)) for row in atoms.numbers[atoms.mask.any(axis=1)]})
 
 
 def surface_distance(

@@ -41,7 +41,7 @@ _ESP_SCALE, _ESP_SPREAD, _ESP_SPREAD_OF_ONE = 1.05, 0.08, 0.25
 _EEQ_SCALE, _EEQ_SPREAD, _EEQ_SPREAD_OF_ONE = 1.55, 0.12, 0.3
 _OTHER_PARTITION, _OTHER_PARTITION_SPREAD = 0.12, 0.55
 # In e: smaller ones are mostly errors. How far charges are from following others of their kind.
-_LEAST_CHARGE, _UNLIKE = 0.01, 0.25
+_LEAST_CHARGE, _UNLIKE, _UNLIKE_OF_ONE = 0.01, 0.12, 0.25
 # How often charges are of no unit, as those of some partitions are; of few species without an
 # ESP, what they are held against tells little.
 _SCALED, _SCALED_OF_ONE = 0.05, 0.5
@@ -139,7 +139,7 @@ def _against(
         lambda factor: (
             "it is "
             + " and ".join(
-                f"{factor / ratio:.2f} times that of {origin} "
+                f"{factor / ratio:.3g} times that of {origin} "
                 f"(correlation {math.copysign(1, factor) * alignment:.2f})"
                 for ratio, alignment, origin in said
             )
@@ -193,7 +193,7 @@ def charge_hypotheses(
         [*evidence, Curve(math.log(_TYPICAL / size), _SIZE_SPREAD, sign=0)],
         lambda f: (
             f"read as charges of the atoms, their sums are {off:.2g} e from the net charge"
-            + (f" and they are {f / what[1]:.2f} times {what[0]}" if what else "")
+            + (f" and they are {f / what[1]:.3g} times {what[0]}" if what else "")
         ),
         extra=deviation(off, 0.0, _WHOLE) + deviation(stray, 0.0, _WHOLE) + unlike,
         another=max(_SCALED, _SCALED_OF_ONE / n) if rough else _SCALED,
@@ -223,10 +223,11 @@ def _like_others(
     ratio, alignment = line(values[rows], others)
     if not math.isfinite(ratio):
         return [], None, 0.0
-    unlike = deviation(abs(alignment), 1.0, _UNLIKE)
+    n = species(atoms, rows.tolist())
+    unlike = deviation(abs(alignment), 1.0, _UNLIKE + _UNLIKE_OF_ONE / math.sqrt(n))
     if abs(alignment) < _LEAST_ALIGNMENT:
         return [], None, unlike
-    width = math.hypot(spread, spread_of_one / math.sqrt(species(atoms, rows.tolist())))
+    width = math.hypot(spread, spread_of_one / math.sqrt(n))
     evidence = curve(scale * ratio, width, _OTHER_PARTITION, _OTHER_PARTITION_SPREAD)
     return [evidence], (name, ratio), unlike
 
@@ -288,7 +289,7 @@ def atomic_dipole_hypotheses(
         semantics,
         [curve(ratio, 0.1)],
         lambda factor: (
-            f"with the monopoles they leave {factor / ratio:.2f} times the molecular dipole "
+            f"with the monopoles they leave {factor / ratio:.3g} times the molecular dipole "
             f"(correlation {math.copysign(1, factor) * alignment:.2f})"
         ),
         extra=deviation(abs(alignment), 1.0, 0.2),

@@ -106,7 +106,7 @@ def _weighed(
             semantics,
             [evidence],
             lambda factor, convention=convention: (  # type: ignore[misc]
-                f"{convention}it is {factor / ratio:.2f} times that of {reference.origin} "
+                f"{convention}it is {factor / ratio:.3g} times that of {reference.origin} "
                 f"(correlation {alignment:.2f}){moved}"
             ),
             extra=misfit,

@@ -78,8 +78,7 @@ class Said:
         left = [
             h
             for h in hypotheses
-            if self.meaning in (None, h.semantics)
-            and self.unit(h.semantics) in (None, h.unit)
+            if self.meaning in (None, h.semantics) and self.unit(h.semantics) in (None, h.unit)
         ]
         if hypotheses and not left:
             raise _impossible(self, hypotheses)
@@ -131,11 +130,14 @@ def conclude(said: Said, weighed: Sequence[Weighed]) -> Conclusion:
         raise _ambiguous(said, weighed)
     if word is not None and _is_contradicted(word, weighed):
         raise _ambiguous(said, weighed)
+    carried = said.sibling is not None and said.sibling.reads_as(best) and not unit_declared
+    if carried and _is_doubted(weighed):
+        raise _ambiguous(said, weighed)
     several_meanings = len({each.hypothesis.semantics for each in weighed}) > 1
     several_units = len({each.hypothesis.unit for each in weighed}) > 1
     by_user: Origin = "forced" if contradicted else "declared"
     by_physics: Origin = "physics" if best.misfit or word is None else "derived"
-    if said.sibling is not None and said.sibling.reads_as(best):
+    if said.sibling is not None and carried:
         best = replace(best, evidence=f"as in {said.sibling.place}; here {best.evidence}")
     if word is not None:
         best = replace(best, evidence=f"{word.said}; {best.evidence}")
@@ -149,9 +151,13 @@ def conclude(said: Said, weighed: Sequence[Weighed]) -> Conclusion:
 
 def _is_contradicted(word: Word, weighed: Sequence[Weighed]) -> bool:
     """Whether what was measured speaks for another unit than the file names."""
-    best = weighed[0].hypothesis
+    return weighed[0].hypothesis.unit != word.unit or _is_doubted(weighed)
+
+
+def _is_doubted(weighed: Sequence[Weighed]) -> bool:
+    """Whether what was measured speaks for another reading than what is said beside it."""
     least = min(each.hypothesis.misfit for each in weighed)
-    return best.unit != word.unit or best.misfit - least > _DOUBTED
+    return weighed[0].hypothesis.misfit - least > _DOUBTED
 
 
 def _fitting(weighed: Sequence[Weighed]) -> list[Hypothesis]:
@@ -191,7 +197,8 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
             f"what it is held against, say so with a minus: --declare unit.{said.key}=-UNIT"
         )
     elif word is not None and _is_contradicted(word, weighed):
-        other = min(weighed, key=lambda each: each.hypothesis.misfit).hypothesis
+        named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
+        other = min(named, key=lambda h: h.misfit)
         measured = f"read as {other.name}, {other.evidence}"
         received = f"a contradiction: {word.said}, but {measured}"
         remedy = f"Look at how the file was made, then --declare unit.{said.key}=UNIT"
@@ -201,7 +208,8 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
         received = f"none that fits: {(close if best.misfit > NO_FIT else best).evidence}"
         remedy = f"Look at how it was written; if you know its unit, --declare unit.{said.key}=UNIT"
     else:
-        received = f"several that could ({_listed(fitting)})"
+        some = "several that could" if len(fitting) > 1 else "one that could, but not for sure"
+        received = f"{some} ({_listed(fitting)})"
         remedy = _remedy(said.key, fitting)
     return AmbiguityError.of(
         said.place,

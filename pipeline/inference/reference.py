@@ -36,7 +36,7 @@ MEASURED: Final = "such molecules by experiment"
 # Multipoles that leave more of the ESP say nothing of its moments.
 _EXPLAINED = 0.5
 # One in so many molecules may disagree with the others.
-_ODD = 10
+_ODD = 6
 
 
 class Reference(NamedTuple):

@@ -54,8 +54,9 @@ def doubts(atoms: Atoms, grid: Grid, values: Mapping[str, np.ndarray]) -> list[D
         as_is = min(stored, key=lambda h: h.misfit)
         if as_is.misfit - best.misfit > _DOUBTED and variable not in found:
             found[variable] = Doubt(variable, as_is.evidence, best.factor)
-    ratio = energies.total_ratio(atoms, values["energy"]) if "energy" in values else None
-    if ratio is not None and abs(math.log(ratio)) > _TOTAL:
+    ratios = energies.total_ratios(atoms, values["energy"]) if "energy" in values else None
+    ratio = 1.0 if ratios is None else float(np.nanmedian(ratios))
+    if abs(math.log(ratio)) > _TOTAL:
         text = f"they are {ratio:.3g} times total energies"
         found["energy"] = Doubt("energy", text, 1 / ratio)
     return list(found.values())

@@ -29,7 +29,8 @@ LENGTHS = {"angstrom": ANGSTROM, "bohr": BOHR, "nm": 1e-9, "pm": 1e-12, "m": 1.0
 SI = {
     "length": LENGTHS,
     "charge": {"e": E, "C": 1.0},
-    "potential": {f"{energy}/e": value / E for energy, value in ENERGIES.items()},
+    "potential": {f"{energy}/e": value / E for energy, value in ENERGIES.items()}
+    | {"e/angstrom": E / (4 * scipy.constants.pi * scipy.constants.epsilon_0 * ANGSTROM)},
     "dipole": {
         "e*angstrom": E * ANGSTROM,
         "e*bohr": E * BOHR,
@@ -117,6 +118,16 @@ def test_case_and_blanks_do_not_matter(choice, data):
         ("a.u.", "dipole", "e*bohr"),
         ("cm-1", "energy", "cm^-1"),
         ("-hartree/e", "potential", "-hartree/e"),
+        ("kJ mol^-1 nm^-1", "force", "kJ/mol/nm"),
+        ("kJ/(mol nm)", "force", "kJ/mol/nm"),
+        ("kcal mol⁻¹ Å⁻¹", "force", "kcal/mol/angstrom"),
+        ("hartree bohr^-1", "force", "hartree/bohr"),
+        ("kcal_per_mol", "energy", "kcal/mol"),
+        ("atomic units", "energy", "hartree"),
+        ("Angström", "length", "angstrom"),
+        ("e bohr", "dipole", "e*bohr"),
+        ("C.m", "dipole", "C*m"),
+        ("e/Å", "potential", "e/angstrom"),
     ],
 )
 def test_what_people_write(written, quantity, unit):
