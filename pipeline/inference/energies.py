@@ -63,6 +63,7 @@ class _Zero(NamedTuple):
         often: How often it is met.
         spread: Relative error of the rule, the same for all molecules.
         scatter: Relative error from composition to composition.
+        by_atom: They are divided by the number of atoms.
     """
 
     name: str
@@ -71,6 +72,7 @@ class _Zero(NamedTuple):
     often: float
     spread: float
     scatter: float
+    by_atom: bool = False
 
 
 _ZEROS: Final = (
@@ -78,8 +80,11 @@ _ZEROS: Final = (
     _Zero("energies of valence electrons", _SEMIEMPIRICAL, True, 0.05, 0.08, 0.06),
     _Zero("energies with pseudopotentials", _PSEUDOPOTENTIAL, True, 0.05, 0.08, 0.06),
     _Zero("energies of binding", {}, True, 0.2, 0.15, 0.12),
+    _Zero("energies of binding by the atom", {}, True, 0.03, 0.15, 0.12, by_atom=True),
+    _Zero("total energies by the atom", _FREE, True, 0.03, 0.03, 0.03, by_atom=True),
 )
-_ANYWHERE: Final = 0.15
+# Energies of another zero scatter around a rule by this.
+_ANYWHERE, _LOOSE = 0.15, 0.35
 
 
 def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list[Hypothesis]:
@@ -98,8 +103,7 @@ def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list
     numbers, values = atoms.numbers[known], energies[known]
     compositions = len({tuple(np.sort(row)) for row in numbers})
     fits = [fit for zero in _ZEROS for fit in [_fit(zero, numbers, values, compositions)] if fit]
-    # Those that follow no rule differ by as much as they are large.
-    anywhere = _ANYWHERE / _RANGE * math.exp(-min(compositions - 1, _TELLING))
+    anywhere = _ANYWHERE / _RANGE * math.exp(_followed_by_chance(fits, compositions))
     # Readings are held against the best that any factor could do.
     most = max([anywhere, *(fit.density(fit.center) for fit in fits)])
 
@@ -120,6 +124,13 @@ def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list
     any_factor = misfit(sum(fit.weight for fit in fits) / _RANGE + anywhere)
     prior = -math.log(_ANOTHER * sum(weight_of(unit) for unit in FACTORS["energy"]))
     return [*found, Hypothesis("energy", None, any_factor, text, prior, log_factor=center)]
+
+
+def _followed_by_chance(fits: Sequence[_Fit], compositions: int) -> float:
+    """Logarithm of how well energies of another zero follow a rule: roughly, as they grow."""
+    scatter = min((fit.scatter for fit in fits), default=1.0)
+    loosely = -0.5 * (scatter / _LOOSE) ** 2 - math.log(_LOOSE)
+    return min(compositions - 1, _TELLING) * max(loosely, -1.0)
 
 
 def total_ratios(
@@ -148,6 +159,7 @@ class _Fit(NamedTuple):
     center: float
     spread: float
     weight: float
+    scatter: float
 
     def density(self, x: float) -> float:
         """How probable a factor is, given as its logarithm."""
@@ -170,7 +182,9 @@ def _fit(
     telling = min(compositions - 1, _TELLING)
     # Each composition that follows a rule is the less of a chance the narrower the rule is.
     follows = -telling * (off + math.log(heavy * zero.scatter)) - off
-    return _Fit(zero, -math.log(middle), heavy * zero.spread, zero.often * math.exp(follows))
+    return _Fit(
+        zero, -math.log(middle), heavy * zero.spread, zero.often * math.exp(follows), scatter
+    )
 
 
 def _expected(zero: _Zero, numbers: np.ndarray) -> Float[np.ndarray, " molecule"]:
@@ -185,7 +199,8 @@ def _expected(zero: _Zero, numbers: np.ndarray) -> Float[np.ndarray, " molecule"
         elif zero.table and own is None:
             own = math.nan
         table[number] = (own or 0.0) - (gains.get(number, _USUAL_BINDING) if zero.binding else 0.0)
-    return table[numbers].sum(axis=1)
+    total = table[numbers].sum(axis=1)
+    return total / np.maximum((numbers > 0).sum(axis=1), 1) if zero.by_atom else total
 
 
 def _schwinger(z: int) -> float:

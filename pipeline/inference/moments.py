@@ -41,7 +41,7 @@ _ESP_SCALE, _ESP_SPREAD, _ESP_SPREAD_OF_ONE = 1.05, 0.08, 0.25
 _EEQ_SCALE, _EEQ_SPREAD, _EEQ_SPREAD_OF_ONE = 1.55, 0.12, 0.3
 _OTHER_PARTITION, _OTHER_PARTITION_SPREAD = 0.12, 0.55
 # In e: smaller ones are mostly errors. How far charges are from following others of their kind.
-_LEAST_CHARGE, _UNLIKE, _UNLIKE_OF_ONE = 0.01, 0.12, 0.25
+_LEAST_CHARGE, _UNLIKE, _UNLIKE_OF_ONE = 0.01, 0.08, 0.3
 # How often charges are of no unit, as those of some partitions are; of few species without an
 # ESP, what they are held against tells little.
 _SCALED, _SCALED_OF_ONE = 0.05, 0.5
@@ -224,7 +224,7 @@ def _like_others(
     if not math.isfinite(ratio):
         return [], None, 0.0
     n = species(atoms, rows.tolist())
-    unlike = deviation(abs(alignment), 1.0, _UNLIKE + _UNLIKE_OF_ONE / math.sqrt(n))
+    unlike = deviation(abs(alignment), 1.0, max(_UNLIKE, _UNLIKE_OF_ONE / math.sqrt(n)))
     if abs(alignment) < _LEAST_ALIGNMENT:
         return [], None, unlike
     width = math.hypot(spread, spread_of_one / math.sqrt(n))

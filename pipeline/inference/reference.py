@@ -37,6 +37,8 @@ MEASURED: Final = "such molecules by experiment"
 _EXPLAINED = 0.5
 # One in so many molecules may disagree with the others.
 _ODD = 6
+# No molecule weighs more than so many usual ones.
+_HEAVIEST = 3.0
 
 
 class Reference(NamedTuple):
@@ -225,8 +227,9 @@ def line(given: np.ndarray, expected: np.ndarray) -> Line:
     given, expected, own = given[there], expected[there], own[there]
     factors = (given * expected).sum(axis=1) / own
     order = np.argsort(factors)
-    # By what is expected: a value in another unit weighs no more than the others.
-    weights = np.linalg.norm(expected[order], axis=1).cumsum()
+    # By what is expected; one in another unit weighs no more than some of the others.
+    sizes = np.linalg.norm(expected, axis=1)
+    weights = np.minimum(sizes, _HEAVIEST * np.median(sizes))[order].cumsum()
     middle = factors[order][np.searchsorted(weights, weights[-1] / 2)]
     off = np.linalg.norm(given * middle - expected, axis=1)
     best = np.argsort(off)[: len(off) - len(off) // _ODD]
