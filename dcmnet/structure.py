@@ -12,7 +12,7 @@ from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from pipeline.inference.lengths import CLOSEST_ATOMS, is_stretched
+from pipeline.inference.lengths import CLOSEST_ATOMS, NOBLE_GASES, is_stretched
 from store_schema.problems import Problem, SourceError
 
 _CONSEQUENCE = "no charges can be predicted"
@@ -145,7 +145,9 @@ def _misplaced(
     other = np.where(neighbour[:, 1] == np.arange(len(numbers)), neighbour[:, 0], neighbour[:, 1])
     closest = distance[:, 1] / (covalent_radii[numbers] + covalent_radii[numbers[other]])
     atom = int(closest.argmin())
-    if len(numbers) > 2 and is_stretched(*_extent(closest)).all():
+    # Noble gases have no bonds to measure.
+    bonded = len(numbers) > 2 and not np.isin(numbers, NOBLE_GASES).any()
+    if bonded and is_stretched(*_extent(closest)).all():
         longer = f"all bonds {closest[atom]:.2f} times as long or longer, as of positions in bohr"
         return [("positions in angstrom", longer)]
     if closest[atom] >= CLOSEST_ATOMS:

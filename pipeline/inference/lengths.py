@@ -36,7 +36,7 @@ STRETCHED, _DISSOCIATED = 1.4, 2.6
 _VARIED, _ONE_BOND_SPREAD = 1.06, 0.3
 # No bond is so short, in covalent radii.
 _ABSURD = 0.65
-_NOBLE = (2, 10, 18, 36, 54, 86)
+NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 # Of its van der Waals radius. A point nearer to an atom is inside it: no surface is there. A
 # little further out, its electrons still keep charges from explaining the ESP.
 INSIDE, PENETRATED = 0.5, 0.9
@@ -104,7 +104,7 @@ def position_units(atoms: Atoms) -> list[Hypothesis]:
     In scans, clusters of far atoms and dissociated pairs the closest pairs of the file are.
     """
     # Noble gases have no bonds to measure.
-    reactive = np.where(np.isin(atoms.numbers, _NOBLE), 0, atoms.numbers)
+    reactive = np.where(np.isin(atoms.numbers, NOBLE_GASES), 0, atoms.numbers)
     ratios = nearest_bonds(atoms._replace(numbers=reactive))
     ratios = ratios[np.isfinite(ratios) & (ratios > 0)]
     if not ratios.size:

@@ -1,10 +1,13 @@
 """Small models with random parameters, and molecules, that the tests of predictions share."""
 
 import functools
+import itertools
 
 import ase.io
 import numpy as np
 from ase.build import molecule as g2_molecule
+from ase.data import covalent_radii
+from scipy.spatial.distance import pdist
 
 from dcmnet.experiment import TrainedModel
 from dcmnet.structure import Structure
@@ -34,7 +37,7 @@ def structure(name="CH3OH", total_charge=0.0, **fields):
 
 
 def structures(n, seed=0, most_atoms=12):
-    """Returns molecules of many sizes and charges, of one atom and more."""
+    """Returns molecules of many sizes and charges, of one atom and more, with bonds like theirs."""
     rng = np.random.default_rng(seed)
     found = [random_molecule(rng, int(rng.integers(1, most_atoms + 1)), 1) for _ in range(n)]
     return [
@@ -42,11 +45,20 @@ def structures(n, seed=0, most_atoms=12):
             place=f"molecule {i}",
             name=f"m{i}",
             atomic_numbers=m["atomic_numbers"].astype(np.int64),
-            positions=m["positions"].astype(np.float64),
+            positions=_bonded(m["atomic_numbers"], m["positions"].astype(np.float64)),
             total_charge=m["total_charge"],
         )
         for i, m in enumerate(found)
     ]
+
+
+def _bonded(numbers, positions):
+    # The shortest bond is as long as the covalent radii say: others would be refused as in bohr.
+    if len(numbers) < 2:
+        return positions
+    radii = covalent_radii[numbers]
+    ratios = pdist(positions) / [a + b for a, b in itertools.combinations(radii, 2)]
+    return positions / ratios.min()
 
 
 def write_frames(path, some, with_charge=True):

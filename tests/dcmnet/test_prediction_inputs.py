@@ -55,6 +55,11 @@ def test_atoms_that_are_far_apart_are_no_other_unit(tmp_path):
     assert not problems_of(read(tmp_path / "a.xyz")[0], 86)
 
 
+def test_noble_gases_have_no_bonds_that_could_be_too_long(tmp_path):
+    (tmp_path / "a.xyz").write_text("3\n\nAr 0 0 0\nAr 0 0 3.76\nAr 0 3.26 1.88\n")
+    assert not problems_of(read(tmp_path / "a.xyz")[0], 86)
+
+
 def test_nothing_is_asked_that_predicting_does_not_need(tmp_path):
     with np.load(sample_sources()[0]) as raw:
         columns = {key: raw[key][:4].copy() for key in ("Z", "R")}
