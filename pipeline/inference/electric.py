@@ -23,6 +23,7 @@ from pipeline.inference.reference import (
     rough_references,
 )
 from pipeline.structure import Atoms, Grid, numeric
+from store_schema.problems import AmbiguityError
 
 _ELECTRIC = (
     "esp",
@@ -74,6 +75,8 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
     if "esp" not in work.readings:
         work.warnings.append("there is no ESP; a model cannot be trained on one")
     reference = _settled(work, atoms, of_esp)
+    if reference is None:
+        _doubt_multiplicities(work, atoms)
     _atomic_dipoles(work, atoms, reference)
     return reference
 
@@ -147,6 +150,38 @@ def _atomic_dipoles(work: Interpreter, atoms: Atoms, reference: Reference | None
     while (key := work.next_key("atomic_dipoles")) is not None:
         values = work.columns[key]
         work.take(key, moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles))
+
+
+def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:
+    """Raises an AmbiguityError for charges that may as well be spin multiplicities.
+
+    A multiplicity is at least 1, and even where the number of electrons is odd. Taken for a
+    charge, it leaves every molecule with an odd number of electrons. Some molecule is a radical
+    ion, so that one composition is only worth a warning.
+    """
+    reading = work.readings.get("total_charge")
+    if reading is None or work.records[reading.key].semantics_from == "declared":
+        return
+    charges = numeric(work.columns[reading.key]).reshape(-1)
+    nuclei = np.where(atoms.mask, atoms.numbers, 0)
+    electrons = np.rint(nuclei.sum(axis=1) - charges)
+    if (charges < 1).any() or (electrons % 2 == 0).any():
+        return
+    received = (
+        "values that leave every molecule an odd number of electrons, as spin multiplicities do "
+        "when they are taken for charges"
+    )
+    if len(np.unique(np.sort(nuclei, axis=1), axis=0)) == 1:
+        work.warnings.append(f"{reading.key} is taken for net charges, but has {received}")
+        return
+    raise AmbiguityError.of(
+        f"{work.source.place}, {reading.key}",
+        expected="net charges",
+        received=received,
+        consequence="a guess could be silently wrong, so nothing was stored",
+        remedy=f"Say --declare {reading.key}=total_charge if they are charges of radicals, or "
+        f"--declare {reading.key}=unknown if they are multiplicities",
+    )
 
 
 def _net_charges(

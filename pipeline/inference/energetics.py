@@ -12,6 +12,7 @@ from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.joint import alone
 from pipeline.inference.questions import CONFIDENT
+from pipeline.inference.stretching import stretching
 from pipeline.structure import Atoms, numeric
 
 
@@ -23,7 +24,7 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     energy = work.next_key("energy")
     raw = None if energy is None else numeric(work.columns[energy]).reshape(-1)
     pulls = {key: atoms.per_atom(work.columns[key]) for key in keys}
-    stretches = {key: forces.stretching(atoms, pull) for key, pull in pulls.items()}
+    stretches = {key: stretching(atoms, pull) for key, pull in pulls.items()}
     slopes = {
         key: None if raw is None else forces.slope_of(atoms, pull, raw)
         for key, pull in pulls.items()
@@ -38,11 +39,17 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     anchored = alone(own)[0].probability > CONFIDENT
 
     def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:
-        beside = reading if energy is not None else None
+        # Energies in a factor of no unit may be multiplied by any: slopes say nothing then.
+        told = energy is not None and reading.unit is not None
         return {
             key: work.weighed_as(
                 key,
-                forces.force_units(stretches[key], slopes[key], beside, anchored=anchored),
+                forces.force_units(
+                    stretches[key],
+                    slopes[key] if told else None,
+                    reading if told else None,
+                    anchored=anchored,
+                ),
             )
             for key in keys
         }

@@ -52,6 +52,8 @@ _ANOTHER: Final = 0.005
 # Compositions that tell independently of each other whether energies follow them.
 _TELLING: Final = 20
 _SEVERAL, _ENOUGH = 3, 64
+# Share of molecules whose energies may be wrong.
+_OUTLIERS: Final = 0.1
 
 
 class _Zero(NamedTuple):
@@ -122,6 +124,7 @@ def energy_units(atoms: Atoms, energies: Float[np.ndarray, " molecule"]) -> list
         found.append(Hypothesis("energy", unit, own, text, -math.log(weight_of(unit))))
     center = max(fits, key=lambda fit: fit.weight).center if fits else 0.0
     text = f"they need a factor of {math.exp(center):.3g}, which no unit has"
+    text = text if fits else "no unit explains them"
     any_factor = misfit(sum(fit.weight for fit in fits) / _RANGE + anywhere)
     prior = -math.log(_ANOTHER * sum(weight_of(unit) for unit in FACTORS["energy"]))
     return [*found, Hypothesis("energy", None, any_factor, text, prior, log_factor=center)]
@@ -175,7 +178,8 @@ def _fit(
     expected = _expected(zero, numbers)
     ratios = values / expected
     middle = float(np.median(ratios))
-    if not middle > 0 or not np.isfinite(ratios).all():
+    # Energies between molecules have either sign; those of a rule have one.
+    if not middle > 0 or (ratios <= 0).mean() > _OUTLIERS or not np.isfinite(ratios).all():
         return None
     scatter = float(np.median(np.abs(ratios / middle - 1))) * 1.48
     heavy = _HEAVY if numbers.max() > _LAST_EXACT else 1.0

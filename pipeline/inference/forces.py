@@ -1,4 +1,4 @@
-"""Forces: the slope of their energies, and the stretching of bonds to hydrogen."""
+"""Forces: the slope of their energies, and their units."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, weigh
 from pipeline.structure import Atoms
 from store_schema.units import weight_of
 
-# Stretching force constants of bonds to hydrogen in hartree/Å² (5.4, 7.5, 9.5 and
-# 4.2 mdyn/Å), by the other atom, and their relative error.
-_STRETCH: Final = {6: 1.25, 7: 1.72, 8: 2.2, 16: 0.95}
-_STRETCH_SPREAD: Final = 0.13
-_MIN_BONDS, _MIN_STRETCH_CORRELATION = 8, 0.75
-# In Å: bonds of one kind differ by less at minima, where forces say nothing.
-_DISPLACED: Final = 0.018
 # Geometries this close, in Å, differ in energy by the mean force along the way. Closer pairs
 # are better, by the square of their distance; so many of them are enough.
 _NEAR, _SAME, _PAIRS, _MIN_PAIRS = 0.5, 1e-4, 400, 3
@@ -109,48 +102,6 @@ def _prior(force: Hypothesis, energy: Hypothesis | None) -> float:
 
 def _is_mixed(force: Hypothesis, energy: Hypothesis | None) -> bool:
     return energy is not None and not str(force.unit).startswith(f"{energy.unit}/")
-
-
-def stretching(
-    atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]
-) -> tuple[float, float] | None:
-    """Slope of the force on H against the bond length, over the usual force constant.
-
-    Bonds are compared with others of their kind: to the same element, with as many neighbours.
-    At minima, where such bonds have one length, forces say nothing.
-
-    Returns:
-        The ratio, and its relative error; None where there is too little to tell.
-    """
-    bonds: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
-    for numbers, positions, pull in zip(atoms.numbers, atoms.positions, forces, strict=True):
-        hydrogens = np.flatnonzero(numbers == 1)
-        if not hydrogens.size:
-            continue
-        apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-        np.fill_diagonal(apart, np.inf)
-        apart = np.where(np.isfinite(apart), apart, np.inf)
-        for h in hydrogens:
-            other = int(apart[h].argmin())
-            length = apart[h, other]
-            along = pull[h] @ (positions[h] - positions[other]) / length
-            if int(numbers[other]) in _STRETCH and math.isfinite(along):
-                neighbours = int((apart[other] < 1.9).sum())
-                bonds[int(numbers[other]), neighbours].append((float(length), float(along)))
-    found, errors = [], []
-    for (element, _), pairs in bonds.items():
-        length, along = np.array(pairs).T
-        if len(pairs) < _MIN_BONDS or length.std() < _DISPLACED or not along.std():
-            continue
-        correlation = float(np.corrcoef(length, along)[0, 1])
-        if abs(correlation) > _MIN_STRETCH_CORRELATION:
-            found.append(-float(np.polyfit(length, along, 1)[0]) / _STRETCH[element])
-            errors.append(_relative_error(correlation, len(pairs)))
-    if not found or min(found) * max(found) < 0:
-        return None
-    weights = 1 / np.maximum(errors, 0.02) ** 2
-    error = math.hypot(_STRETCH_SPREAD, 1 / math.sqrt(float(weights.sum())))
-    return float(np.average(found, weights=weights)), error
 
 
 def slope_of(

@@ -241,7 +241,8 @@ class Interpreter:
         beside = " and ".join(key for key in found if key != first)
         for key, weighed in found.items():
             best, probability = weighed[0]
-            if key == first and unsure and beside and probability > CONFIDENT:
+            settled = best.unit is not None and probability > CONFIDENT
+            if key == first and unsure and beside and settled:
                 text = f"{best.evidence}; with {beside} it makes sense in this unit alone"
                 weighed[0] = Weighed(replace(best, evidence=text), probability)
             if key:
@@ -278,7 +279,8 @@ class Interpreter:
                 expected=f"the same {stored} under both keys",
                 received="values that differ",
                 consequence="only one can be stored",
-                remedy="Remove one of them from the file",
+                remedy=f"Say which is not the {stored} with --declare {first.key}=unknown or "
+                f"--declare {key}=unknown",
             )
         record = self._record(key, best.semantics, "")
         self.records[key] = record.model_copy(

@@ -65,6 +65,7 @@ def interpret(
     if derives and reference is None:
         work.warnings.append("the net charge is not known: no charge, ESP or monopoles")
     kept = keep_rest(work)
+    _check_declared_units(work)
     return Interpretation(
         readings=work.readings,
         kept=kept,
@@ -186,6 +187,21 @@ def _check_declared_charge(work: Interpreter, reference: Reference | None) -> No
             consequence="nothing was stored",
             remedy="Correct the declaration, or force it if you know better",
         )
+
+
+def _check_declared_units(work: Interpreter) -> None:
+    """Raises a ConfigError for the declared unit of a key that has none."""
+    for key in work.declarations.units.keys() & work.records.keys():
+        record = work.records[key]
+        if record.stored_as and not record.unit:
+            what = "kept as they are" if record.semantics == UNKNOWN else record.semantics
+            raise ConfigError.of(
+                f"{work.source.place}, --declare unit.{key}={work.declarations.units[key]}",
+                expected="the unit of a key that has one",
+                received=f"{key}, whose values are {what.replace('_', ' ')}",
+                consequence="nothing was stored",
+                remedy=f"Leave it out, or say what {key} is with --declare {key}=MEANING",
+            )
 
 
 def _check_declared_meanings(work: Interpreter) -> None:

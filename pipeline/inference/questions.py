@@ -85,7 +85,13 @@ class Said:
         if self.sibling is not None and not any(h.about_center for h in left):
             # Around neutral molecules the point makes no difference, and is not weighed.
             left = [replace(h, about_center=self.sibling.about_center) for h in left]
-        return [replace(h, prior=h.prior + self._against(h)) for h in left]
+        usual = min((h.prior for h in left), default=0.0)
+        return [replace(h, prior=self._prior(h, usual) + self._against(h)) for h in left]
+
+    def _prior(self, h: Hypothesis, usual: float) -> float:
+        """How unusual a reading is; a unit that the file names is as usual as any."""
+        word = self.word.get(h.semantics)
+        return usual if word is not None and h.unit == word.unit else h.prior
 
     def _against(self, h: Hypothesis) -> float:
         """What speaks against a reading beside its values, as a negative logarithm."""
@@ -205,8 +211,13 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
     elif (best.unit is None and best.misfit <= NO_FIT) or not fitting:
         named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
         close = min(named, key=lambda h: h.misfit, default=best)
-        received = f"none that fits: {(close if best.misfit > NO_FIT else best).evidence}"
-        remedy = f"Look at how it was written; if you know its unit, --declare unit.{said.key}=UNIT"
+        received = f"none that fits: {close.evidence}"
+        if best.unit is None and best.misfit <= NO_FIT:
+            received = f"none that fits: {best.evidence} (read as {close.name}, {close.evidence})"
+        remedy = (
+            f"Look at how it was written; if you know its unit, --declare unit.{said.key}=UNIT, "
+            f"or --declare {said.key}=unknown if it is something else"
+        )
     else:
         some = "several that could" if len(fitting) > 1 else "one that could, but not for sure"
         received = f"{some} ({_listed(fitting)})"
@@ -221,9 +232,9 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
 
 
 def _listed(fitting: Sequence[Hypothesis]) -> str:
-    """Readings that fit and what was measured of each; of all, where it is the same."""
-    if len({h.evidence for h in fitting}) == 1:
-        return f"{' or '.join(h.name for h in fitting)}: {fitting[0].evidence}"
+    """Readings that fit and what was measured of each; once, where it is the same of all."""
+    if len(fitting) > 1 and len({h.evidence for h in fitting}) == 1:
+        return fitting[0].evidence  # the remedy names the readings
     more = f"; and {len(fitting) - _SHOWN} more" if len(fitting) > _SHOWN else ""
     return "; ".join(f"{h.name}: {h.evidence}" for h in fitting[:_SHOWN]) + more
 

@@ -12,6 +12,7 @@ from pipeline.inference import energies, forces, lengths, moments, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis
 from pipeline.inference.potential import fitted_charges, potential_units
 from pipeline.inference.reference import moments_of_esp, moments_of_monopoles
+from pipeline.inference.stretching import stretching
 from pipeline.structure import Atoms, Grid
 from store_schema import VARIABLES
 
@@ -101,7 +102,7 @@ def _slopes(
     if slope is not None:
         hartree = Hypothesis("energy", VARIABLES["energy"].unit, 0.0, "")
         yield "forces", forces.force_units(None, slope, hartree, anchored=True)
-    stretch = forces.stretching(atoms, placed)
+    stretch = stretching(atoms, placed)
     if stretch is not None:
         yield "forces", forces.force_units(stretch, None, None)
 

@@ -63,9 +63,15 @@ class Surface:
                 continue
             pairs.append((i, j))
             lengths.append(apart[i, j])
-            light, heavy = sorted((int(z[i]), int(z[j])))
-            stretch = STRETCH.get(heavy, OTHER) if light == 1 else OTHER
-            constants.append(level * (stretch if bonded[i, j] else BEND))
+            heavy, light = (i, j) if z[i] >= z[j] else (j, i)
+            constant = OTHER if bonded[i, j] else BEND
+            if bonded[i, j] and z[light] == 1:
+                # All springs of a hydrogen together pull it along its bond by the usual constant.
+                to = (x - x[light]) / np.where(apart[light], apart[light], 1.0)[:, None]
+                along = to @ to[heavy]
+                constant = STRETCH.get(int(z[heavy]), OTHER)
+                constant -= BEND * float((along**2)[second[light]].sum())
+            constants.append(level * constant)
         return cls(z, x, np.array(pairs), np.array(lengths), np.array(constants))
 
     @classmethod

@@ -1,11 +1,11 @@
-"""Forces are slopes of their energies; bonds to hydrogen pull with known strength."""
+"""Forces are the slopes of their energies."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pipeline.inference.forces import slope_of, stretching
+from pipeline.inference.forces import slope_of
 from pipeline.structure import read_atoms
 from tests.pipeline.convention_table import molecules
 from tests.pipeline.force_field import Surface, sampled
@@ -48,9 +48,3 @@ def test_nothing_is_told_of_geometries_that_are_far_apart_or_the_same(records):
     assert slope_of(far, forces, energies) is None
     same = atoms._replace(positions=np.repeat(atoms.positions[:1], 40, axis=0))
     assert slope_of(same, forces, energies) is None
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_minima_say_nothing_of_stretching(records, seed):
-    atoms, forces, _ = drawn(records, seed, minima=True)
-    assert stretching(atoms, forces) is None

@@ -8,6 +8,8 @@ import pytest
 from pipeline import ingest, open_store
 from pipeline.sample import sample_sources
 from store_schema.problems import AmbiguityError, ConfigError
+from tests.pipeline.convention_table import molecules
+from tests.pipeline.force_field import Surface
 
 CLASSIC, IONS, ROLES, _ = sample_sources()
 BOHR, EV, KCAL = 0.529177210903, 27.211386245988, 627.509474
@@ -128,3 +130,51 @@ def test_an_esp_in_charges_by_angstrom_is_told_by_ions(tmp_path):
 def test_a_minus_is_for_what_has_a_sign(tmp_path):
     with pytest.raises(ConfigError, match=r"--declare F=gradient"):
         ingest([ROLES], tmp_path / "a.zarr", declare={"unit.F": "-eV/angstrom"})
+
+
+def test_multiplicities_under_the_name_of_charges_are_a_question(tmp_path):
+    columns = {key: classic()[key] for key in ("Z", "R")}
+    neutral = np.zeros(40)
+    electrons = columns["Z"].sum(axis=1)
+    assert stored(tmp_path, columns | {"Q": neutral}, "neutral").n_molecules == 40
+    with pytest.raises(AmbiguityError, match="multiplicities"):
+        stored(tmp_path, columns | {"Q": 1.0 + electrons % 2}, "multiplicities")
+    declared = {"declare": {"Q": "total_charge"}}
+    assert stored(tmp_path, columns | {"Q": neutral + 1}, "cations", **declared).n_molecules == 40
+    one = {key: np.repeat(values[:1], 40, axis=0) for key, values in columns.items()}
+    report = stored(tmp_path, one | {"Q": neutral + 1}, "one")
+    assert any("multiplicities" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("key", ["Z", "note"])
+def test_the_unit_of_what_has_none_is_refused(tmp_path, key):
+    columns = classic() | {"note": np.arange(40.0)}
+    with pytest.raises(ConfigError, match=f"unit.{key}=bohr"):
+        stored(tmp_path, columns, declare={f"unit.{key}": "bohr"})
+
+
+def test_a_second_esp_that_is_another_can_be_left_out(tmp_path, rng):
+    columns = classic()
+    columns["ESP"] = columns["esp"] * rng.normal(1, 0.3, columns["esp"].shape)
+    with pytest.raises(AmbiguityError, match="--declare ESP=unknown"):
+        stored(tmp_path, columns)
+    report = stored(tmp_path, columns, "again", declare={"ESP": "unknown"})
+    assert report.schema.sources[0].keys["esp"].stored_as == "esp"
+
+
+@pytest.mark.parametrize("unit", ["rydberg", "meV", "cm^-1", "K", "J", "kcal/mol"])
+def test_a_unit_that_a_file_names_is_taken_however_seldom(tmp_path, rng, unit):
+    columns = roles()
+    columns = {key: columns[key] for key in ("Z", "R")}
+    columns |= {"E": rng.normal(size=len(columns["Z"])), "e_unit": np.array(unit)}
+    report = stored(tmp_path, columns)
+    assert report.schema.sources[0].keys["E"].unit == unit
+
+
+def test_energies_between_molecules_are_none_of_binding(tmp_path):
+    pair = Surface.pair(molecules(tmp_path), np.random.default_rng(55))
+    columns = {"Z": pair.numbers, "R": pair.positions, "E": pair.energies * KCAL}
+    with pytest.raises(AmbiguityError, match="follow no rule"):
+        stored(tmp_path, columns)
+    report = stored(tmp_path, columns | {"e_unit": np.array("kcal/mol")}, "named")
+    assert report.schema.sources[0].keys["E"].unit == "kcal/mol"
