@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from dcmnet.cluster import prepare_process
-from dcmnet.options import Checkpoint, ExperimentPath, Overwrite, Store, pairs
-from dcmnet.refusal import refuse_politely
+from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite, Store, pairs
+from dcmnet.console.refusal import refuse_politely
+from dcmnet.training.processes.launcher import prepare_process
 
 app = typer.Typer(
     name="dcmnet",
@@ -63,7 +63,7 @@ def ingest(
 ) -> None:
     """Turn NPZ files of any convention into one store."""
     from pipeline import ingest as run
-    from pipeline.inspection_page import print_report
+    from pipeline.inspection.pages import print_report
 
     report = run(
         list(sources),
@@ -87,8 +87,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show what is in a store, what was inferred and why."""
-    from pipeline.inspection import inspect_store
-    from pipeline.inspection_page import print_inspection
+    from pipeline.inspection.inspect import inspect_store
+    from pipeline.inspection.pages import print_inspection
 
     inspection = inspect_store(store)
     if as_json:
@@ -103,8 +103,8 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Check a store again, its schema and every molecule; exit code 1 if anything is wrong."""
-    from pipeline.inspection_page import print_validation
-    from pipeline.validate_store import validate_store
+    from pipeline.inspection.pages import print_validation
+    from pipeline.inspection.validate import validate_store
 
     validation = validate_store(store)
     if as_json:
@@ -155,8 +155,8 @@ def train(
     tells = prepare_process()
 
     from dcmnet.config import load_config
+    from dcmnet.experiment.metrics import print_outcome
     from dcmnet.train_runner import make_config, run_training
-    from dcmnet.training.log import print_outcome
 
     fields: dict[str, object] = {**pairs(settings or [], "--set")}
     fields |= {"init_from": init_from} if init_from else {}
@@ -174,8 +174,8 @@ def resume(experiment: ExperimentPath) -> None:
     """Go on with an experiment exactly where it stopped; exit codes as train."""
     tells = prepare_process()
 
+    from dcmnet.experiment.metrics import print_outcome
     from dcmnet.train_runner import resume as run
-    from dcmnet.training.log import print_outcome
 
     _, best, directory = run(experiment)
     print_outcome(best, directory, Console(quiet=not tells))
@@ -254,7 +254,7 @@ def compare(
 ) -> None:
     """Compare experiments and checkpoints, molecule by molecule."""
     from dcmnet.analysis.compare import compare as run
-    from dcmnet.analysis.compare_figure import check_figure, save_comparison
+    from dcmnet.analysis.figures.comparison import check_figure, save_comparison
     from dcmnet.analysis.tables import print_comparison
 
     check_figure(out)

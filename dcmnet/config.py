@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dcmnet.whole_files import write_text
+from pipeline.files import write_text
 from store_schema.problems import ConfigError, Problem
 
 if TYPE_CHECKING:

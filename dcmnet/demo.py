@@ -13,7 +13,7 @@ from dcmnet.analysis.tables import print_analysis
 from dcmnet.report import write_report
 from dcmnet.train_runner import run_training
 from pipeline import ingest
-from pipeline.inspection_page import print_report
+from pipeline.inspection.pages import print_report
 from pipeline.sample import sample_sources
 
 _NAME = "demo"

@@ -10,19 +10,19 @@ from typing import Final
 from rich.console import Console
 
 from dcmnet.config import PRESETS, ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.console.refusal import refuse_politely
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import print_outcome
 from dcmnet.model import Parameters
-from dcmnet.refusal import refuse_politely
+from dcmnet.tracking.tensorboard import ScalarWriter
 from dcmnet.tracking.tracked_run import settings_of
 from dcmnet.tracking.trackers import make_trackers
 from dcmnet.training.followers import Follower
-from dcmnet.training.joining import joined
-from dcmnet.training.log import print_outcome
+from dcmnet.training.processes.joining import joined
 from dcmnet.training.run import Run, carry_out, refuse_existing
-from dcmnet.training.tensorboard import ScalarWriter
 from pipeline import ingest
 from pipeline.sample import sample_sources
-from pipeline.store_location import lasting
+from pipeline.store.location import lasting
 from store_schema.problems import ConfigError
 
 # Name of the bundled sample's store.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.ingest import IngestReport, ingest
-from pipeline.zarr_store import open_store, read_schema
+from pipeline.ingestion.run import IngestReport, ingest
+from pipeline.store.molecules import open_store, read_schema
 
 __all__ = [
     "IngestReport",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dcmnet.model import create_model
-from dcmnet.training.initialization import parameter_shapes
+from dcmnet.model.initialization import parameter_shapes
 
 ELEMENTS = (1, 6, 7, 8, 9, 16, 17)
 BOHR = ase.units.Bohr

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline.store_location import location
+from pipeline.store.location import location
 
 SECRET = "verysecret"
 

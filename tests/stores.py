@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.zarr_store import StoreWriter
+from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, SourceRecord, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2, Variable
 

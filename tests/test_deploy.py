@@ -24,10 +24,10 @@ import typer
 import yaml
 
 from dcmnet.cli import app
-from dcmnet.cluster import Place, find_place
-from dcmnet.training.joining import CONNECT_SECONDS, LOST
+from dcmnet.training.processes.joining import CONNECT_SECONDS, LOST
+from dcmnet.training.processes.launcher import Place, find_place
 from dcmnet.training.stopping import STOPPED
-from tests.dcmnet.process_case import PATIENCE, lines_of, train_command
+from tests.dcmnet.training.process_case import PATIENCE, lines_of, train_command
 from tests.experiments import metrics
 
 ROOT = Path(__file__).parents[1]

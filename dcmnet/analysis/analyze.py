@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dcmnet.analysis.collect import StatisticsCollector
 from dcmnet.analysis.export import Format, write_formats, write_json, write_table
-from dcmnet.analysis.figures import save_figures
+from dcmnet.analysis.figures.save import save_figures
 from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
 from dcmnet.analysis.predict import BatchPrediction, predict_batches, result_values
@@ -28,13 +28,13 @@ from dcmnet.analysis.summary import (
     worst_molecules,
 )
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment, TrainedModel, load_model
-from dcmnet.progress import progress_bar
-from dcmnet.versions import installed_versions
+from dcmnet.console.progress import progress_bar
+from dcmnet.experiment.directory import Experiment, TrainedModel, load_model
+from dcmnet.experiment.versions import installed_versions
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
-from pipeline.splits import split_store
-from pipeline.zarr_store import ResultsWriter
+from pipeline.store.molecules import ResultsWriter
+from pipeline.store.splits import split_store
 from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema

@@ -18,8 +18,8 @@ from dcmnet.analysis.analyze import analyze, group_name
 from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE
 from dcmnet.analysis.summary import molecule_table
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment, load_model
-from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.experiment.checkpoints import Checkpoints
+from dcmnet.experiment.directory import Experiment, load_model
 from pipeline import open_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import ConfigError, StoreError

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dcmnet.whole_files import whole_file, write_text
-from pipeline.zarr_layout import MOLECULES_PER_BLOCK
+from pipeline.files import replaced, write_text
+from pipeline.store.layout import MOLECULES_PER_BLOCK
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.problems import ConfigError
 
@@ -66,7 +66,7 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
         ".parquet": table.to_parquet,
         ".pkl": table.to_pickle,
     }
-    with whole_file(path) as partial:
+    with replaced(path) as partial:
         writers[path.suffix](partial)
     return path
 
@@ -89,7 +89,7 @@ def write_netcdf(path: Path, tree: xr.DataTree, name: str) -> Path:
     rows = np.flatnonzero(results["split"].values != "")
     sizes = {**molecules.sizes, **results.sizes, MOLECULE: rows.size}
 
-    with whole_file(path) as partial, netCDF4.Dataset(partial, "w") as file:
+    with replaced(path) as partial, netCDF4.Dataset(partial, "w") as file:
         file.setncatts(
             {
                 str(key): value if isinstance(value, str | int | float) else json.dumps(value)

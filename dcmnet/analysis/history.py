@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcmnet.experiment import Experiment
-from dcmnet.training.log import EpochRecord
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import EpochRecord
 from store_schema.problems import CheckpointError
 
 

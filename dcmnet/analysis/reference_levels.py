@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, shell_of
-from dcmnet.electrostatics import inverse_distances
-from pipeline.inference.lengths import VDW_RADII
+from dcmnet.model.electrostatics import inverse_distances
+from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 

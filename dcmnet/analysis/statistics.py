@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
 from pipeline import open_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import StoreError

@@ -23,7 +23,7 @@ from dcmnet.analysis.statistics import (
     MoleculeGrouping,
     WorstMolecule,
 )
-from pipeline.inference.multipoles import traceless
+from pipeline.chemistry.fitted_charges import traceless
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.units import DEBYE_IN_E_ANGSTROM
 

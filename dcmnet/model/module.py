@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dcmnet.charge_constraint import constrain_total_charge
+from dcmnet.model.charge_constraint import constrain_total_charge
 from dcmnet.model.charge_head import ChargeHead
 from dcmnet.model.message_passing import MessagePassing
 from pipeline.loader import MoleculeBatch

@@ -1,5 +1,6 @@
 """Predictions to use: from files, from arrays, in ASE, and as a model that travels alone."""
 
+from dcmnet.model.molecule import Structure
 from dcmnet.prediction.calculator import DCMCalculator
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.exported import export_model
@@ -9,7 +10,6 @@ from dcmnet.prediction.outputs import as_atoms, write_predictions
 from dcmnet.prediction.predict import Predictor, Survey, predict_arrays
 from dcmnet.prediction.refine import Refinement, refine_charges
 from dcmnet.prediction.run import PredictionReport, load_mixture, predict_file
-from dcmnet.structure import Structure
 
 __all__ = [
     "ChargedMolecule",

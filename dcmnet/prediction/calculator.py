@@ -13,12 +13,12 @@ import numpy.typing as npt
 from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Float
 
-from dcmnet.experiment import TrainedModel
+from dcmnet.experiment.directory import TrainedModel
+from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, charge_of
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.run import load_mixture
-from dcmnet.structure import Structure
 
 
 class DCMCalculator(Calculator):

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
+from dcmnet.model.molecule import Structure
 from dcmnet.prediction.artefact_runner import with_total_charge
-from dcmnet.structure import Structure
 from store_schema.units import BOHR_IN_ANGSTROM
 
 # Distances held at once, so that memory does not grow with the grid.

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet.experiment import TrainedModel, load_model
+from dcmnet.experiment.directory import TrainedModel, load_model
+from dcmnet.experiment.versions import installed_versions
 from dcmnet.model import distributed_charges
 from dcmnet.prediction import artefact_runner
 from dcmnet.prediction.outputs import new_file
-from dcmnet.versions import installed_versions
 from pipeline.loader import MoleculeBatch
 
 # The program is lowered for each; the file runs on any of them.

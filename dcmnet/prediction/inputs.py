@@ -11,12 +11,12 @@ import ase
 import ase.io
 import numpy as np
 
-from dcmnet.structure import Structure
+from dcmnet.model.molecule import Structure
 from pipeline import open_store, read_schema
 from pipeline.adapters import discover
-from pipeline.canonical import canonical
-from pipeline.declarations import Declarations
-from pipeline.source_plan import understood
+from pipeline.inference.declarations import Declarations
+from pipeline.ingestion.canonical import canonical
+from pipeline.ingestion.plan import understood
 from store_schema.problems import SourceError
 
 # Molecules that are in memory at once.

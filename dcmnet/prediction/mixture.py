@@ -10,8 +10,8 @@ import numpy as np
 from ase.data import atomic_numbers as numbers_of_symbols
 from jaxtyping import Int
 
+from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule
-from dcmnet.structure import Structure
 from store_schema.problems import ConfigError, SourceError
 
 ModelT = TypeVar("ModelT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ import xarray as xr
 
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.predict import Survey
-from dcmnet.simulation.charmm import RESIDUE, write_dcm
-from dcmnet.simulation.openmm import write_force_field
-from dcmnet.whole_files import whole_file
+from dcmnet.prediction.simulation.charmm import RESIDUE, write_dcm
+from dcmnet.prediction.simulation.openmm import write_force_field
+from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError, SourceError
 from store_schema.results import RESULT_VARIABLES
@@ -47,6 +48,7 @@ def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
 
     Raises:
         ConfigError: There is one already and it may not be replaced, or it is a folder.
+        StoreError: Another program is writing the same file, or there is no place for it.
     """
     if target.is_dir() or (target.exists() and not overwrite):
         raise ConfigError.of(
@@ -56,8 +58,11 @@ def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
             consequence="nothing was written",
             remedy="Choose another name, or replace a file with --overwrite",
         )
-    with whole_file(target) as partial:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with staging_folder(target) as staging:  # which has room for scratch files
+        partial = staging / target.name
         yield partial
+        os.replace(partial, target)
 
 
 def write_predictions(

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Int
 
-from dcmnet.experiment import TrainedModel
+from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model import distributed_charges
+from dcmnet.model.molecule import Structure, problems_of, symbols_of
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, Structures
 from dcmnet.prediction.mixture import Mixture, combine
-from dcmnet.structure import Structure, problems_of, symbols_of
 from pipeline.loader import BatchShape, make_batch
 from pipeline.loader.pairs import count_pairs
 from pipeline.loader.shapes import (

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from dcmnet.experiment import TrainedModel, load_model
+from dcmnet.console.progress import progress_bar
+from dcmnet.experiment.directory import TrainedModel, load_model
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture, parse_mixture
 from dcmnet.prediction.outputs import check_format, new_file, write_predictions
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.refine import RESTRAINT, refine_charges
-from dcmnet.progress import progress_bar
-from dcmnet.simulation.charmm import RESIDUE
+from dcmnet.prediction.simulation.charmm import RESIDUE
 from store_schema.problems import ConfigError
 
 

@@ -10,13 +10,13 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.colors import to_hex
 
-from dcmnet.analysis.esp_figures import (
+from dcmnet.analysis.figures.esp import (
     RMSE_COLUMNS,
     errors_beside_monopoles,
     esp_correlation,
     shown_levels,
 )
-from dcmnet.analysis.figure_style import (
+from dcmnet.analysis.figures.style import (
     CHARGE_COLOURS,
     DENSITY,
     LEVEL_COLOURS,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dcmnet.analysis.figure_style import LEVEL_COLOURS, LEVEL_LABELS, MODEL_COLOUR
-from dcmnet.analysis.group_figures import (
+from dcmnet.analysis.figures.groups import (
     GROUPINGS,
     charges_and_displacements,
     errors_by_group,
     in_order,
     ridges,
 )
+from dcmnet.analysis.figures.style import LEVEL_COLOURS, LEVEL_LABELS, MODEL_COLOUR
 from dcmnet.analysis.statistics import LEVELS, PointGrouping, Spread, Statistics
 from dcmnet.report.exhibit import Exhibit, chart
 

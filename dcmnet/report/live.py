@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dcmnet.config import TrainingConfig
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.report.sections import duration
 from dcmnet.report.story import State
-from dcmnet.training.log import EpochRecord
 
 # A run that was never silent for so many of its epochs, and not below a minute, is stalled.
 _EPOCHS_OF_SILENCE: Final = 5.0

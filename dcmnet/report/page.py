@@ -9,9 +9,10 @@ import jinja2
 import plotly.offline
 from markupsafe import Markup
 
-from dcmnet.analysis.esp_figures import grid_points
 from dcmnet.analysis.examples import read_examples
-from dcmnet.experiment import Experiment
+from dcmnet.analysis.figures.esp import grid_points
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.versions import installed_versions
 from dcmnet.report import sections, tables
 from dcmnet.report.error_charts import correlation_exhibit, references_exhibit
 from dcmnet.report.exhibit import Exhibit, as_script
@@ -19,8 +20,7 @@ from dcmnet.report.group_charts import charges_exhibit, groups_exhibit
 from dcmnet.report.scenes import scenes_exhibit
 from dcmnet.report.story import ResultsStory, Story, read_story
 from dcmnet.report.training_charts import learning_exhibit, pace_exhibit
-from dcmnet.versions import installed_versions
-from dcmnet.whole_files import write_text
+from pipeline.files import write_text
 
 REPORT_NAME = "report.html"
 

@@ -14,15 +14,15 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from dcmnet.analysis.examples import Example, error_range
-from dcmnet.analysis.figure_style import DIVERGING
-from dcmnet.analysis.molecule_figures import examples_figure
-from dcmnet.analysis.molecule_geometry import (
+from dcmnet.analysis.figures.geometry import (
     bonds,
     from_above,
     innermost_shell,
     surface_triangles,
     without_padding,
 )
+from dcmnet.analysis.figures.molecules import examples_figure
+from dcmnet.analysis.figures.style import DIVERGING
 from dcmnet.report.exhibit import ColourScale, Exhibit
 
 _ATOM_SCALE = 0.36  # of the covalent radius: balls on sticks

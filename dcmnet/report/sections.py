@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dcmnet.analysis.esp_figures import RMSE_COLUMNS, shown_levels
+from dcmnet.analysis.figures.esp import RMSE_COLUMNS, shown_levels
 from dcmnet.report.story import ResultsStory, StoreStory, Story
-from pipeline.inspection import Distribution
+from pipeline.inspection.inspect import Distribution
 
 _SPLIT_NAMES = {
     "train": "training",

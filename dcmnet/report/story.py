@@ -18,16 +18,16 @@ from pydantic import ValidationError
 from dcmnet.analysis.statistics import Statistics, load_statistics
 from dcmnet.analysis.summary import molecule_table
 from dcmnet.config import ExperimentConfig, ModelConfig, parse
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.model import create_model
-from dcmnet.training.initialization import parameter_shapes
-from dcmnet.training.log import EpochRecord
+from dcmnet.model.initialization import parameter_shapes
 from dcmnet.training.loop import Progress, is_over
 from pipeline import open_store
-from pipeline.changes import published_state
-from pipeline.inspection import StoreInspection, inspect_store
-from pipeline.splits import split_store
-from pipeline.zarr_metadata import exclusive
+from pipeline.files import exclusive
+from pipeline.inspection.inspect import StoreInspection, inspect_store
+from pipeline.store.changes import published_state
+from pipeline.store.splits import split_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import ConfigError, DcmError, StoreError
 from store_schema.results import ResultsSchema

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dcmnet.analysis.esp_figures import RMSE_COLUMNS, shown_levels
-from dcmnet.analysis.figure_style import LEVEL_LABELS
-from dcmnet.analysis.group_figures import in_order
+from dcmnet.analysis.figures.esp import RMSE_COLUMNS, shown_levels
+from dcmnet.analysis.figures.groups import in_order
+from dcmnet.analysis.figures.style import LEVEL_LABELS
 from dcmnet.analysis.grouping import charge_label
 from dcmnet.analysis.statistics import (
     ERROR_LABELS,

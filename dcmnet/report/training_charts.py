@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dcmnet.analysis.figure_style import MODEL_COLOUR, TRAIN_COLOUR
-from dcmnet.analysis.training_figures import has_esp, training_curves, training_pace
+from dcmnet.analysis.figures.style import MODEL_COLOUR, TRAIN_COLOUR
+from dcmnet.analysis.figures.training import has_esp, training_curves, training_pace
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.report.exhibit import Exhibit, chart, logarithmic
-from dcmnet.training.log import EpochRecord
 
 _EPOCH = {"title": "epoch", "rangemode": "tozero"}
 _KEYS = {"training": TRAIN_COLOUR, "validation": MODEL_COLOUR}

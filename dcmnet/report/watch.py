@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
 from dcmnet.report.live import Status, training_status
 from dcmnet.report.page import write_report
 from dcmnet.report.story import State, training_state

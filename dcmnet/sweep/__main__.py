@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dcmnet.refusal import refuse_politely
+from dcmnet.console.refusal import refuse_politely
 from dcmnet.sweep.space import SweepConfig
 from dcmnet.sweep.worker import SPACE_NAME, work
 

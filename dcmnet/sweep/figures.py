@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from dcmnet.analysis.figure_style import (
+from dcmnet.analysis.figures.style import (
     FITTED_COLOUR,
     LINE_COLOUR,
     MODEL_COLOUR,
@@ -24,7 +24,7 @@ from dcmnet.analysis.figure_style import (
 )
 from dcmnet.sweep.space import Choice, Distribution, IntRange, SweepConfig
 from dcmnet.sweep.study import slots
-from dcmnet.whole_files import whole_file
+from pipeline.files import replaced
 
 _ENDED = {TrialState.COMPLETE: MODEL_COLOUR, TrialState.PRUNED: FITTED_COLOUR}
 _LABELS = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
@@ -57,7 +57,7 @@ def save_figures(study: Study, space: SweepConfig) -> list[str]:
     if shares:
         figures["importance"] = importance_figure(shares)
     for name, figure in figures.items():
-        with whole_file(space.folder / f"{name}.png") as partial:
+        with replaced(space.folder / f"{name}.png") as partial:
             figure.savefig(partial)
     return [f"{name}.png" for name in figures]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
 from dcmnet.sweep.space import SweepConfig
 from dcmnet.sweep.study import EXPERIMENT, PROBLEM, slots
 

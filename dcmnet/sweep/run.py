@@ -17,9 +17,8 @@ from dcmnet.sweep.space import SweepConfig, load_space, parse_space
 from dcmnet.sweep.study import open_study
 from dcmnet.sweep.worker import SPACE_NAME, work
 from dcmnet.training.stopping import STOPPED, stop_on_sigterm
-from dcmnet.whole_files import write_text
 from pipeline import open_store
-from pipeline.zarr_metadata import exclusive
+from pipeline.files import exclusive, write_text
 from store_schema.problems import ConfigError, TrainingError
 
 _LOOK_AGAIN_SECONDS = 0.2

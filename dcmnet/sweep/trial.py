@@ -14,15 +14,14 @@ from rich.console import Console
 from typing_extensions import override
 
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.sweep.space import Choice, Distribution, FloatRange, SweepConfig, Value
 from dcmnet.sweep.study import EXPERIMENT, is_attempted, number_of
 from dcmnet.train_runner import resume, run_training
 from dcmnet.training.followers import Ending, Follower
-from dcmnet.training.log import EpochRecord
 from dcmnet.training.loop import criterion
-from dcmnet.whole_files import write_text
-from pipeline.zarr_metadata import exclusive
+from pipeline.files import exclusive, write_text
 from store_schema.problems import ConfigError
 
 RECORD_NAME = "trial.json"

@@ -14,7 +14,6 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 from rich.console import Console
 
-from dcmnet.cluster import COUNT
 from dcmnet.sweep.outcome import print_trial
 from dcmnet.sweep.space import SweepConfig
 from dcmnet.sweep.study import (
@@ -29,8 +28,9 @@ from dcmnet.sweep.study import (
     take_up_dead_trials,
 )
 from dcmnet.sweep.trial import name_experiment, run_trial
+from dcmnet.training.processes.launcher import COUNT
 from dcmnet.training.stopping import STOPPED, stop_on_sigterm
-from pipeline.zarr_metadata import exclusive
+from pipeline.files import exclusive
 from store_schema.problems import DcmError
 
 SPACE_NAME = "sweep.json"

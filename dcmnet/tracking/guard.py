@@ -11,10 +11,10 @@ from rich.markup import escape
 from typing_extensions import override
 
 from dcmnet.config import ExperimentConfig
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.model import Parameters
-from dcmnet.observables import Observables
+from dcmnet.model.observables import Observables
 from dcmnet.training.followers import Ending, Follower
-from dcmnet.training.log import EpochRecord
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import ConfigError, DcmError
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.tracking.tensorboard import scalars_of
 from dcmnet.tracking.tracked_run import TrackedRun, settings_of
 from dcmnet.training.followers import Ending, Follower
-from dcmnet.training.log import EpochRecord
-from dcmnet.training.tensorboard import scalars_of
 
 # MLflow reads these when it is imported. What a server that hangs may cost an epoch: its
 # own defaults are 7 times 120 s. And it tells its makers nothing.

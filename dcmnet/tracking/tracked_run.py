@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
 from dcmnet.tracking.guard import in_public
-from dcmnet.whole_files import write_text
+from pipeline.files import write_text
 
 
 class TrackedRun(BaseModel):

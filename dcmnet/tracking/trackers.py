@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from dcmnet.config import Tracker
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
 from dcmnet.tracking.guard import Guarded
+from dcmnet.tracking.tensorboard import ScalarWriter, TensorBoard
 from dcmnet.training.followers import Follower
-from dcmnet.training.tensorboard import ScalarWriter, TensorBoard
 from store_schema.extras import extra
 
 

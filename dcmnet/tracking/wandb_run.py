@@ -10,12 +10,12 @@ import wandb
 from typing_extensions import override
 
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.tracking.tensorboard import scalars_of
 from dcmnet.tracking.tracked_run import TrackedRun, settings_of
 from dcmnet.training.followers import Ending, Follower
-from dcmnet.training.log import EpochRecord
 from dcmnet.training.stopping import STOPPED
-from dcmnet.training.tensorboard import scalars_of
 
 _NAME = "wandb"
 # The project that runs are put into, where the environment names none.

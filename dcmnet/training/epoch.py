@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from dcmnet.config import TrainingConfig
+from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.experiment.state import TrainState
 from dcmnet.model import Parameters
-from dcmnet.training.devices import Devices
-from dcmnet.training.log import EpochRecord
+from dcmnet.training.processes.devices import Devices
 from dcmnet.training.statistics import Accumulator
-from dcmnet.training.step import BatchReport, Gradient, StepReport, Steps, TrainState
+from dcmnet.training.step import BatchReport, Gradient, StepReport, Steps
 from pipeline.loader import BatchShape, MoleculeBatch
 from store_schema.problems import TrainingError
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcmnet.config import ModelConfig
-from dcmnet.experiment import load_model
+from dcmnet.experiment.directory import load_model
 from dcmnet.model import DCMNet, Parameters
-from dcmnet.training.initialization import initial_parameters, parameter_shapes
+from dcmnet.model.initialization import initial_parameters, parameter_shapes
 from store_schema.problems import CheckpointError
 
 # Of a fresh initialisation, what copies get added: twins would have the same gradients,

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Literal
 
 from dcmnet.config import ExperimentConfig
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.model import Parameters
-from dcmnet.observables import Observables
-from dcmnet.training.log import EpochRecord
+from dcmnet.model.observables import Observables
 from pipeline.loader import MoleculeBatch
 
 Ending = Literal["finished", "stopped", "failed"]

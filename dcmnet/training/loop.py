@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from dcmnet.config import TrainingConfig
-from dcmnet.training.checkpoints import Checkpoints
+from dcmnet.experiment.checkpoints import Checkpoints
+from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.training.epoch import Data, Epoch, Trainer
-from dcmnet.training.log import EpochRecord
 
 
 class Progress(BaseModel):

@@ -7,9 +7,9 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from dcmnet.config import TrainingConfig
-from dcmnet.electrostatics import inverse_distances
-from dcmnet.observables import Observables
-from pipeline.inference.lengths import VDW_RADII
+from dcmnet.model.electrostatics import inverse_distances
+from dcmnet.model.observables import Observables
+from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 
 

@@ -9,10 +9,10 @@ from typing import Self
 from rich.console import Console
 
 from dcmnet.config import TrainingConfig
-from dcmnet.progress import progress_bar
+from dcmnet.console.progress import progress_bar
+from dcmnet.experiment.metrics import EpochRecord, MetricsFile, print_epoch
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.followers import Follower
-from dcmnet.training.log import EpochRecord, MetricsFile, print_epoch
 
 _COMPILING = "compiling"
 

@@ -13,29 +13,29 @@ from jaxtyping import Int
 from rich.console import Console
 from rich.markup import escape
 
-from dcmnet.cluster import COUNT
-from dcmnet.compilation_cache import use_compilation_cache
 from dcmnet.config import ExperimentConfig
-from dcmnet.experiment import Experiment
+from dcmnet.experiment.checkpoints import Checkpoints
+from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.metrics import MetricsFile
+from dcmnet.experiment.seen_elements import record_elements
 from dcmnet.model import DCMNet, Parameters, create_model
-from dcmnet.seen_elements import record_elements
-from dcmnet.training.checkpoints import Checkpoints
-from dcmnet.training.devices import Devices
+from dcmnet.model.compilation_cache import use_compilation_cache
+from dcmnet.model.initialization import initial_parameters, mean_monopoles, with_element_bias
+from dcmnet.model.parameter_table import print_parameters
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.fine_tuning import parameters_from
 from dcmnet.training.followers import Follower, following
-from dcmnet.training.initialization import initial_parameters, mean_monopoles, with_element_bias
-from dcmnet.training.log import MetricsFile
 from dcmnet.training.loop import Progress, is_over, train
 from dcmnet.training.molecules import make_data
 from dcmnet.training.optimizer import make_optimizer, make_schedule
-from dcmnet.training.parameter_table import print_parameters
-from dcmnet.training.processes import Processes
+from dcmnet.training.processes.agreement import Processes
+from dcmnet.training.processes.checkpoints import SharedCheckpoints
+from dcmnet.training.processes.devices import Devices
+from dcmnet.training.processes.launcher import COUNT
 from dcmnet.training.reporter import Reporter, Silence
-from dcmnet.training.shared_checkpoints import SharedCheckpoints
 from dcmnet.training.step import initial_state, make_steps
 from dcmnet.training.stopping import STOPPED, stop_on_sigterm
-from pipeline.zarr_metadata import exclusive
+from pipeline.files import exclusive
 from store_schema.problems import ConfigError
 
 

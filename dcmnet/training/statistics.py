@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from dcmnet.observables import Observables
-from dcmnet.training.reductions import in_one
+from dcmnet.model.observables import Observables
+from dcmnet.training.processes.reductions import in_one
 from pipeline.loader import MoleculeBatch
 from store_schema.units import DEBYE_IN_E_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 

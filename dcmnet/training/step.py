@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +12,14 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.config import TrainingConfig
+from dcmnet.experiment.state import TrainState
 from dcmnet.model import DCMNet, Parameters, distributed_charges
-from dcmnet.observables import Observables, observe
-from dcmnet.training.devices import AXIS, BY_MOLECULE, SUMMED, Devices
+from dcmnet.model.observables import Observables, observe
 from dcmnet.training.losses import molecule_losses
-from dcmnet.training.reductions import in_one
+from dcmnet.training.processes.devices import AXIS, BY_MOLECULE, SUMMED, Devices
+from dcmnet.training.processes.reductions import in_one
 from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
-
-
-class TrainState(NamedTuple):
-    """Everything an update changes.
-
-    Attributes:
-        params: Parameters of the network.
-        ema_params: Their moving average; the parameters themselves where it is off.
-        optimizer_state: State of the optimiser, schedule count included.
-        updates: Updates so far.
-    """
-
-    params: Parameters
-    ema_params: Parameters
-    optimizer_state: Any
-    updates: Int[Array, ""]
 
 
 class Gradient(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from dcmnet.training.processes import Processes
+from dcmnet.training.processes.agreement import Processes
 
 # What a run that SIGTERM stopped exits with: EX_TEMPFAIL of sysexits.h, "try again later".
 # Unlike 143, which a shell reports of a process that the signal killed, it says that

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.adapters.concatenated import ConcatenatedSource, is_concatenated
+from pipeline.adapters.layout import Names
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource, layout_of
 from pipeline.adapters.protocol import Source
 from pipeline.adapters.single_molecule import SingleMoleculeSource
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
-from pipeline.inference.shapes import Names
 from store_schema.problems import SourceError
 
 _SPLIT_NAMES: Final = {

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.columns import Column
-from pipeline.scratch import replaced
+from pipeline.files import replaced
 from store_schema.problems import SourceError
 
 # Deflate cannot do better than 1032:1 (zlib, Technical Details); what claims to is a bomb.

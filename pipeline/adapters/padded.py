@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
+from pipeline.adapters.layout import METADATA, Layout, Names, propose
 from pipeline.adapters.npz import NpzFile
-from pipeline.inference.shapes import METADATA, Layout, Names, propose
 
 
 class PaddedSource:

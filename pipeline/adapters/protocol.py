@@ -12,8 +12,8 @@ from jaxtyping import Int
 from pipeline.adapters.columns import Block, Column
 
 if TYPE_CHECKING:
+    from pipeline.adapters.layout import Layout
     from pipeline.adapters.npz import NpzFile
-    from pipeline.inference.shapes import Layout
 
 
 @runtime_checkable

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
+from pipeline.adapters.layout import Fit, Layout, Names
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import layout_of, metadata_of
-from pipeline.inference.shapes import Fit, Layout, Names
 from store_schema.problems import SourceError
 
 

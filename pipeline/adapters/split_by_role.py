@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
+from pipeline.adapters.layout import Fit, Layout
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource
-from pipeline.inference.shapes import Fit, Layout
-from pipeline.structure import element_numbers
+from pipeline.chemistry.arrays import element_numbers
 from store_schema.problems import SourceError
 
 # Keys that say which molecule a row is; present in several files, they must agree.

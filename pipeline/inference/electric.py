@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms, Grid, numeric
 from pipeline.inference import moments, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis, certain, curve, weigh
 from pipeline.inference.interpretation import Interpreter
@@ -22,7 +23,6 @@ from pipeline.inference.reference import (
     moments_of_monopoles,
     rough_references,
 )
-from pipeline.structure import Atoms, Grid, numeric
 from store_schema.problems import AmbiguityError
 
 _ELECTRIC = (

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.chemistry.arrays import Atoms, numeric
 from pipeline.inference import energies, forces, lengths
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.joint import alone
 from pipeline.inference.questions import CONFIDENT
 from pipeline.inference.stretching import stretching
-from pipeline.structure import Atoms, numeric
 
 
 def settle_energies(work: Interpreter, atoms: Atoms) -> None:

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.radii import van_der_waals_radii
 from pipeline.inference.hypothesis import Hypothesis, curve, unsettled, weigh
-from pipeline.inference.lengths import van_der_waals_radii
-from pipeline.structure import Atoms
 from store_schema.units import FACTORS, to_canonical, weight_of
 
 # Hartree-Fock energies of the free atoms H to Kr, and I and Xe, in hartree (E. Clementi and

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, weigh
-from pipeline.structure import Atoms
 from store_schema.units import weight_of
 
 # Geometries this close, in Å, differ in energy by the mean force along the way. Closer pairs

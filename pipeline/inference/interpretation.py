@@ -9,12 +9,12 @@ import numpy as np
 
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
-from pipeline.declarations import Declarations, Sibling
+from pipeline.chemistry.arrays import storable
+from pipeline.inference.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.joint import Others, Weighed, alone, together
 from pipeline.inference.questions import CONFIDENT, Conclusion, Said, conclude
 from pipeline.inference.words import Words
-from pipeline.structure import storable
 from store_schema import SEMANTICS, KeyRecord, Variable
 from store_schema.problems import AmbiguityError
 

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from pipeline.adapters.layout import METADATA
 from pipeline.inference.interpretation import Interpreter
-from pipeline.inference.shapes import METADATA
 from store_schema import VARIABLES, KeyRecord, Variable
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from ase.data import atomic_masses, covalent_radii, vdw_radii
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.chemistry.fitted_charges import fit_charges
+from pipeline.chemistry.radii import center_of_mass, nearest_bonds, surface_distance
 from pipeline.inference.hypothesis import (
     CONTRADICTED,
     Hypothesis,
@@ -19,12 +21,8 @@ from pipeline.inference.hypothesis import (
     unsettled,
     weigh,
 )
-from pipeline.inference.multipoles import fit_charges
-from pipeline.structure import Atoms, Grid
 from store_schema.units import FACTORS, weight_of
 
-# Of the sum of their covalent radii; no two atoms are closer.
-CLOSEST_ATOMS = 0.5
 _BOND_SPREAD = 0.1
 # The closest pairs of a file are shorter than usual bonds, and their lengths more different.
 _CLOSEST, _CLOSEST_SPREAD = 0.9, 0.13
@@ -52,35 +50,6 @@ _SURFACE, _SURFACE_SPREAD = 1.7, 0.22
 # leave of a single molecule's in the right one says little.
 _RESIDUAL_SPREAD, _RESIDUAL_SPREAD_OF_ONE = 0.25, 0.6
 _FITTED_MOLECULES = 24
-
-
-def radius_of(
-    table: Float[np.ndarray, " element"], numbers: Int[np.ndarray, "*shape"]
-) -> Float[np.ndarray, "*shape"]:
-    """Returns tabulated radii in Å, NaN at padding and for what is no element."""
-    known = (numbers > 0) & (numbers < len(table))
-    return np.where(known, table[np.where(known, numbers, 0)], np.nan)
-
-
-def van_der_waals_radii(numbers: Int[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Returns van der Waals radii in Å (ASE); covalent ones plus 0.8 Å where it has none."""
-    radii = radius_of(vdw_radii, numbers)
-    return np.where(np.isnan(radii), radius_of(covalent_radii, numbers) + 0.8, radii)
-
-
-# By atomic number, angstrom; 0 at padding, so that no point is near it.
-VDW_RADII: Final = np.nan_to_num(van_der_waals_radii(np.arange(len(covalent_radii))))
-
-
-def nearest_bonds(atoms: Atoms) -> Float[np.ndarray, "molecule atom"]:
-    """Returns each atom's least distance to another over the sum of covalent radii."""
-    radii = radius_of(covalent_radii, atoms.numbers)
-    difference = atoms.positions[:, :, None] - atoms.positions[:, None, :]
-    distance = np.linalg.norm(difference, axis=-1)
-    diagonal = range(distance.shape[1])
-    distance[:, diagonal, diagonal] = np.nan
-    ratio = distance / (radii[:, :, None] + radii[:, None, :])
-    return np.nan_to_num(ratio, nan=np.inf).min(axis=2, initial=np.inf)
 
 
 def is_stretched(shortest: np.ndarray, longest: np.ndarray) -> np.ndarray:
@@ -128,23 +97,6 @@ def position_units(atoms: Atoms) -> list[Hypothesis]:
 
 def _species(atoms: Atoms) -> int:
     return len({tuple(np.sort(row)) for row in atoms.numbers[atoms.mask.any(axis=1)]})
-
-
-def surface_distance(
-    atoms: Atoms, points: Float[np.ndarray, "molecule point 3"]
-) -> Float[np.ndarray, "molecule point"]:
-    """Returns each point's distance to the nearest atom, in van der Waals radii; NaN at padding."""
-    radii = van_der_waals_radii(atoms.numbers)
-    nearest = np.full(points.shape[:2], np.inf)
-    for atom in range(atoms.positions.shape[1]):
-        distance = np.sqrt(
-            sum(
-                (points[:, :, axis] - atoms.positions[:, atom, None, axis]) ** 2
-                for axis in range(3)
-            )
-        )
-        nearest = np.fmin(nearest, distance / radii[:, atom, None])
-    return np.where(np.isfinite(points).all(axis=-1) & np.isfinite(nearest), nearest, np.nan)
 
 
 def grid_units(atoms: Atoms, grid: Grid) -> list[Hypothesis]:
@@ -245,14 +197,6 @@ def _measured(atoms: Atoms, grid: Grid, factor: float) -> _Place:
     inside = 1 - float(outside.sum()) / float(there.sum())
     # A few points say nothing of all: an ESP inside the atoms is not explained.
     return _Place(float(np.median(known)), 1.0 if inside > _MOST else residual, inside)
-
-
-def center_of_mass(atoms: Atoms) -> Float[np.ndarray, "molecule 3"]:
-    """Returns the centre of mass of the atoms, in their unit."""
-    masses = radius_of(atomic_masses, atoms.numbers)
-    masses = np.where(np.isfinite(masses), masses, 0.0)
-    total = np.maximum(masses.sum(axis=1), 1e-9)
-    return np.einsum("ma,max->mx", masses, np.nan_to_num(atoms.positions)) / total[:, None]
 
 
 def center_units(atoms: Atoms, centers: Float[np.ndarray, "molecule 3"]) -> list[Hypothesis]:

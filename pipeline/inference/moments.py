@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms
 from pipeline.inference.equilibration import equilibrated_charges
 from pipeline.inference.hypothesis import (
     NO_FIT,
@@ -22,7 +23,6 @@ from pipeline.inference.hypothesis import (
 )
 from pipeline.inference.potential import Fitted, WholeSums
 from pipeline.inference.reference import Reference, line, species
-from pipeline.structure import Atoms
 
 # Below, a rough reference says nothing, however well a ratio fits a unit.
 _LEAST_ALIGNMENT = 0.6

@@ -13,15 +13,15 @@ import numpy as np
 
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
-from pipeline.declarations import Declarations
+from pipeline.chemistry.arrays import Atoms, Grid, numeric, read_atoms, read_grid
 from pipeline.inference import lengths
+from pipeline.inference.declarations import Declarations
 from pipeline.inference.electric import settle_electric
 from pipeline.inference.energetics import settle_energies, settle_sizes
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpretation, Interpreter
 from pipeline.inference.kept import keep_rest
 from pipeline.inference.reference import Reference
-from pipeline.structure import Atoms, Grid, numeric, read_atoms, read_grid
 from store_schema.problems import ConfigError, SourceError
 from store_schema.semantics import UNKNOWN
 

@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.chemistry.fitted_charges import fit_charges
+from pipeline.chemistry.radii import surface_distance
 from pipeline.inference.equilibration import equilibrated_charges
 from pipeline.inference.hypothesis import Curve, Evidence, Hypothesis, curve, unsettled, weigh
-from pipeline.inference.lengths import PENETRATED, surface_distance
-from pipeline.inference.multipoles import fit_charges
+from pipeline.inference.lengths import PENETRATED
 from pipeline.inference.reference import line, species
-from pipeline.structure import Atoms, Grid
 from store_schema.units import BOHR_IN_ANGSTROM
 
 _FITTED_MOLECULES: Final = 48

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
+from pipeline.chemistry.fitted_charges import traceless
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, unsettled, weigh
-from pipeline.inference.multipoles import traceless
 from pipeline.inference.reference import Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.declarations import Declarations, Sibling
+from pipeline.inference.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import CONTRADICTED, NO_FIT, Hypothesis
 from pipeline.inference.joint import Weighed
 from pipeline.inference.words import Word

@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.chemistry.fitted_charges import fit_multipoles, moments
+from pipeline.chemistry.radii import center_of_mass, surface_distance
 from pipeline.inference.equilibration import equilibrated_charges, measured_dipole
 from pipeline.inference.hypothesis import Curve, curve
-from pipeline.inference.lengths import PENETRATED, center_of_mass, surface_distance
-from pipeline.inference.multipoles import fit_multipoles, moments
-from pipeline.structure import Atoms, Grid
+from pipeline.inference.lengths import PENETRATED
 
 _FITTED_MOLECULES = 48
 # Relative error of a dipole from fitted multipoles; what they leave of the ESP adds to it.

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pipeline.chemistry.arrays import Atoms, Grid
 from pipeline.inference import energies, forces, lengths, moments, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis
 from pipeline.inference.potential import fitted_charges, potential_units
 from pipeline.inference.reference import moments_of_esp, moments_of_monopoles
 from pipeline.inference.stretching import stretching
-from pipeline.structure import Atoms, Grid
 from store_schema import VARIABLES
 
 # Half the squared deviation by which another factor fits better than that of the store.

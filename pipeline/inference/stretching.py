@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float
 
-from pipeline.structure import Atoms
+from pipeline.chemistry.arrays import Atoms
 
 # In hartree/Å², by the other atom: 5.4, 7.5, 9.5, 9.7, 2.8, 3.2, 4.2, 5.2, 4.1 and 3.1 mdyn/Å of
 # hydrocarbons, amines, alcohols and the hydrides; and their relative error between molecules.
@@ -79,7 +79,8 @@ def stretching(
         The ratio, negative for a gradient, and its relative error; None where there is too
         little to tell.
     """
-    same, kinds = defaultdict(list), defaultdict(list)
+    same: dict[object, list[_Bond]] = defaultdict(list)
+    kinds: dict[object, list[_Bond]] = defaultdict(list)
     for bond in _bonds(atoms, forces):
         same[bond.molecule].append(bond)
     for bonds in same.values():

@@ -2,8 +2,8 @@
 
 from pipeline.loader.batch import FIELDS, BatchShape, MoleculeBatch
 from pipeline.loader.dataset import BatchDataset, BatchIterator
+from pipeline.loader.in_memory import make_batch
 from pipeline.loader.make import make_loader
-from pipeline.loader.molecules import make_batch
 from pipeline.loader.parts import Part
 from pipeline.loader.plan import LoaderPlan, PlanReport
 

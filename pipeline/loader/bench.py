@@ -14,7 +14,7 @@ from pipeline.loader.batch import FIELDS, BatchShape, MoleculeBatch
 from pipeline.loader.buffer import MoleculeBuffer
 from pipeline.loader.dataset import BatchDataset, buffer_widths
 from pipeline.loader.make import make_loader
-from pipeline.loader.source import StoreReader, slots_needed
+from pipeline.loader.reader import StoreReader, slots_needed
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
 from store_schema.problems import StoreError
 

@@ -18,7 +18,7 @@ from pipeline.loader.batch import BatchShape, MoleculeBatch
 from pipeline.loader.gather import gather
 from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.plan import LoaderPlan, PlanReport, WindowPlan
-from pipeline.loader.source import StoreReader
+from pipeline.loader.reader import StoreReader
 from pipeline.loader.windows import Key, Window, WindowReader
 from store_schema.problems import CheckpointError
 

@@ -14,6 +14,7 @@ from pipeline.loader.buffer import empty_fields
 from pipeline.loader.dataset import BatchDataset, BatchOptions, buffer_widths
 from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.plan import LoaderPlan
+from pipeline.loader.reader import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.loader.scan import count_store_pairs
 from pipeline.loader.shapes import (
     MoleculeSizes,
@@ -21,8 +22,7 @@ from pipeline.loader.shapes import (
     most_pairs_of_a_batch,
     shapes_worth_compiling,
 )
-from pipeline.loader.source import BLOCK_MOLECULES, StoreReader, slots_needed
-from pipeline.splits import BY_ID, identities, split_store, uniform_hashes
+from pipeline.store.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
 
 # For molecules in memory, by default. At 25 kB a molecule 10,000 are shuffled together,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from pipeline.loader.pairs import count_pairs
-from pipeline.loader.source import StoreReader
+from pipeline.loader.reader import StoreReader
 from store_schema import StoreSchema
 
 # Molecules whose positions are read at once, and how many of like size are

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from pipeline.loader.buffer import MoleculeBuffer
-from pipeline.loader.source import StoreReader, slots_needed
+from pipeline.loader.reader import StoreReader, slots_needed
 
 Key = tuple[int, int]  # epoch, window
 

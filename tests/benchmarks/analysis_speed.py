@@ -9,7 +9,7 @@ import numpy as np
 
 from dcmnet.analysis.analyze import analysis_loader, write_results
 from dcmnet.config import DataConfig, ExperimentConfig, ModelConfig
-from dcmnet.experiment import TrainedModel
+from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model import create_model
 from dcmnet.training.optimizer import make_optimizer
 from dcmnet.training.step import make_steps

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from pipeline.sample import sample_sources
-from pipeline.zarr_layout import create_array, molecules_per_shard
+from pipeline.store.layout import create_array, molecules_per_shard
 from store_schema import VARIABLES
 from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
 

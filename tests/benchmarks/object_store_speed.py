@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.loader import MoleculeBatch, make_loader
-from pipeline.store_location import STORE_CACHE
+from pipeline.store.location import STORE_CACHE
 
 _SECONDS, _ROUNDS = 2.0, 4
 # So little that the store of the comparison does not fit and is streamed.

@@ -21,7 +21,7 @@ from pipeline import ingest, read_schema
 from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.shapes import MoleculeSizes, choose_shapes
 from pipeline.sample import sample_sources
-from pipeline.zarr_layout import molecules_per_shard
+from pipeline.store.layout import molecules_per_shard
 from store_schema import VARIABLES
 from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
 from tests.benchmarks.large_files import bytes_a_molecule

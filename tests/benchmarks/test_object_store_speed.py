@@ -13,7 +13,7 @@ pytest.importorskip("obstore")
 
 import obstore
 
-from pipeline.store_location import location
+from pipeline.store.location import location
 from tests.benchmarks.loader_speed import random_molecules
 from tests.benchmarks.object_store_speed import static_server, streaming_speeds
 from tests.benchmarks.test_loader_speed import measured, show

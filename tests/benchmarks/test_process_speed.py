@@ -12,8 +12,8 @@ import statistics
 
 import pytest
 
-from dcmnet.experiment import Experiment
-from tests.dcmnet.process_case import launching
+from dcmnet.experiment.directory import Experiment
+from tests.dcmnet.training.process_case import launching
 
 pytestmark = pytest.mark.benchmark
 

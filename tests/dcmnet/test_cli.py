@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from dcmnet.cli import app, main
-from pipeline.inspection import StoreInspection
+from pipeline.inspection.inspect import StoreInspection
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError
-from tests.dcmnet.test_train_runner import asked_to_stop, interrupt
+from tests.dcmnet.training.test_train_runner import asked_to_stop, interrupt
 from tests.experiments import SETTINGS, copy, metrics
 from tests.stores import random_columns, write_store
 

@@ -1,0 +1,1 @@
+"""Figures of an analysis, drawn with Matplotlib."""

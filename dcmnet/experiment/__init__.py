@@ -1,0 +1,1 @@
+"""The folder of an experiment: configuration, checkpoints, metrics and the trained model."""

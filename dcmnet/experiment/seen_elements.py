@@ -1,0 +1,96 @@
+"""Which elements a model was trained on, kept beside it: charges of others mean nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Bool, Float
+
+from dcmnet.config import ExperimentConfig
+from pipeline import open_store
+from pipeline.files import write_text
+from pipeline.store.splits import split_store
+from store_schema.names import MOLECULE
+from store_schema.problems import StoreError
+
+ELEMENTS_FILE: Final = "elements.json"
+# Molecules whose atoms are looked at together.
+_READ: Final = 65_536
+
+
+def record_elements(directory: Path, config: ExperimentConfig) -> None:
+    """Writes down the elements of the training molecules, as symbols.
+
+    Those of the model that training started from count, where they are on record.
+
+    Args:
+        directory: Of the experiment; a record that is there is kept.
+        config: Of the experiment.
+    """
+    path = directory / ELEMENTS_FILE
+    if path.exists():
+        return
+    found = elements_of_store(config)
+    if config.init_from:
+        found |= _recorded(Path(config.init_from)) or frozenset()
+    symbols = [chemical_symbols[number] for number in sorted(found)]
+    write_text(path, json.dumps({"elements": symbols}) + "\n")
+
+
+def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] | None:
+    """Returns the atomic numbers that a model was trained on, None where nobody knows.
+
+    Without a record they are those of the store's training split, while that is there.
+
+    Args:
+        directory: Of the experiment.
+        config: Of the experiment.
+    """
+    recorded = _recorded(directory)
+    if recorded is not None or not config.data.store:
+        return recorded
+    try:
+        return elements_of_store(config)
+    except (StoreError, OSError):
+        return None
+
+
+def elements_of_bias(bias: Float[np.ndarray, " element"]) -> frozenset[int] | None:
+    """Returns the atomic numbers that a published model was trained on, None where it is untold.
+
+    The charge bias of an element starts at zero, and only data with that element move it.
+
+    Args:
+        bias: Of each atomic number, e.
+    """
+    moved = frozenset(np.flatnonzero(bias).tolist()) - {0}
+    return moved or None
+
+
+def elements_of_store(config: ExperimentConfig) -> frozenset[int]:
+    """Returns the atomic numbers of the training split of an experiment's store.
+
+    Raises:
+        StoreError: There is no store, or it is not valid.
+    """
+    data = config.data
+    numbers = open_store(data.store).to_dataset()["atomic_numbers"]
+    train: Bool[np.ndarray, " molecule"] = split_store(data.store, data.split_fractions).mask(
+        "train"
+    )
+    found: set[int] = set()
+    for start in range(0, numbers.sizes[MOLECULE], _READ):
+        part = slice(start, start + _READ)
+        found |= set(np.unique(numbers[part].values[train[part]]).tolist())
+    return frozenset(found - {0})
+
+
+def _recorded(directory: Path) -> frozenset[int] | None:
+    path = directory / ELEMENTS_FILE
+    if not path.is_file():
+        return None
+    return frozenset(atomic_numbers[symbol] for symbol in json.loads(path.read_text())["elements"])

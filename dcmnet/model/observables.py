@@ -1,0 +1,51 @@
+"""What the distributed charges of a batch amount to: ESP, monopoles, dipole, quadrupole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dcmnet.model import electrostatics
+from pipeline.loader import MoleculeBatch
+
+
+class Observables(NamedTuple):
+    """Predictions of a batch that a reference can be held against.
+
+    Attributes:
+        charges: Distributed charges, e.
+        displacements: From the nucleus to each charge, angstrom; zero on padding.
+        esp: Potential on the grid, hartree/e; meaningless at masked points.
+        monopoles: Sum of each atom's charges, e.
+        dipole: About the origin, e*angstrom.
+        quadrupole: About the origin, e*angstrom^2.
+    """
+
+    charges: Float[Array, "B A D"]
+    displacements: Float[Array, "B A D 3"]
+    esp: Float[Array, "B G"]
+    monopoles: Float[Array, "B A"]
+    dipole: Float[Array, "B 3"]
+    quadrupole: Float[Array, "B 3 3"]
+
+
+def observe(
+    charges: Float[Array, "B A D"],
+    charge_positions: Float[Array, "B A D 3"],
+    batch: MoleculeBatch,
+) -> Observables:
+    """Returns the observables of distributed charges."""
+    molecules = charges.shape[0]
+    flat_charges = charges.reshape(molecules, -1)
+    flat_positions = charge_positions.reshape(molecules, -1, 3)
+    displacements = charge_positions - batch.positions[:, :, None, :]
+    return Observables(
+        charges=charges,
+        displacements=jnp.where(batch.atom_mask[:, :, None, None], displacements, 0.0),
+        esp=electrostatics.esp(flat_charges, flat_positions, jnp.asarray(batch.vdw_surface)),
+        monopoles=jnp.sum(charges, axis=-1),
+        dipole=electrostatics.dipole(flat_charges, flat_positions),
+        quadrupole=electrostatics.quadrupole(flat_charges, flat_positions),
+    )

@@ -1,0 +1,1 @@
+"""Training on several devices and processes: starting, agreeing and checkpointing together."""

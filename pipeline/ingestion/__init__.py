@@ -1,0 +1,1 @@
+"""From what the keys of a file mean to sound molecules, which a store takes."""

@@ -1,0 +1,363 @@
+"""Checks of each molecule; one that fails is set aside, whole and with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from ase.data import covalent_radii
+from jaxtyping import Bool, Float, Int
+
+from pipeline.chemistry.arrays import NO_ELEMENT, Atoms, finite_rows, usable_points
+from pipeline.chemistry.fitted_charges import cached_molecules, unexplained_by_multipoles
+from pipeline.chemistry.radii import (
+    CLOSEST_ATOMS,
+    nearest_bonds,
+    surface_distance,
+    van_der_waals_radii,
+)
+from pipeline.inference.energies import total_ratios
+from pipeline.inference.lengths import (
+    INSIDE,
+    STRETCHED,
+    is_stretched,
+)
+from pipeline.ingestion.canonical import CanonicalBlock
+from store_schema import VARIABLES
+
+# Distances within a grid in single precision are right to much better than this.
+_ROUNDED: Final = 1.05
+_WHOLE_CHARGE: Final = 1e-3
+# Partitions integrate numerically; their sums are a few hundredths off at worst.
+_MONOPOLE_SUM: Final = 0.1
+# Charges alone leave much of the ESP of a nonpolar molecule; with dipoles and, for a few such
+# as F2, quadrupoles on the atoms little is left of any real one, and nearly all of a misaligned
+# one.
+_UNEXPLAINED: Final = 0.3
+_CHARGE_OF_ESP: Final = 0.5
+# Dipoles of fitted charges are within a tenth of e·Å of the true ones, or a tenth of those.
+_DIPOLE: Final = (0.3, 0.2)
+# Correlation of monopoles and fitted charges that shows their sign. Their ratio differs by
+# threefold between sound molecules, and says nothing.
+_CORRELATED: Final = 0.8
+# In e, on average; smaller charges show no sign.
+_LEAST_CHARGE: Final = 0.05
+# Total energies are within this part of those of free atoms and their binding.
+_TOTAL: Final = 0.1
+# Charges that no atom has, in e.
+_LARGEST_CHARGE: Final = 5.0
+_POINTS, _POINTS_A_COLUMN = 256, 4
+_PLACES: Final = ("positions", "vdw_surface", "esp")
+
+
+class Finding(NamedTuple):
+    """Molecules that fail a check.
+
+    Attributes:
+        failed: Which ones, a flag a molecule.
+        reason: Says why one of them failed, given its row in the block.
+    """
+
+    failed: np.ndarray
+    reason: Callable[[int], str]
+
+
+def faults(block: CanonicalBlock) -> list[str]:
+    """Checks the molecules of a block.
+
+    Returns:
+        For each molecule every reason against it, joined by ``"; "``; empty if it is sound.
+    """
+    reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
+    checks = (
+        *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _alike, _dipoles),
+        _energies,
+    )
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
+        for check in checks:
+            for finding in check(block):
+                for row in np.flatnonzero(finding.failed):
+                    reasons[row].append(finding.reason(int(row)))
+    return ["; ".join(found) for found in reasons]
+
+
+def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
+    """Atoms: some, of known elements, at finite places apart from each other."""
+    atoms = block.atoms
+    yield Finding(atoms.mask.sum(axis=1) == 0, lambda _: "it has no atoms")
+    unknown = atoms.numbers >= len(covalent_radii)
+    yield Finding(
+        np.any(unknown, axis=1),
+        lambda row: (
+            "an atomic number is negative or not whole"
+            if atoms.numbers[row].max() == NO_ELEMENT
+            else f"atomic number {int(atoms.numbers[row].max())} is no element"
+        ),
+    )
+    # As they are stored: what float64 can hold, float32 may not.
+    placed = block.values["positions"]
+    lost = atoms.mask & ~np.isfinite(placed).all(axis=-1)
+    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} atoms have no position")
+    bonds = nearest_bonds(atoms)
+    closest = bonds.min(axis=1, initial=np.inf)
+    yield Finding(
+        closest < CLOSEST_ATOMS,
+        lambda row: f"two atoms are {closest[row]:.2f} covalent radii apart",
+    )
+    if "positions" in block.declared:
+        return
+    yield Finding(
+        _stretched(bonds, atoms),
+        lambda row: (
+            f"its atoms are {closest[row]:.2f} covalent radii apart: it may be in another unit"
+        ),
+    )
+
+
+def _stretched(
+    bonds: Float[np.ndarray, "molecule atom"], atoms: Atoms
+) -> Bool[np.ndarray, " molecule"]:
+    """Which molecules have all their bonds stretched, among others that are bonded."""
+    known = atoms.mask & np.isfinite(bonds)
+    shortest = np.where(known, bonds, np.inf).min(axis=1, initial=np.inf)
+    longest = np.where(known, bonds, 0.0).max(axis=1, initial=0.0)
+    several = known.sum(axis=1) > 2
+    bonded = several.any() and np.median(shortest[several]) < STRETCHED
+    return several & is_stretched(shortest, longest) & bool(bonded)
+
+
+def _finite(block: CanonicalBlock) -> Iterator[Finding]:
+    """Values are finite where there are any; positions and grids are looked at by themselves."""
+    for name, values in block.values.items():
+        if name in VARIABLES and values.dtype.kind == "f" and name not in _PLACES:
+            infinite = np.isinf(values.reshape(len(values), -1)).any(axis=1)
+            yield Finding(
+                infinite,
+                lambda _, name=name: f"its {name.replace('_', ' ')} is infinite",  # type: ignore[misc]
+            )
+
+
+def _counts(block: CanonicalBlock) -> Iterator[Finding]:
+    """Numbers of atoms and points: as many as the file says, and no more than it holds."""
+    n_atoms = block.values["n_atoms"]
+    given = block.given_n_atoms
+    if given is not None:
+        yield Finding(
+            (given != n_atoms) & np.isfinite(given),
+            lambda row: f"it says {given[row]:g} atoms and has {n_atoms[row]}",
+        )
+    said, n_grid, width = block.grid.given, block.grid.n_grid, block.grid.width
+    if said is not None and width:
+        yield Finding(
+            (said < 0) | ((n_grid == 0) & (said > 0)),
+            lambda row: f"it says {said[row]} grid points and has {n_grid[row]}",
+        )
+        yield Finding(
+            said > width,
+            lambda row: f"it says {said[row]} grid points, its file has room for {width}",
+        )
+
+
+def _grid(block: CanonicalBlock) -> Iterator[Finding]:
+    """Grid points: finite, and outside the atoms."""
+    grid = block.grid
+    if "vdw_surface" not in block.values:
+        return
+    lost = grid.mask & ~finite_rows(grid.points)
+    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} grid points have no place")
+    if not grid.points.shape[1]:
+        return
+    inside = np.zeros(block.n_molecules, dtype=np.int64)
+    some = np.flatnonzero(_perhaps_inside(block, lost))
+    atoms = Atoms(block.atoms.numbers[some], block.atoms.positions[some], block.atoms.mask[some])
+    inside[some] = (surface_distance(atoms, grid.points[some]) < INSIDE).sum(axis=1)
+    yield Finding(inside > 0, lambda row: f"{inside[row]} grid points lie inside the atoms")
+
+
+def _perhaps_inside(
+    block: CanonicalBlock, lost: Bool[np.ndarray, "molecule point"]
+) -> Bool[np.ndarray, " molecule"]:
+    """Which molecules have a point inside an atom, for all that their fitted charges tell.
+
+    The fit knows the distances of the points it counts, and those are all of most molecules.
+    """
+    fit, atoms, grid = block.fit, block.atoms, block.grid
+    limits = _ROUNDED * INSIDE * np.nan_to_num(van_der_waals_radii(atoms.numbers))
+    near = (fit.nearest < limits).any(axis=1)
+    untold = (grid.mask & ~np.isfinite(grid.esp)).any(axis=1) | lost.any(axis=1)
+    return near | untold | np.isnan(fit.residual)
+
+
+def _charges(block: CanonicalBlock) -> Iterator[Finding]:
+    """Net charges are whole."""
+    charge = block.values.get("total_charge")
+    if charge is not None:
+        yield Finding(
+            (np.abs(charge - np.rint(charge)) > _WHOLE_CHARGE) | np.isinf(charge),
+            lambda row: f"its net charge is {charge[row]:g}",
+        )
+        nuclear = np.where(block.atoms.mask, block.atoms.numbers, 0).sum(axis=1)
+        yield Finding(
+            np.abs(charge) > np.maximum(nuclear, 1),
+            lambda row: f"its net charge is {charge[row]:g}, of its nuclei {nuclear[row]}",
+        )
+
+
+def _monopoles(block: CanonicalBlock) -> Iterator[Finding]:
+    """Monopoles sum to the net charge; all zero is a failed partition, not neutral atoms."""
+    monopoles = block.values.get("monopoles")
+    if monopoles is None:
+        return
+    plain = np.nan_to_num(monopoles.astype(np.float64))
+    several = block.atoms.mask.sum(axis=1) > 1
+    known = np.isfinite(monopoles).any(axis=1)
+    zero = known & several & ~plain.any(axis=1)
+    yield Finding(zero, lambda _: "its monopoles are all zero: the partition failed")
+    partly = known & (block.atoms.mask & ~np.isfinite(monopoles)).any(axis=1)
+    yield Finding(partly, lambda _: "some of its atoms have no monopole")
+    sums = plain.sum(axis=1)
+    charge = block.values.get("total_charge", np.full(len(sums), np.nan))
+    expected = np.where(np.isfinite(charge), charge, np.rint(sums))
+    off = np.abs(sums - expected)
+    yield Finding(
+        known & ~zero & (off > _MONOPOLE_SUM),
+        lambda row: f"its monopoles sum to {sums[row]:.3f}, its charge is {expected[row]:g}",
+    )
+
+
+def _potential(block: CanonicalBlock) -> Iterator[Finding]:
+    """The ESP is one that charges on the atoms can make, with the sum the net charge has."""
+    if "esp" not in block.values:
+        return
+    grid, fit = block.grid, block.fit
+    some = np.isfinite(grid.esp).any(axis=1)
+    lost = some & (grid.mask & ~np.isfinite(grid.esp)).any(axis=1)
+    yield Finding(lost, lambda _: "its ESP is missing at some grid points")
+    zero = some & ~np.nan_to_num(grid.esp).any(axis=1)
+    yield Finding(zero, lambda _: "its ESP is zero everywhere")
+    left = _unexplained(block)
+    unexplained = left > _UNEXPLAINED
+    yield Finding(
+        unexplained,
+        lambda row: (
+            f"charges on its atoms leave {100 * left[row]:.0f} % of its ESP unexplained: "
+            "the grid may be in another order or unit"
+        ),
+    )
+    charge = block.values.get("total_charge")
+    if charge is not None:
+        fitted = fit.charges.sum(axis=1)
+        wrong = (
+            np.isfinite(fit.residual) & ~unexplained & (np.abs(fitted - charge) > _CHARGE_OF_ESP)
+        )
+        yield Finding(
+            wrong,
+            lambda row: f"its ESP is that of a charge of {fitted[row]:.2f}, not {charge[row]:g}",
+        )
+
+
+def _alike(block: CanonicalBlock) -> Iterator[Finding]:
+    """Monopoles have the sign of the charges that explain the ESP."""
+    monopoles = block.values.get("monopoles")
+    if monopoles is None or {"monopoles", "esp"} & block.declared:
+        return
+    plain = np.nan_to_num(monopoles.astype(np.float64))
+    fitted = block.fit.charges
+    own, other, both = (
+        np.einsum("ma,ma->m", left, right)
+        for left, right in ((plain, plain), (fitted, fitted), (plain, fitted))
+    )
+    n_atoms = block.atoms.mask.sum(axis=1)
+    least = n_atoms * _LEAST_CHARGE**2  # charges of equal atoms are errors
+    told = (n_atoms > 1) & np.isfinite(block.fit.residual) & (own > least) & (other > least)
+    correlation = np.divide(both, np.sqrt(own * other), out=np.zeros_like(both), where=told)
+    yield Finding(
+        told & (correlation < -_CORRELATED),
+        lambda _: "its monopoles have the opposite sign of the charges that explain its ESP",
+    )
+
+
+def _energies(block: CanonicalBlock) -> Iterator[Finding]:
+    """Energies are total ones where those of the others are."""
+    energy = block.values.get("energy")
+    if energy is None or "energy" in block.declared:
+        return
+    ratios = total_ratios(block.atoms, energy.astype(np.float64))
+    if ratios is None:
+        return
+    known = np.isfinite(ratios)
+    yield Finding(
+        known & (np.abs(np.where(known, ratios, 1.0) - 1) > _TOTAL),
+        lambda row: f"its energy is {ratios[row]:.2f} times a total energy, unlike the others'",
+    )
+
+
+def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
+    """Dipoles are what the charges that explain the ESP have, and those are of a sensible size."""
+    charges = block.fit.charges
+    told = np.isfinite(block.fit.residual) & (block.fit.unexplained < _UNEXPLAINED)
+    size = np.sqrt((charges**2).sum(axis=1) / np.maximum(block.atoms.mask.sum(axis=1), 1))
+    yield Finding(
+        told & (size > _LARGEST_CHARGE),
+        lambda row: f"charges of {size[row]:.0f} e explain its ESP: it may be in another unit",
+    )
+    expected = np.einsum("ma,max->mx", charges, np.nan_to_num(block.atoms.positions))
+    found = {
+        "dipole": (block.values.get("dipole"), expected),
+        "dipole_magnitude": (
+            block.values.get("dipole_magnitude"),
+            np.linalg.norm(expected, axis=1),
+        ),
+    }
+    for name, (given, other) in found.items():
+        if given is None or name in block.declared:
+            continue
+        apart = np.abs(given - other) if given.ndim == 1 else np.linalg.norm(given - other, axis=1)
+        scale = np.abs(other) if given.ndim == 1 else np.linalg.norm(other, axis=1)
+        yield Finding(
+            told & (apart > _DIPOLE[0] + _DIPOLE[1] * scale),
+            lambda row, name=name, apart=apart: (  # type: ignore[misc]
+                f"its {name.replace('_', ' ')} is {apart[row]:.2f} e·Å from what its ESP gives"
+            ),
+        )
+
+
+def _unexplained(block: CanonicalBlock) -> Float[np.ndarray, " molecule"]:
+    """Part of the ESP that no charges, and where it matters no multipoles, explain."""
+    left = np.nan_to_num(block.fit.unexplained)
+    n_atoms = block.atoms.mask.sum(axis=1)
+    for columns, quadrupoles in ((4, False), (10, True)):
+        suspicious = left > _UNEXPLAINED
+        for count in np.unique(n_atoms[suspicious]):
+            rows = np.flatnonzero(suspicious & (n_atoms == count))
+            _explain(block, left, rows, columns * int(count), quadrupoles)
+    return left
+
+
+def _explain(
+    block: CanonicalBlock,
+    left: Float[np.ndarray, " molecule"],
+    rows: Int[np.ndarray, " row"],
+    columns: int,
+    quadrupoles: bool,
+) -> None:
+    """Writes what multipoles leave of molecules with equally many atoms, where it can be told."""
+    atoms, grid = block.atoms, block.grid
+    count = int(atoms.mask[rows[0]].sum())
+    stride = max(1, int(grid.n_grid[rows].min()) // max(_POINTS, _POINTS_A_COLUMN * columns))
+    step = cached_molecules(columns * grid.points.shape[1])
+    rows = rows[np.argsort(grid.n_grid[rows])]  # little padding in each step
+    for some in (rows[start : start + step] for start in range(0, len(rows), step)):
+        width = int(grid.n_grid[some[-1]])
+        points, esp = grid.points[some, :width], grid.esp[some, :width]
+        usable = usable_points(points, esp)
+        told = usable[:, ::stride].sum(axis=1) > columns
+        left[some[told]] = unexplained_by_multipoles(
+            atoms.positions[some[told], :count],
+            np.nan_to_num(points[told]),
+            usable[told],
+            np.nan_to_num(esp[told]),
+            stride=stride,
+            quadrupoles=quadrupoles,
+        )

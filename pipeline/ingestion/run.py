@@ -1,0 +1,356 @@
+"""From source files to a store: discovered, understood, checked, and written whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from rich.markup import escape
+from rich.progress import Progress
+from threadpoolctl import threadpool_limits
+
+from pipeline.adapters import Source, discover
+from pipeline.adapters.fingerprints import Fingerprints, fingerprints
+from pipeline.files import usable_place
+from pipeline.inference.declarations import Declarations
+from pipeline.inference.interpretation import Interpretation
+from pipeline.ingestion.blocks import SPLIT, Threads, Workshop
+from pipeline.ingestion.plan import Plan, understood
+from pipeline.store.layout import Compression
+from pipeline.store.location import location
+from pipeline.store.metadata import local_path
+from pipeline.store.molecules import StoreWriter, read_schema
+from store_schema import VARIABLES, KeyRecord, SourceRecord, StoreSchema, Variable
+from store_schema.extras import extra
+from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
+from store_schema.problems import SourceError
+
+OnInvalid = Literal["quarantine", "raise"]
+
+# What training asks for: its absence is worth a warning, whatever a source claims to bring.
+_EXPECTED: Final = ("total_charge", "monopoles", "esp")
+_INSIDE_REMEDY: Final = "points inside atoms can be left out with --drop-inside"
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did.
+
+    Attributes:
+        n_molecules: Molecules stored.
+        n_quarantined: Molecules set aside.
+        warnings: What the user should know, a sentence each.
+        schema: Schema of the store, after it.
+        reasons: How many molecules were set aside for each reason.
+    """
+
+    n_molecules: int
+    n_quarantined: int
+    warnings: tuple[str, ...]
+    schema: StoreSchema
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+def ingest(
+    sources: Iterable[str | Path],
+    store: str | Path,
+    *,
+    declare: Mapping[str, str] | None = None,
+    append: bool = False,
+    on_invalid: OnInvalid = "quarantine",
+    allow_pickle: bool = False,
+    workers: int = 1,
+    dask: str | None = None,
+    progress: bool = False,
+    force: bool = False,
+    drop_inside: bool = False,
+    compression: Compression = "lz4",
+) -> IngestReport:
+    """Reads sources into a store.
+
+    Args:
+        sources: Files, folders, globs, and ``a.npz+b.npz`` for columns of the same molecules.
+        store: Folder of the store.
+        declare: What inference shall not decide: meanings by key, ``unit.KEY``,
+            ``total_charge``, ``level_of_theory``.
+        append: Add to a store that exists. A source that is in it already is left out.
+        on_invalid: Set invalid molecules aside, or stop at the first ones.
+        allow_pickle: Admit object arrays, which can execute code when read.
+        workers: Threads that look at sources, and translate and check blocks; with
+            ``dask="local"`` also the processes of the cluster.
+        dask: Address of a Dask scheduler whose workers read the same files at the same
+            paths, or ``local`` for a cluster of this machine. The store is the same.
+        progress: Show a progress bar.
+        force: Believe declarations that physics contradicts.
+        drop_inside: Leave out grid points that lie inside atoms, instead of setting their
+            molecules aside.
+        compression: Codec of a new store.
+
+    Returns:
+        What was done; the schema says what every key was taken to mean, and why.
+
+    Raises:
+        SourceError: A file cannot be read, or holds no sound molecule; or, with
+            ``on_invalid="raise"``, a molecule is invalid.
+        AmbiguityError: A key could mean several things; it names what to declare.
+        ConfigError: A declaration means nothing, or contradicts shape or physics.
+        StoreError: The store exists already, is at work elsewhere, or cannot be where it
+            should be; or Dask's workers do not see it, or die again and again.
+    """
+    declarations = Declarations.parse(declare, force=force, drop_inside=drop_inside)
+    found = discover(sources, allow_pickle=allow_pickle, declared=declarations.semantics)
+    declarations.check_keys({key for source in found for key in source.columns})
+    with (
+        _folder_of(store) as folder,
+        threadpool_limits(1, user_api="blas"),
+        fingerprints(source.files for source in found) as prints,
+    ):
+        with usable_place(store):
+            before = _before(folder, found, prints, append)
+        known = {source.files for source in before.sources} if before else set()
+        old = [source for source in found if known and prints.of(source.files) in known]
+        repeated = tuple(f"{source.place} is in the store already" for source in old)
+        new = [source for source in found if source not in old]
+        if before is not None and not new:
+            return IngestReport(0, 0, repeated, before)
+        plans = understood(new, declarations, workers)
+        run = _Run(declarations, on_invalid, workers, plans, prints, dask)
+        variables, sizes = run.variables()
+        writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
+        schema = run.into(writer, before, progress=progress)
+    return run.report(schema, repeated)
+
+
+@contextmanager
+def _folder_of(store: str | Path) -> Iterator[Path]:
+    """Gives the folder to write to: the store's own, or one whose content becomes objects."""
+    place = location(store)
+    if isinstance(place, Path):
+        with usable_place(store):
+            folder = local_path(store)
+        yield folder
+        return
+    with extra("cloud", str(place)):
+        from pipeline.store.object_publication import staged_store
+    with staged_store(place, append=True) as staged:
+        yield staged.folder
+        staged.publish()
+
+
+@dataclass
+class _Run:
+    """One ingest: what was understood, written, counted and warned of."""
+
+    declarations: Declarations
+    on_invalid: OnInvalid
+    workers: int
+    plans: list[Plan]
+    prints: Fingerprints
+    dask: str | None
+    records: list[SourceRecord] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    identities: list[np.ndarray] = field(default_factory=lambda: [np.empty(0, np.uint64)])
+
+    @property
+    def keeps_split(self) -> bool:
+        """Whether every source belongs to a set, as its file names say."""
+        return all(plan.split for plan in self.plans)
+
+    def into(
+        self, writer: StoreWriter, before: StoreSchema | None, *, progress: bool
+    ) -> StoreSchema:
+        """Writes the sources and publishes them, behind those that the store had before."""
+        with writer:
+            with Progress() if progress else nullcontext() as bar, self.workshop(writer) as shop:
+                n_molecules = writer.n_molecules
+                for plan in self.plans:
+                    n_molecules = self.write(plan, n_molecules, shop, bar)
+                shop.finish()
+            self.check_stored()
+            schema = _schema(writer, (*(before.sources if before else ()), *self.records))
+            writer.commit(schema)
+        return schema
+
+    def workshop(self, writer: StoreWriter) -> AbstractContextManager[Workshop]:
+        """Returns where blocks are checked and written: threads, or a Dask cluster."""
+        if self.dask is None:
+            return nullcontext(Threads(writer, self.keeps_split, self.workers))
+        from pipeline.ingestion.dask_cluster import on_dask
+
+        return on_dask(self.dask, self.workers, writer, self.plans, self.keeps_split)
+
+    def variables(self) -> tuple[list[Variable], dict[str, int]]:
+        """Variables that the sources bring, and upper bounds of the dimensions."""
+        names = set(REQUIRED)
+        kept: dict[str, Variable] = {}
+        sizes = {ATOM: 0, GRID_POINT: 0, XYZ: 3, XYZ2: 3}
+        for plan in self.plans:
+            layout, interpretation = plan.source.layout, plan.interpretation
+            names |= set(interpretation.readings) | {"total_charge"}
+            sizes[ATOM] = max(sizes[ATOM], layout.max_atoms)
+            sizes[GRID_POINT] = max(sizes[GRID_POINT], layout.max_grid)
+            for key, variable in interpretation.kept.items():
+                kept[variable.name] = variable
+                for dim, length in zip(variable.dims[1:], layout.kept[key], strict=True):
+                    sizes[dim] = max(sizes.get(dim, 0), length)
+        if self.keeps_split:
+            kept[SPLIT.name] = SPLIT
+        return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
+
+    def write(self, plan: Plan, first: int, workshop: Workshop, bar: Progress | None) -> int:
+        """Translates, checks and writes a source, and records it.
+
+        Returns:
+            Molecules stored, those before the first one included.
+        """
+        stored = 0
+        present, miscounted, reasons = Counter[str](), Counter[str](), Counter[str]()
+        task = (
+            None
+            if bar is None
+            else bar.add_task(
+                escape(Path(plan.source.place).name), total=plan.source.layout.n_molecules
+            )
+        )
+        for tally in workshop.store(plan):
+            if self.on_invalid == "raise" and tally.invalid:
+                raise tally.invalid
+            stored += tally.n_sound
+            self.identities.append(tally.identities)
+            present.update(tally.present)
+            miscounted.update(tally.miscounted)
+            reasons.update(tally.reasons)
+            if bar is not None and task is not None:
+                bar.advance(task, tally.n_molecules)
+        quarantined = reasons.total()
+        self.reasons.update(reasons)
+        self.records.append(self._record(plan, first, stored, quarantined, present))
+        self._warn(plan, stored, quarantined, present)
+        self.warnings += [
+            f"{plan.source.place}: {count} molecules {what}"
+            for what, count in miscounted.items()
+            if count
+        ]
+        return first + stored
+
+    def check_stored(self) -> None:
+        """Raises a SourceError if no molecule was sound."""
+        if any(record.n_molecules for record in self.records):
+            return
+        first = next(iter(self.reasons), "there are none")
+        raise SourceError.of(
+            " and ".join(plan.source.place for plan in self.plans),
+            expected="a sound molecule",
+            received=f"{sum(self.reasons.values())} that are not, the first as {first}",
+            consequence="nothing was stored",
+            remedy=_INSIDE_REMEDY
+            if "inside the atoms" in first
+            else "Mend the file, or correct what was declared",
+        )
+
+    def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
+        """Sums up what was done."""
+        if twice := self._repeated_ids():
+            self.warnings.append(f"{twice} molecules have an id that another has")
+        return IngestReport(
+            n_molecules=sum(record.n_molecules for record in self.records),
+            n_quarantined=sum(record.n_quarantined for record in self.records),
+            warnings=(*repeated, *self.warnings),
+            schema=schema,
+            reasons=dict(self.reasons),
+        )
+
+    def _repeated_ids(self) -> int:
+        """Molecules whose id another has; of an id only its hash is kept."""
+        every = np.concatenate(self.identities)
+        return len(every) - len(np.unique(every))
+
+    def _record(
+        self, plan: Plan, first: int, stored: int, quarantined: int, present: Counter[str]
+    ) -> SourceRecord:
+        keys = {
+            key: record.model_copy(update={"n_present": present[record.stored_as]})
+            for key, record in plan.interpretation.records.items()
+        }
+        if "total_charge" not in plan.interpretation.readings:
+            keys |= _charge_record(plan.interpretation, present["total_charge"])
+        metadata = dict(plan.source.metadata)
+        said = metadata.get("level_of_theory", metadata.get("theory", ""))
+        theory = self.declarations.level_of_theory or said
+        return SourceRecord(
+            convention=plan.source.convention,
+            files=self.prints.of(plan.source.files),
+            n_molecules=stored,
+            n_quarantined=quarantined,
+            first_molecule=first,
+            level_of_theory=theory,
+            declared=dict(self.declarations.text),
+            keys=keys,
+            metadata=metadata,
+        )
+
+    def _warn(self, plan: Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
+        place = plan.source.place
+        if plan.split and not self.keeps_split:
+            self.warnings.append(f"{place}: its split is not kept, as other sources have none")
+        self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
+        if quarantined:
+            self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")
+        if any("inside the atoms" in reason for reason in self.reasons):
+            self.warnings.append(f"{place}: {_INSIDE_REMEDY}")
+        for name in dict.fromkeys((*plan.interpretation.readings, *_EXPECTED)):
+            missing = stored + quarantined - present[name]
+            if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
+                self.warnings.append(f"{place}: {missing} molecules have no {name}")
+
+
+def _charge_record(interpretation: Interpretation, n_present: int) -> dict[str, KeyRecord]:
+    """How the net charge came about where no key gave it; under the variable's own name."""
+    declared = interpretation.total_charge is not None
+    if not n_present:
+        return {}
+    evidence = "charges that explain the ESP, or else the monopoles, sum to whole numbers"
+    return {
+        "total_charge": KeyRecord(
+            semantics="total_charge",
+            stored_as="total_charge",
+            unit="e",
+            semantics_from="declared" if declared else "derived",
+            unit_from="declared" if declared else "derived",
+            evidence=() if declared else (evidence,),
+            n_present=n_present,
+        )
+    }
+
+
+def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSchema:
+    return StoreSchema(
+        n_molecules=writer.n_molecules,
+        max_atoms=writer.lengths.get(ATOM, 0),
+        max_grid=writer.lengths.get(GRID_POINT, 0),
+        n_quarantined=writer.n_quarantined,
+        variables=tuple(variable.name for variable in writer.variables),
+        units={variable.name: variable.unit for variable in writer.variables if variable.unit},
+        sources=records,
+        created_by=f"dcm-store {version('dcm-store')}",
+    )
+
+
+def _before(
+    store: Path, found: Sequence[Source], prints: Fingerprints, append: bool
+) -> StoreSchema | None:
+    """Returns what the store holds, where it is appended to or holds exactly these sources."""
+    if append:
+        return read_schema(store)
+    if not (store / "zarr.json").is_file():
+        return None
+    schema = read_schema(store)
+    same = [source.files for source in schema.sources] == [prints.of(s.files) for s in found]
+    return schema if same else None

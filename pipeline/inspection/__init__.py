@@ -1,0 +1,1 @@
+"""What is in a store, and whether it is sound."""

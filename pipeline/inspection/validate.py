@@ -1,0 +1,257 @@
+"""Checks a store again: its schema against its arrays, and every molecule's values."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.inference.second_look import doubts
+from pipeline.inference.words import Words
+from pipeline.ingestion.canonical import CanonicalBlock, charges_that_explain
+from pipeline.ingestion.checks import faults
+from pipeline.ingestion.plan import spread
+from pipeline.store.molecules import open_store, read_schema
+from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
+from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
+
+# Molecules, atoms and points looked at once; bounds memory whatever the size of the store.
+_BLOCK_MOLECULES, _BLOCK_ROWS = 1024, 2**20
+# Molecules of a source whose values are held against each other.
+_SECOND_LOOK: Final = 256
+# Molecules that a problem names.
+_NAMED: Final = 3
+
+
+class StoreValidation(BaseModel):
+    """What a check of a store found.
+
+    Attributes:
+        store: Its path.
+        n_molecules: Molecules that were looked at.
+        n_faulty: Molecules that fail a check.
+        problems: Everything that is wrong; empty for a sound store.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str
+    n_molecules: int
+    n_faulty: int
+    problems: tuple[Problem, ...]
+
+
+def validate_store(store: str | Path) -> StoreValidation:
+    """Reads a store whole, block by block, and lists every problem.
+
+    Raises:
+        StoreError: There is no store, or its schema is not valid.
+    """
+    schema = read_schema(store)
+    tree = open_store(store)
+    molecules = tree.to_dataset()
+    problems = [*_against_schema(str(store), schema, tree)]
+    unreadable = {problem.place.rpartition(", ")[2] for problem in problems}
+    if unreadable & set(REQUIRED):
+        return StoreValidation(
+            store=str(store), n_molecules=0, n_faulty=0, problems=tuple(problems)
+        )
+    if not molecules.sizes.get(MOLECULE, 0):
+        problems.append(_problem(str(store), MOLECULE, "at least one molecule", "none"))
+    present: Counter[str] = Counter()
+    found, n_faulty = _faulty_molecules(str(store), molecules, present)
+    if QUARANTINE_GROUP in tree.children:
+        _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
+    problems += _lost(str(store), schema, present)
+    if not problems and not found:  # what is damaged says nothing of units
+        problems += [*_misread(str(store), schema), *_doubted(str(store), schema, molecules)]
+    return StoreValidation(
+        store=str(store),
+        n_molecules=molecules.sizes.get(MOLECULE, 0),
+        n_faulty=n_faulty,
+        problems=(*problems, *found),
+    )
+
+
+def _against_schema(store: str, schema: StoreSchema, tree: xr.DataTree) -> Iterator[Problem]:
+    """Problems of names, lengths, types and units."""
+    molecules = tree.to_dataset()
+    there = {str(name) for name in (*molecules.data_vars, *molecules.coords)}
+    for name in sorted({*schema.variables, *REQUIRED} - there):
+        yield _problem(store, name, "an array that the schema names", "none")
+    for name in sorted(there - {*schema.variables}):
+        yield _problem(store, name, "only arrays that the schema names", "one more")
+    lengths = {
+        MOLECULE: schema.n_molecules,
+        ATOM: schema.max_atoms,
+        GRID_POINT: schema.max_grid,
+    }
+    for dim, length in lengths.items():
+        if molecules.sizes.get(dim, length) != length:
+            yield _problem(store, dim, f"a length of {length}", f"{molecules.sizes[dim]}")
+    for name in sorted(there & VARIABLES.keys()):
+        variable, array = VARIABLES[name], molecules[name]
+        dtype = np.dtype(object) if variable.dtype == "str" else np.dtype(variable.dtype)
+        if array.dims != variable.dims:
+            yield _problem(store, name, f"dimensions {variable.dims}", f"{array.dims}")
+        text = variable.dtype == "str" and array.dtype.kind in "TUO"
+        if array.dtype != dtype and not text:
+            yield _problem(store, name, f"type {dtype}", f"{array.dtype}")
+        unit = str(array.attrs.get("units", ""))
+        if unit != variable.unit or schema.units.get(name, "") != variable.unit:
+            received = f"{unit or 'none'}, and {schema.units.get(name, 'none')} in the schema"
+            yield _problem(store, name, f"the unit {variable.unit or 'none'}", received)
+    set_aside = tree.children.get(QUARANTINE_GROUP)
+    n = 0 if set_aside is None else len(set_aside.to_dataset()["reason"])
+    if n != schema.n_quarantined:
+        yield _problem(store, QUARANTINE_GROUP, f"{schema.n_quarantined} molecules", f"{n}")
+
+
+def _lost(store: str, schema: StoreSchema, present: Counter[str]) -> Iterator[Problem]:
+    """Problems of values that were there when sources were ingested; a lost file reads as NaN."""
+    expected: Counter[str] = Counter()
+    for source in schema.sources:
+        for record in source.keys.values():
+            if record.stored_as in VARIABLES:
+                expected[record.stored_as] += record.n_present
+    for name, count in sorted(expected.items()):
+        if VARIABLES[name].dtype.startswith("float") and present[name] != count:
+            received = f"{present[name]} in the store and its quarantine"
+            yield _problem(store, name, f"{count} molecules that have it", received)
+
+
+def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
+    """Problems of units that a source itself said to be others."""
+    for source in schema.sources:
+        words = Words(source.metadata)
+        for key, record in source.keys.items():
+            if record.semantics not in SEMANTICS or not record.stored_as:
+                continue
+            word = words.of(key, record.semantics)
+            by_user = record.unit_from in ("declared", "forced")
+            if word is not None and record.unit and word.unit != record.unit and not by_user:
+                yield Problem(
+                    place=f"{store}, {record.stored_as} ({key}, read in {record.unit})",
+                    expected=f"values in {word.unit}: {word.said}",
+                    received=f"values that were read in {record.unit}",
+                    consequence="what reads this store takes them for something else",
+                    remedy=f"Ingest the source again, with --declare unit.{key}=UNIT if need be",
+                )
+
+
+def _doubted(store: str, schema: StoreSchema, molecules: xr.Dataset) -> Iterator[Problem]:
+    """Problems of units and signs: variables that contradict each other, in some molecules."""
+    for source in schema.sources:
+        rows = source.first_molecule + spread(source.n_molecules, _SECOND_LOOK)
+        block = molecules.isel({MOLECULE: rows}).load()
+        values = {str(name): block[name].values for name in block.variables}
+        parts = _as_block(values)
+        for doubt in doubts(parts.atoms, parts.grid, values):
+            keys = {k: r for k, r in source.keys.items() if r.stored_as == doubt.variable}
+            key, record = next(iter(keys.items()), (doubt.variable, None))
+            read = f", read in {record.unit}" if record is not None and record.unit else ""
+            files = " + ".join(file.name for file in source.files[:2])
+            yield Problem(
+                place=f"{store}, {doubt.variable} of {files or 'a source'} ({key}{read})",
+                expected="values that agree with the others",
+                received=f"{doubt.evidence}; they agree if multiplied by {doubt.factor:.3g}",
+                consequence="the unit or the sign that it was read in is wrong",
+                remedy=f"Ingest the source again with --declare unit.{key}=UNIT, its true unit",
+            )
+
+
+def _count_present(block: xr.Dataset, present: Counter[str]) -> None:
+    for name in block.variables:
+        values = block[name].values
+        if values.dtype.kind == "f":
+            there = np.isfinite(values.reshape(len(values), -1)).any(axis=1)
+            present[str(name)] += int(there.sum())
+
+
+def _faulty_molecules(
+    store: str, molecules: xr.Dataset, present: Counter[str]
+) -> tuple[list[Problem], int]:
+    """Problems of values, with the molecules that have them; counts what is present."""
+    names: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    n_faulty = 0
+    n = molecules.sizes.get(MOLECULE, 0)
+    wide = molecules.sizes.get(GRID_POINT, 0) + 8 * molecules.sizes.get(ATOM, 0)
+    step = max(1, min(_BLOCK_MOLECULES, _BLOCK_ROWS // max(wide, 1)))
+    for start in range(0, n, step):
+        block = molecules.isel({MOLECULE: slice(start, start + step)})
+        try:
+            block = block.load()
+            values = {str(name): block[name].values for name in block.variables}
+        except (OSError, ValueError, RuntimeError, zlib.error) as error:
+            n_faulty += block.sizes[MOLECULE]
+            rows = f"molecules {start} to {start + block.sizes[MOLECULE] - 1}"
+            return [_problem(store, rows, "readable chunks", str(error))], n_faulty
+        _count_present(block, present)
+        for row, reasons in enumerate(_reasons(values)):
+            n_faulty += bool(reasons)
+            for kind in reasons:
+                counts[kind] += 1
+                names.setdefault(kind, []).append(str(values["molecule_id"][row]))
+                del names[kind][_NAMED:]
+    return [
+        _problem(
+            store,
+            f"{count} molecules such as {', '.join(names[kind])}",
+            "values that pass the checks of ingest",
+            kind,
+        )
+        for kind, count in counts.most_common()
+    ], n_faulty
+
+
+def _reasons(values: dict[str, np.ndarray]) -> list[list[str]]:
+    """Reasons against each molecule of a block, padding that is not empty included."""
+    block = _as_block(values)
+    reasons = [[text] if text else [] for text in faults(block)]
+    beyond = {ATOM: ~block.atoms.mask, GRID_POINT: ~block.grid.mask}
+    for name in values.keys() & VARIABLES.keys():
+        dims = VARIABLES[name].dims
+        if len(dims) < 2 or dims[1] not in beyond or not VARIABLES[name].dtype.startswith("float"):
+            continue
+        padding = beyond[dims[1]].reshape(*beyond[dims[1]].shape, *[1] * (len(dims) - 2))
+        stray = (padding & ~np.isnan(values[name])).reshape(len(values[name]), -1).any(axis=1)
+        for row in np.flatnonzero(stray):
+            reasons[row].append(f"its {name} has values beyond its end")
+    real = (values["atomic_numbers"] > 0).sum(axis=1)
+    for row in np.flatnonzero(real != values["n_atoms"]):
+        reasons[row].append("its number of atoms is not that of its atomic numbers")
+    return reasons
+
+
+def _as_block(values: dict[str, np.ndarray]) -> CanonicalBlock:
+    """Molecules as ingest had them when it checked them."""
+    n_atoms, n_grid = values["n_atoms"], values["n_grid"].astype(np.int64)
+    n = len(n_atoms)
+    numbers = values["atomic_numbers"].astype(np.int64)
+    mask = np.arange(numbers.shape[1]) < n_atoms[:, None]
+    atoms = Atoms(numbers, values["positions"].astype(np.float64), mask, None)
+    width = values["esp"].shape[1] if "esp" in values else 0
+    width = values["vdw_surface"].shape[1] if "vdw_surface" in values else width
+    points = values.get("vdw_surface", np.full((n, width, 3), np.nan, np.float32))
+    esp = values.get("esp", np.full((n, width), np.nan, np.float32))
+    grid = Grid(points, esp, n_grid, n_grid, n_grid, width)
+    fit = charges_that_explain(atoms, grid)
+    return CanonicalBlock(values, atoms, grid, fit, n_atoms.astype(np.float64))
+
+
+def _problem(store: str, place: str, expected: str, received: str) -> Problem:
+    return Problem(
+        place=f"{store}, {place}",
+        expected=expected,
+        received=received,
+        consequence="what reads this store cannot rely on it",
+        remedy="Ingest the sources again",
+    )

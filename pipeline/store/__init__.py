@@ -1,0 +1,1 @@
+"""Molecules and results in Zarr: opened, written, appended to and published whole."""

@@ -1,0 +1,186 @@
+"""An exported model gives the model's charges in a Python that has none of this package."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from dcmnet.experiment.directory import TrainedModel
+from dcmnet.prediction import export_model, predict_arrays
+from dcmnet.prediction.artefact_runner import (
+    load,
+    main,
+    padded_pairs,
+    pairs_within,
+    with_total_charge,
+)
+from pipeline.loader import make_batch
+from store_schema.problems import ConfigError
+from tests.dcmnet.prediction.prediction_case import model, structure, write_frames
+from tests.molecules import random_molecule
+
+# Refuses what a machine that only runs the model need not have.
+BLOCKED = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"dcmnet", "pipeline", "store_schema", "flax", "e3x", "ase",
+                                  "orbax", "optax", "grain", "xarray", "zarr", "pandas"}:
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Refuse())
+"""
+PREDICT = """
+import json
+sys.path.insert(0, sys.argv[1])
+from artefact_runner import load
+model = load(sys.argv[1])
+found = []
+for molecule in json.load(open(sys.argv[2])):
+    charges, positions = model.predict(*molecule)
+    found.append([charges.tolist(), positions.tolist()])
+assert not {"dcmnet", "flax", "e3x", "pipeline"} & set(sys.modules)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    """The model, with parameters of numpy as a published one has them."""
+    trained = model()
+    params = jax.tree.map(np.asarray, trained.params)
+    published = TrainedModel(trained.network, params, name="n2", elements=trained.elements)
+    return export_model(published, tmp_path_factory.mktemp("exported") / "model.dcmx")
+
+
+def test_it_runs_without_this_package(artefact, tmp_path):
+    """Molecules of several sizes, a lone atom too, in an interpreter of their own."""
+    some = [structure("CH3OH"), structure("H2O", -1.0), structure("Cl", -1.0)]
+    given = [(s.atomic_numbers.tolist(), s.positions.tolist(), s.total_charge) for s in some]
+    (tmp_path / "molecules.json").write_text(json.dumps(given))
+    ran = subprocess.run(
+        [sys.executable, "-c", BLOCKED + PREDICT, artefact, tmp_path / "molecules.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    for s, (charges, positions) in zip(some, json.loads(ran.stdout), strict=True):
+        expected = predict_arrays(model(), s.atomic_numbers, s.positions, s.total_charge)
+        np.testing.assert_allclose(np.ravel(charges), expected.charges, atol=2e-5)
+        np.testing.assert_allclose(
+            np.reshape(positions, (-1, 3)), expected.charge_positions, atol=2e-5
+        )
+        assert np.sum(charges) == pytest.approx(s.total_charge, abs=1e-12)
+
+
+def test_the_file_itself_is_a_program(artefact, tmp_path):
+    water = structure("H2O")
+    path = write_frames(tmp_path / "water.xyz", [water])
+    ran = subprocess.run(
+        [sys.executable, artefact, path, "-1"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    printed = np.array([line.split() for line in ran.stdout.splitlines()], float)
+    expected = predict_arrays(model(), water.atomic_numbers, water.positions, -1.0)
+    np.testing.assert_allclose(printed[:, 3], expected.charges, atol=2e-5)
+    np.testing.assert_allclose(printed[:, :3], expected.charge_positions, atol=2e-5)
+
+
+def test_its_description_tells_what_it_is(artefact):
+    with zipfile.ZipFile(artefact) as archive:
+        about = json.loads(archive.read("metadata.json"))
+    assert about["elements"] == sorted(model().elements)
+    assert about["cutoff"] == model().network.cutoff
+    assert about["n_dcm"] == 2
+    assert about["symbols"][8] == "O"
+    assert set(about["versions"]) == {"dcm-store", "jax", "jaxlib"}
+
+
+def test_conformers_share_one_program(artefact):
+    exported, s = load(artefact), structure("CH3CONH2")
+    for seed in range(6):
+        wiggle = np.random.default_rng(seed).normal(scale=0.05, size=s.positions.shape)
+        exported.predict(s.atomic_numbers, s.positions + wiggle)
+    assert exported._call._cache_size() <= 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "positions", "charge", "named"),
+    [
+        ([], np.zeros((0, 3)), 0.0, "at least one atom"),
+        ([8, 1], [[0.0, 0, 0]], 0.0, "shapes"),
+        ([300], [[0.0, 0, 0]], 0.0, "from 1 to 118"),
+        ([8.5], [[0.0, 0, 0]], 0.0, "whole"),
+        ([8], [[np.nan, 0, 0]], 0.0, "finite"),
+        ([8], [[0.0, 0, 0]], np.inf, "finite"),
+        ([8, 1], [[0.0, 0, 0], [0, 0, 0.01]], 0.0, "apart"),
+    ],
+)
+def test_it_refuses_what_is_no_molecule(artefact, numbers, positions, charge, named):
+    with pytest.raises(ValueError, match=named):
+        load(artefact).predict(numbers, positions, charge)
+
+
+def test_it_warns_of_elements_it_has_not_seen(artefact):
+    s = structure("SiH4")
+    with pytest.warns(UserWarning, match=r"not seen the elements \[14\]"):
+        load(artefact).predict(s.atomic_numbers, s.positions)
+
+
+def test_its_pairs_are_those_of_the_loader():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 30):
+        molecule = random_molecule(rng, n, 1)
+        batch = make_batch([molecule], cutoff=3.0)
+        dst, src, mask = padded_pairs(*pairs_within(molecule["positions"], 3.0), n - 1)
+        np.testing.assert_array_equal(dst[mask], batch.pair_dst[batch.pair_mask])
+        np.testing.assert_array_equal(src[mask], batch.pair_src[batch.pair_mask])
+        assert np.all(np.diff(dst) >= 0)
+        assert len(mask) & (len(mask) - 1) == 0
+
+
+def test_sums_are_exact():
+    charges = np.random.default_rng(0).normal(scale=50, size=999).astype(np.float32)
+    assert with_total_charge(charges, -2.0).sum() == pytest.approx(-2.0, abs=1e-11)
+
+
+def test_a_file_is_replaced_only_when_asked(artefact, tmp_path):
+    out = tmp_path / "a.dcmx"
+    out.write_text("before")
+    with pytest.raises(ConfigError, match="a new file"):
+        export_model(model(), out)
+    assert out.read_text() == "before"
+
+
+def test_the_program_says_how_it_is_used(capsys):
+    assert main(["model"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "charge"),
+    [
+        ("", "0"),
+        ("2\n\nH 0 0 0\n", "0"),
+        ("1\n\nXx 0 0 0\n", "0"),
+        ("1\n\nH 0 0 nan\n", "0"),
+        ("1\n\nH 0 0 0\n", "one"),
+        (None, "0"),
+    ],
+)
+def test_the_program_says_what_is_no_molecule(artefact, tmp_path, capsys, text, charge):
+    path = tmp_path / "a.xyz"
+    if text is not None:
+        path.write_text(text)
+    assert main([str(artefact), str(path), charge]) == 1
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.startswith(f"Error: {path}: ")
+    assert told.err.count("\n") == 1
