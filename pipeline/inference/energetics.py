@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.chemistry.arrays import Atoms, numeric
 from pipeline.inference import energies, forces, lengths
-from pipeline.inference.hypothesis import Hypothesis, certain
+from pipeline.inference.hypothesis import Hypothesis, by_chance, certain
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.joint import alone
 from pipeline.inference.questions import CONFIDENT
@@ -36,10 +36,12 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
         # Energies that follow no rule may count from another zero, and be in another unit, than
         # those of a file beside this one.
         own = work.weighed_as(energy, units, alone=not any(h.misfit for h in units))
+    # Energies in a factor of no unit would make the slopes anything.
+    unlikely = sum(by_chance(slope.error) for slope in slopes.values() if slope is not None)
+    own = [h if h.unit else replace(h, prior=h.prior + unlikely) for h in own]
     anchored = alone(own)[0].probability > CONFIDENT
 
     def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:
-        # Energies in a factor of no unit may be multiplied by any: slopes say nothing then.
         told = energy is not None and reading.unit is not None
         return {
             key: work.weighed_as(

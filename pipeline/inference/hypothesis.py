@@ -202,6 +202,11 @@ def deviation(value: float, expected: float, sigma: float) -> float:
     return 0.5 * off * off  # a power would raise where this becomes infinite
 
 
+def by_chance(sigma: float) -> float:
+    """Returns how unlikely evidence is that any factor may have made, as a negative logarithm."""
+    return math.log(_RANGE / (sigma * math.sqrt(math.tau)))
+
+
 def log_deviation(value: float, expected: float, sigma: float) -> float:
     """Returns the misfit of a positive value whose logarithm is normally distributed."""
     if not value > 0:

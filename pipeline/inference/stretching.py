@@ -93,7 +93,8 @@ def stretching(
         return None
     ratios, errors = np.array(found).T
     weights = 1 / np.maximum(errors, 0.02) ** 2
-    error = math.hypot(_SPREAD, 1 / math.sqrt(float(weights.sum())))
+    # What is not known of one bond is much the same of the others: errors do not average out.
+    error = math.hypot(_SPREAD, float(np.average(errors, weights=weights)))
     return float(np.average(ratios, weights=weights)), error
 
 
@@ -167,7 +168,8 @@ def _of_one_kind(bonds: list[_Bond]) -> tuple[float, float] | None:
     if abs(correlation) < _MIN_CORRELATION:
         return None
     slope = math.copysign(float(pull.std() / length.std()), correlation)
-    return -slope / bonds[0].usual, -math.log(abs(correlation)) + 1 / math.sqrt(len(bonds))
+    sampling = math.sqrt((1 - correlation**2) / len(bonds))
+    return -slope / bonds[0].usual, -math.log(abs(correlation)) + sampling
 
 
 def _lengths_and_pulls(bonds: list[_Bond]) -> tuple[np.ndarray, np.ndarray]:
