@@ -2,12 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("store_schema", "pipeline", "dcmnet")
+from tests.import_graph import PACKAGES, ROOT, graph_of, mermaid
+
 FORBIDDEN = {
     "store_schema": {"pipeline", "dcmnet"},
     "pipeline": {"dcmnet"},
@@ -16,20 +15,15 @@ FORBIDDEN = {
 # A store is read and written without a network, and without the memory JAX takes.
 WITHOUT_JAX = {"store_schema", "pipeline"}
 JAX = {"jax", "jaxlib", "flax", "e3x", "optax", "orbax"}
-MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 60
-# What published code fixed: padded atoms, all their pairs, grid points.
-FIXED_SIZES = {60, 3200, 3540}
+# Far beyond the 300 and 40 lines that we aim at, so that nobody trims a file to fit.
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 80
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+TREES = {path: ast.parse(path.read_text(), filename=str(path)) for path in FILES}
 
 
 def name_of(path):
     return str(path.relative_to(ROOT))
-
-
-def tree_of(path):
-    return ast.parse(path.read_text(), filename=str(path))
 
 
 def imported_packages(tree):
@@ -51,14 +45,32 @@ def test_every_package_is_looked_at():
     assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_follow_the_data(path):
-    package = path.relative_to(ROOT).parts[0]
-    imported = set(imported_packages(tree_of(path)))
-    assert not imported & FORBIDDEN[package]
-    assert "tests" not in imported
-    if package in WITHOUT_JAX:
-        assert not imported & JAX
+def test_imports_follow_the_data():
+    found = {}
+    for path, tree in TREES.items():
+        package = path.relative_to(ROOT).parts[0]
+        barred = FORBIDDEN[package] | {"tests"} | (JAX if package in WITHOUT_JAX else set())
+        found[name_of(path)] = set(imported_packages(tree)) & barred
+    assert not {name: wrong for name, wrong in found.items() if wrong}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_folders_import_each_other(package):
+    graph = graph_of(package)
+    assert len(graph.imports) > 5
+    assert sum(map(len, graph.floors())) == len(graph.imports)  # raises where they run in a circle
+
+
+def test_the_picture_of_the_layout_is_that_of_the_imports():
+    page = (ROOT / "docs" / "layout.md").read_text()
+    (drawn,) = re.findall(r"```mermaid\n(.*?)\n```", page, flags=re.DOTALL)
+    assert drawn == mermaid([graph_of(package) for package in PACKAGES])
+
+
+def test_folders_of_the_tests_mirror_those_of_the_code():
+    for package in PACKAGES:
+        folders = {path.parent.name for path in (ROOT / "tests" / package).glob("*/test_*.py")}
+        assert folders <= {path.name for path in (ROOT / package).iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -75,38 +87,26 @@ def test_no_way_to_import_escapes_the_check(source, found):
     assert set(imported_packages(ast.parse(source))) == found
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_files_say_what_they_hold_and_stay_small(path):
-    assert not re.search(r"util|helper|misc|common|stuff", path.stem)
-    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            # The docstring is for its readers, as long as they need it.
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+def test_files_say_what_they_hold_and_stay_small():
+    vague = [path for path in FILES if re.search(r"util|helper|misc|common|stuff", path.stem)]
+    long = [path for path in FILES if len(path.read_text().splitlines()) > MAX_FILE_LINES]
+    assert not [*map(name_of, vague), *map(name_of, long)]
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                # The docstring is for its readers, as long as they need it.
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= MAX_FUNCTION_LINES, f"{name_of(path)}: {node.name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_size_of_a_molecule_is_fixed(path):
-    """The trap of fixed 60 atoms or 3200 points."""
-    found = {
-        node.value
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Constant) and type(node.value) is int
-    }
-    assert not found & FIXED_SIZES
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_constants_of_nature_are_in_one_place(path):
+def test_constants_of_nature_are_in_one_place():
     """The trap of a mistyped bohr factor: nobody types one again."""
-    if name_of(path) == "store_schema/units.py":
-        return
     digits = re.compile(r"0\.529\d|1\.88[89]\d|627\.\d|27\.211|4\.803\d|0\.2081\d|2\.5417")
-    assert not digits.search(path.read_text())
+    found = [name_of(path) for path in FILES if digits.search(path.read_text())]
+    assert found == ["store_schema/units.py"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_is_left_undone(path):
-    assert not re.search(r"NotImplementedError|TODO|FIXME|XXX", path.read_text())
+def test_nothing_is_left_undone():
+    undone = re.compile(r"NotImplementedError|TODO|FIXME|XXX")
+    assert not [name_of(path) for path in FILES if undone.search(path.read_text())]
