@@ -20,9 +20,8 @@ from dcmnet.tracking.trackers import make_trackers
 from dcmnet.training.followers import Follower
 from dcmnet.training.processes.joining import joined
 from dcmnet.training.run import Run, carry_out, refuse_existing
-from pipeline import ingest
+from pipeline import Store, ingest
 from pipeline.sample import sample_sources
-from pipeline.store.location import lasting
 from store_schema.problems import ConfigError
 
 # Name of the bundled sample's store.
@@ -116,7 +115,7 @@ def run_training(
             if processes.is_first and store is None and not chosen.data.store:
                 _make_sample(sample)
         if store is not None or not chosen.data.store:
-            chosen = chosen.with_fields({"data.store": lasting(store or sample)})
+            chosen = chosen.with_fields({"data.store": Store.at(store or sample).address})
         with processes.together():
             if processes.is_first and goes_on:
                 _refuse_another(experiment, chosen)

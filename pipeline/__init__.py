@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.ingestion.run import IngestReport, ingest
-from pipeline.store.molecules import open_store, read_schema
+from pipeline.store.base import Store, open_store, read_schema
 
 __all__ = [
     "IngestReport",
     "MoleculeBatch",
+    "Store",
     "ingest",
     "make_loader",
     "open_store",

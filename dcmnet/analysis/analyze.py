@@ -33,7 +33,7 @@ from dcmnet.experiment.directory import Experiment, TrainedModel, load_model
 from dcmnet.experiment.versions import installed_versions
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
-from pipeline.store.molecules import ResultsWriter
+from pipeline.store.results import ResultsWriter
 from pipeline.store.splits import split_store
 from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
 from store_schema.problems import TrainingError

@@ -23,10 +23,9 @@ from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.model import create_model
 from dcmnet.model.initialization import parameter_shapes
 from dcmnet.training.loop import Progress, is_over
-from pipeline import open_store
+from pipeline import Store, open_store
 from pipeline.files import exclusive
 from pipeline.inspection.inspect import StoreInspection, inspect_store
-from pipeline.store.changes import published_state
 from pipeline.store.splits import split_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import ConfigError, DcmError, StoreError
@@ -119,7 +118,7 @@ def read_story(
     problems: list[str] = []
     data, found = None, None
     try:
-        data = _store_story(path, config.data.split_fractions, published_state(path))
+        data = _store_story(path, config.data.split_fractions, Store.at(path).state())
         found = _results_story(path, results, config)
     except DcmError as error:
         if results is not None or (store is not None and data is None):  # asked for by name

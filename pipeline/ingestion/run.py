@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +22,11 @@ from pipeline.inference.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.ingestion.blocks import SPLIT, Threads, Workshop
 from pipeline.ingestion.plan import Plan, understood
+from pipeline.store.base import Store, StoreLike, read_schema
 from pipeline.store.layout import Compression
-from pipeline.store.location import location
-from pipeline.store.metadata import local_path
-from pipeline.store.molecules import StoreWriter, read_schema
+from pipeline.store.metadata import METADATA_FILE
+from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, KeyRecord, SourceRecord, StoreSchema, Variable
-from store_schema.extras import extra
 from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
 from store_schema.problems import SourceError
 
@@ -59,7 +58,7 @@ class IngestReport:
 
 def ingest(
     sources: Iterable[str | Path],
-    store: str | Path,
+    store: StoreLike,
     *,
     declare: Mapping[str, str] | None = None,
     append: bool = False,
@@ -76,7 +75,7 @@ def ingest(
 
     Args:
         sources: Files, folders, globs, and ``a.npz+b.npz`` for columns of the same molecules.
-        store: Folder of the store.
+        store: The store to be, or its path or URL.
         declare: What inference shall not decide: meanings by key, ``unit.KEY``,
             ``total_charge``, ``level_of_theory``.
         append: Add to a store that exists. A source that is in it already is left out.
@@ -103,11 +102,12 @@ def ingest(
         StoreError: The store exists already, is at work elsewhere, or cannot be where it
             should be; or Dask's workers do not see it, or die again and again.
     """
+    store = Store.at(store)
     declarations = Declarations.parse(declare, force=force, drop_inside=drop_inside)
     found = discover(sources, allow_pickle=allow_pickle, declared=declarations.semantics)
     declarations.check_keys({key for source in found for key in source.columns})
     with (
-        _folder_of(store) as folder,
+        store.writing() as folder,
         threadpool_limits(1, user_api="blas"),
         fingerprints(source.files for source in found) as prints,
     ):
@@ -125,22 +125,6 @@ def ingest(
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
         schema = run.into(writer, before, progress=progress)
     return run.report(schema, repeated)
-
-
-@contextmanager
-def _folder_of(store: str | Path) -> Iterator[Path]:
-    """Gives the folder to write to: the store's own, or one whose content becomes objects."""
-    place = location(store)
-    if isinstance(place, Path):
-        with usable_place(store):
-            folder = local_path(store)
-        yield folder
-        return
-    with extra("cloud", str(place)):
-        from pipeline.store.object_publication import staged_store
-    with staged_store(place, append=True) as staged:
-        yield staged.folder
-        staged.publish()
 
 
 @dataclass
@@ -344,13 +328,13 @@ def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSche
 
 
 def _before(
-    store: Path, found: Sequence[Source], prints: Fingerprints, append: bool
+    folder: Path, found: Sequence[Source], prints: Fingerprints, append: bool
 ) -> StoreSchema | None:
     """Returns what the store holds, where it is appended to or holds exactly these sources."""
     if append:
-        return read_schema(store)
-    if not (store / "zarr.json").is_file():
+        return read_schema(folder)
+    if not (folder / METADATA_FILE).is_file():
         return None
-    schema = read_schema(store)
+    schema = read_schema(folder)
     same = [source.files for source in schema.sources] == [prints.of(s.files) for s in found]
     return schema if same else None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.store.location import location
-from pipeline.store.molecules import open_store, read_schema
+from pipeline.store.base import Store, StoreLike
 from pipeline.store.splits import split_store
 from store_schema import StoreSchema
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
@@ -81,17 +79,16 @@ class StoreInspection(BaseModel):
     bytes_on_disk: int | None
 
 
-def inspect_store(store: str | Path) -> StoreInspection:
+def inspect_store(store: StoreLike) -> StoreInspection:
     """Looks into a store, block by block.
 
     Raises:
         StoreError: There is no store, or its schema is not valid.
     """
-    schema = read_schema(store)
-    tree = open_store(store)
+    store = Store.at(store)
+    schema, tree = store.schema(), store.tree()
     molecules = tree.to_dataset()
     elements, charges, present = _count(molecules)
-    folder = location(store)
     return StoreInspection(
         store=str(store),
         store_schema=schema,
@@ -111,11 +108,7 @@ def inspect_store(store: str | Path) -> StoreInspection:
         quarantine=_quarantine(tree),
         splits=split_store(store).counts if schema.n_molecules else {},
         results=tuple(tree[RESULTS_GROUP].children) if RESULTS_GROUP in tree.children else (),
-        bytes_on_disk=(
-            sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            if isinstance(folder, Path) and folder.is_dir()
-            else None
-        ),
+        bytes_on_disk=store.size(),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,7 +17,7 @@ from pipeline.inference.words import Words
 from pipeline.ingestion.canonical import CanonicalBlock, charges_that_explain
 from pipeline.ingestion.checks import faults
 from pipeline.ingestion.plan import spread
-from pipeline.store.molecules import open_store, read_schema
+from pipeline.store.base import Store, StoreLike
 from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
 
@@ -48,14 +47,14 @@ class StoreValidation(BaseModel):
     problems: tuple[Problem, ...]
 
 
-def validate_store(store: str | Path) -> StoreValidation:
+def validate_store(store: StoreLike) -> StoreValidation:
     """Reads a store whole, block by block, and lists every problem.
 
     Raises:
         StoreError: There is no store, or its schema is not valid.
     """
-    schema = read_schema(store)
-    tree = open_store(store)
+    store = Store.at(store)
+    schema, tree = store.schema(), store.tree()
     molecules = tree.to_dataset()
     problems = [*_against_schema(str(store), schema, tree)]
     unreadable = {problem.place.rpartition(", ")[2] for problem in problems}

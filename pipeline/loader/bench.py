@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -15,6 +14,7 @@ from pipeline.loader.buffer import MoleculeBuffer
 from pipeline.loader.dataset import BatchDataset, buffer_widths
 from pipeline.loader.make import make_loader
 from pipeline.loader.reader import StoreReader, slots_needed
+from pipeline.store.base import StoreLike
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
 from store_schema.problems import StoreError
 
@@ -49,12 +49,12 @@ class BenchReport(BaseModel):
 
 
 def measure(
-    store: str | Path, *, batch_size: int = 16, cutoff: float = 4.0, seconds: float = 5.0
+    store: StoreLike, *, batch_size: int = 16, cutoff: float = 4.0, seconds: float = 5.0
 ) -> BenchReport:
     """Measures how fast a store streams on this machine.
 
     Args:
-        store: Path or URL.
+        store: The store, or its path or URL.
         batch_size: Molecules a batch.
         cutoff: Distance in Å below which two atoms are a pair.
         seconds: How long to stream.
@@ -126,7 +126,7 @@ def _stream(make: Callable[[], MoleculeBatch], seconds: float) -> tuple[float, f
     return molecules / elapsed, size / elapsed
 
 
-def _in_memory(store: str | Path, loader: BatchDataset, seconds: float) -> float:
+def _in_memory(store: StoreLike, loader: BatchDataset, seconds: float) -> float:
     """Returns molecules a second of a bare gather of the first window's batches."""
     plan, shapes = loader.plan.epoch(0), loader.plan.shapes
     here = plan.window == 0
@@ -146,12 +146,12 @@ def _in_memory(store: str | Path, loader: BatchDataset, seconds: float) -> float
 
 
 def load_molecules(
-    store: str | Path, rows: Int64[np.ndarray, " n"], shapes: Sequence[BatchShape]
+    store: StoreLike, rows: Int64[np.ndarray, " n"], shapes: Sequence[BatchShape]
 ) -> MoleculeBuffer:
     """Reads molecules into memory for `bare_gather`.
 
     Args:
-        store: Path or URL.
+        store: The store, or its path or URL.
         rows: Rows of the store, ascending.
         shapes: Padded sizes of the batches that will be gathered.
     """

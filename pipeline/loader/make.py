@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -22,6 +21,7 @@ from pipeline.loader.shapes import (
     most_pairs_of_a_batch,
     shapes_worth_compiling,
 )
+from pipeline.store.base import StoreLike
 from pipeline.store.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
 
@@ -31,7 +31,7 @@ MEMORY_BYTES = 512 * 2**20
 
 
 def make_loader(
-    store: str | Path,
+    store: StoreLike,
     *,
     batch_size: int = 16,
     split: str = "train",
@@ -61,7 +61,7 @@ def make_loader(
     chosen from the whole store, so that the loaders of its splits share them.
 
     Args:
-        store: Path or URL.
+        store: The store, or its path or URL.
         batch_size: B, molecules a batch.
         split: ``train``, ``valid``, ``test`` or ``all``.
         seed: Seed of the order, of chosen points and of rotations.
@@ -102,16 +102,16 @@ def make_loader(
         rows=np.arange(reader.schema.n_molecules, dtype=_row_type(reader.schema.n_molecules)),
         n_atoms=reader.n_atoms,
         n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
-        n_pairs=count_store_pairs(store, reader.schema, cutoff),
+        n_pairs=count_store_pairs(reader.store, reader.schema, cutoff),
     )
     chosen = np.ones(len(all_sizes.rows), bool)
     if split != "all":
-        chosen = split_store(store, split_fractions, group_by).mask(split)
+        chosen = split_store(reader.store, split_fractions, group_by).mask(split)
     if molecules is not None:
         chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
     if shapes is None:
         shapes = choose_shapes(all_sizes, batch_size, shapes_worth_compiling(all_sizes, batch_size))
-    sizes = all_sizes.select(_limit(store, reader, chosen, max_molecules))
+    sizes = all_sizes.select(_limit(reader, chosen, max_molecules))
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
     plan = LoaderPlan(
@@ -137,12 +137,13 @@ def _row_type(n_molecules: int) -> type[np.signedinteger]:
 
 
 def _limit(
-    store: str | Path, reader: StoreReader, chosen: Bool[np.ndarray, " n"], most: int | None
+    reader: StoreReader, chosen: Bool[np.ndarray, " n"], most: int | None
 ) -> Bool[np.ndarray, " n"]:
     """Takes no more molecules than wanted: the same always, from all over the store."""
     if most is None or int(chosen.sum()) <= most:
         return chosen
-    hashes = np.concatenate([uniform_hashes(names) for names in identities(store, reader.schema)])
+    names = identities(reader.store, reader.schema)
+    hashes = np.concatenate([uniform_hashes(some) for some in names])
     rows = np.flatnonzero(chosen)
     first = rows[np.argsort(hashes[rows], kind="stable")[:most]]
     return np.isin(np.arange(len(chosen)), first)

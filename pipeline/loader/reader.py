@@ -1,7 +1,7 @@
 """Reads molecules of a store into memory: whole chunks, ahead, only what is asked for.
 
 Chunks are read and decoded outside the interpreter lock, into the buffer that batches are
-gathered from: by `shards` where the store, or a cache of it, lies on this machine as ingest
+gathered from: by `shard_reader` where the store, or a cache of it, lies on this machine as ingest
 wrote it, by TensorStore, in parallel, from anywhere else. Chunks of nothing but padding do
 not exist in a store; their columns are not asked for.
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
@@ -22,22 +21,11 @@ from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.integrity import check_sizes, check_structure
 from pipeline.loader.order import Blocks
+from pipeline.store.base import Store, StoreLike
 from pipeline.store.layout import MOLECULES_PER_BLOCK
-from pipeline.store.location import (
-    REQUEST_RETRIES,
-    STORE_CACHE,
-    ObjectLocation,
-    location,
-    unanswered,
-)
-from pipeline.store.molecules import read_schema
+from pipeline.store.location import REQUEST_RETRIES
 from pipeline.store.shard_reader import ShardedArray
-from store_schema.extras import extra
 from store_schema.names import ATOM, GRID_POINT, VARIABLES
-from store_schema.problems import StoreError
-
-if TYPE_CHECKING:
-    from pipeline.store.object_cache import ObjectCache
 
 # Molecules of one read; the unit that is shuffled.
 BLOCK_MOLECULES = MOLECULES_PER_BLOCK
@@ -52,25 +40,26 @@ class StoreReader:
     """Reads the variables of one store.
 
     Attributes:
+        store: The store.
         schema: Schema of the store; what lies beyond its sizes is not looked at.
         fields: Variables that are read into buffers.
         n_atoms: Atoms of every molecule.
         n_grid: Grid points of every molecule; 0 where no grid field is read.
     """
 
-    def __init__(self, store: str | Path, fields: Sequence[str]) -> None:
+    def __init__(self, store: StoreLike, fields: Sequence[str]) -> None:
         """Opens a store.
 
         Args:
-            store: Path or URL.
+            store: The store, or its path or URL.
             fields: Variables to read; those the store lacks are left out.
 
         Raises:
             StoreError: There is no store, it lacks what its schema names, or has molecules of
                 impossible sizes.
         """
-        self.schema = read_schema(store)
-        self._store = str(store)
+        self.store = Store.at(store)
+        self.schema = self.store.schema()
         # No chunk is kept: an epoch needs each once.
         cpus = os.cpu_count() or 1
         self._context = ts.Context(
@@ -83,7 +72,7 @@ class StoreReader:
             }
         )
         self.fields = tuple(name for name in fields if name in self.schema.variables)
-        self._cache = _cache_of(location(store))
+        self._files = self.store.files()
         self._arrays = {name: self._open_array(name) for name in self.fields}
         self._shards = {
             name: array for name, array in self._arrays.items() if isinstance(array, ShardedArray)
@@ -92,7 +81,7 @@ class StoreReader:
         self.n_grid = np.zeros_like(self.n_atoms)
         if any(name in GRID_FIELDS for name in self.fields):
             self.n_grid = self.column("n_grid")
-        check_sizes(self._store, self.schema, self.n_atoms, self.n_grid)
+        check_sizes(str(self.store), self.schema, self.n_atoms, self.n_grid)
 
     def column(self, name: str) -> Shaped[np.ndarray, " molecule"]:
         """Reads a variable that has one number a molecule, whole."""
@@ -117,8 +106,8 @@ class StoreReader:
             StoreError: A chunk cannot be read, or atoms are missing.
         """
         spans = list(_spans(rows))
-        if self._cache:
-            self._cache.bring(file for array in self._shards.values() for file in array.files(rows))
+        if self._files:
+            self._files.bring(file for array in self._shards.values() for file in array.files(rows))
         pending: list[Any] = []
         start = asked = 0
         for number, span in enumerate(spans):
@@ -133,7 +122,7 @@ class StoreReader:
             self._result(write)
         taken = [span.rows for span in spans] or [np.zeros(0, np.int64)]
         all_rows = np.concatenate(taken)
-        check_structure(self._store, all_rows, self.n_atoms[all_rows], memory)
+        check_structure(str(self.store), all_rows, self.n_atoms[all_rows], memory)
         return MoleculeBuffer(
             rows=all_rows.astype(np.int32),
             n_atoms=self.n_atoms[all_rows].astype(np.int32),
@@ -184,23 +173,14 @@ class StoreReader:
         )
 
     def _open_array(self, name: str) -> ShardedArray | ts.TensorStore:
-        place = location(self._store)
         array = None
         with self._unreadable(), suppress(FileNotFoundError):
-            if self._cache:
-                array = ShardedArray.open(self._cache.folder / name, self._cache.open)
-            elif isinstance(place, Path):
-                array = ShardedArray.open(place / name)
+            if self._files:
+                array = ShardedArray.open(self._files.folder / name, self._files.open)
         return array or self._open(name)
 
     def _open(self, name: str) -> ts.TensorStore:
-        place = location(self._store)
-        kvstore: dict[str, Any] = (
-            {"driver": "file", "path": f"{(place / name).absolute()}/"}
-            if isinstance(place, Path)
-            else place.kvstore(name)
-        )
-        spec = {"driver": "zarr3", "kvstore": kvstore}
+        spec = {"driver": "zarr3", "kvstore": self.store.kvstore(name)}
         return self._result(ts.open(spec, context=self._context, open=True, read=True))
 
     def _result(self, future: Any) -> Any:
@@ -213,25 +193,7 @@ class StoreReader:
         try:
             yield
         except (ValueError, RuntimeError, OSError) as error:  # RuntimeError is Blosc's
-            place = location(self._store)
-            if isinstance(place, ObjectLocation) and "retry attempts failed" in str(error):
-                raise unanswered(place, str(error).rpartition("failed: ")[2]) from None
-            raise StoreError.of(
-                self._store,
-                expected="arrays that can be read",
-                received=str(error),
-                consequence="molecules are missing",
-                remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
-            ) from error
-
-
-def _cache_of(place: Path | ObjectLocation) -> ObjectCache | None:
-    folder = os.environ.get(STORE_CACHE)
-    if isinstance(place, Path) or not folder:
-        return None
-    with extra("cloud", str(place)):
-        from pipeline.store.object_cache import ObjectCache
-    return ObjectCache(place, Path(folder).expanduser())
+            raise self.store.unreadable(error) from error
 
 
 class _Span(NamedTuple):

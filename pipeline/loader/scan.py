@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
 
 from pipeline.loader.pairs import count_pairs
 from pipeline.loader.reader import StoreReader
+from pipeline.store.base import Store
 from store_schema import StoreSchema
 
 # Molecules whose positions are read at once, and how many of like size are
@@ -19,24 +19,24 @@ _GROUP = 512
 
 
 def count_store_pairs(
-    store: str | Path, schema: StoreSchema, cutoff: float
+    store: Store, schema: StoreSchema, cutoff: float
 ) -> Int32[np.ndarray, " molecule"]:
     """Counts the pairs of every molecule in one pass over the positions.
 
     Args:
-        store: Path or URL.
+        store: The store.
         schema: Schema of the store; the counts are kept for it.
         cutoff: Distance in Å.
 
     Returns:
         Pairs of each molecule; not to be written to.
     """
-    return _count(str(store), schema.model_dump_json(), cutoff)
+    return _count(store, schema.model_dump_json(), cutoff)
 
 
 # The loaders of a run, of training and of validation, share one count.
 @lru_cache(maxsize=4)
-def _count(store: str, _schema: str, cutoff: float) -> Int32[np.ndarray, " molecule"]:
+def _count(store: Store, _schema: str, cutoff: float) -> Int32[np.ndarray, " molecule"]:
     reader = StoreReader(store, ("positions",))
     n_molecules = reader.schema.n_molecules
     counts = np.zeros(n_molecules, np.int32)

@@ -136,12 +136,6 @@ def location(store: str | Path) -> Path | ObjectLocation:
     return ObjectLocation(parts.scheme, parts.netloc, parts.path.strip("/"))
 
 
-def lasting(store: str | Path) -> str:
-    """Returns the address by which a store is found from any folder."""
-    place = location(store)
-    return os.path.abspath(place) if isinstance(place, Path) else str(place)
-
-
 @contextmanager
 def reached(place: ObjectLocation) -> Iterator[None]:
     """Says in words what stands between here and the objects.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import replaced
-from pipeline.store.location import location
 from store_schema.problems import StoreError
 
 Document = dict[str, Any]
@@ -118,32 +117,6 @@ def extend(nodes: Mapping[str, Document], sizes: Mapping[str, int]) -> dict[str,
             document = {**document, "shape": shape}  # noqa: PLW2901  (the input is left alone)
         extended[path] = document
     return extended
-
-
-def local_path(store: str | Path) -> Path:
-    """Returns the folder that a store is written to.
-
-    Raises:
-        StoreError: The address is not of a local file system, where alone a rename is atomic.
-    """
-    place = location(store)
-    if not isinstance(place, Path):
-        raise StoreError.of(
-            str(place),
-            expected="a local folder to write to",
-            received="a URL",
-            consequence="nothing was written",
-            remedy="Name a local folder",
-        )
-    if not place.name:
-        raise StoreError.of(
-            "store",
-            expected="the path of a folder",
-            received=repr(str(store)),
-            consequence="nothing was written",
-            remedy="Name the store, such as molecules.zarr",
-        )
-    return place
 
 
 def arrays_of(nodes: Mapping[str, Document], group: str) -> dict[str, Document]:

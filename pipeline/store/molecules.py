@@ -1,4 +1,4 @@
-"""The store: the only place where Zarr is written, and where a store is opened.
+"""Molecules on their way into the folder of a store.
 
 A store appears by the rename of a complete folder. An append stages its shards
 beside the store, moves them in beyond the published extents, and then replaces
@@ -9,38 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import xarray as xr
-import zarr
-from zarr.errors import GroupNotFoundError
 
 from pipeline.files import exclusive, staging_folder
 from pipeline.store.layout import Compression
-from pipeline.store.location import location, reached
 from pipeline.store.metadata import (
     Document,
     arrays_of,
     extend,
     group_document,
-    local_path,
-    missing_store,
     read_nodes,
     root_document,
     write_document,
 )
-from pipeline.store.open import zarr_source
-from pipeline.store.results import ResultsWriter, write_results
 from pipeline.store.table import TableWriter, Values
 from store_schema import StoreSchema, Variable
 from store_schema.names import MOLECULE, QUARANTINE_DIMENSIONS, QUARANTINE_GROUP
 from store_schema.problems import StoreError
-
-__all__ = ["ResultsWriter", "StoreWriter", "open_store", "read_schema", "write_results"]
 
 QUARANTINE_REASON = Variable(
     "reason", (QUARANTINE_DIMENSIONS[MOLECULE],), "str", "none", "why it was set aside"
@@ -56,7 +46,7 @@ class StoreWriter:
 
     def __init__(
         self,
-        store: str | Path,
+        folder: Path,
         variables: Sequence[Variable],
         sizes: Mapping[str, int],
         *,
@@ -66,17 +56,14 @@ class StoreWriter:
         """Notes what will be written.
 
         Args:
-            store: Folder of the store.
+            folder: Folder of the store.
             variables: Variables that will be written.
             sizes: Upper bounds of the dimensions but ``molecule``; the store will be as
                 long as what was written.
             append: Extend a store that exists instead of making one.
             compression: Codec of new arrays.
-
-        Raises:
-            StoreError: The place is not on a local file system.
         """
-        self._store = local_path(store)
+        self._store = folder
         self._given = (tuple(variables), dict(sizes))
         self._append = append
         self._compression: Compression = compression
@@ -194,46 +181,6 @@ class StoreWriter:
             committed=arrays_of(self._nodes, group),
             executor=self._executor,
         )
-
-
-def open_store(store: str | Path) -> xr.DataTree:
-    """Opens a store lazily: the molecules at the root, groups such as ``results`` below.
-
-    Raises:
-        StoreError: There is no store.
-    """
-    try:
-        with _reading(store):
-            return xr.open_datatree(zarr_source(store), engine="zarr", zarr_format=3)
-    except (FileNotFoundError, GroupNotFoundError) as error:
-        raise missing_store(store) from error
-
-
-def read_schema(store: str | Path) -> StoreSchema:
-    """Reads what a store holds and how it came about.
-
-    Raises:
-        StoreError: There is no store, or its schema is not valid.
-    """
-    try:
-        with _reading(store):
-            attributes = dict(zarr.open_group(zarr_source(store), mode="r", zarr_format=3).attrs)
-    except (FileNotFoundError, GroupNotFoundError) as error:
-        raise missing_store(store) from error
-    except ValueError as error:
-        raise StoreError.of(
-            str(store),
-            expected="Zarr metadata in JSON",
-            received=str(error),
-            consequence="the store cannot be read",
-            remedy="Restore its zarr.json, or ingest the sources again",
-        ) from error
-    return StoreSchema.from_attributes(attributes, str(store))
-
-
-def _reading(store: str | Path) -> AbstractContextManager[None]:
-    place = location(store)
-    return nullcontext() if isinstance(place, Path) else reached(place)
 
 
 def _quarantined(variable: Variable) -> Variable:

@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 from jaxtyping import Bool, Int
 
-from pipeline.store.changes import change, published_nodes, scratch_folder, store_place
+from pipeline.store.base import Store, StoreLike
 from pipeline.store.layout import MOLECULES_PER_BLOCK, Compression, create_small_array
 from pipeline.store.metadata import (
     Document,
@@ -47,7 +47,7 @@ class ResultsWriter:
 
     def __init__(
         self,
-        store: str | Path,
+        store: StoreLike,
         name: str,
         variables: Sequence[Variable],
         sizes: Mapping[str, int],
@@ -61,7 +61,7 @@ class ResultsWriter:
         """Notes what will be written.
 
         Args:
-            store: Path or URL of the store.
+            store: The store, or its path or URL.
             name: Name of the group: letters, digits and ``._+-``.
             variables: Variables of the group, with ``molecule`` first.
             sizes: Lengths of dimensions that the store does not have, such as ``dcm``.
@@ -76,11 +76,11 @@ class ResultsWriter:
             ConfigError: It is a URL, and the extra ``cloud`` is not installed.
             StoreError: There is no store, the name is not one, or it is taken.
         """
-        self._store = store_place(store)
+        self._store = Store.at(store)
         self._path = f"{RESULTS_GROUP}/{name}"
         self._overwrite = overwrite
         self._compression: Compression = compression
-        nodes = published_nodes(self._store)
+        nodes = self._store.nodes()
         self._check_name(name, nodes)
         molecules = arrays_of(nodes, "")
         self._n_molecules = n_rows(molecules)
@@ -99,7 +99,7 @@ class ResultsWriter:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        scratch = scratch_folder(self._store, self._path.replace("/", "."))
+        scratch = self._store.scratch(self._path.replace("/", "."))
         self._staging = self._exit.enter_context(scratch)
         # Left before the folder goes, so that nothing is written into it any more.
         self._executor = self._exit.enter_context(ThreadPoolExecutor(1, "dcm-shards"))
@@ -166,7 +166,7 @@ class ResultsWriter:
         while self._next_block * MOLECULES_PER_BLOCK < self._n_molecules:
             self._write_block()
         documents = self._write_small() | (self._table.finish() if self._large else {})
-        with change(self._store) as changed:
+        with self._store.change() as changed:
             self._withdraw(changed.folder)
             changed.publish()  # the old group goes before the new one comes
             self._place(changed.folder, documents)
@@ -290,7 +290,7 @@ def _by_block(rows: Bool[np.ndarray, " molecule"]) -> Int[np.ndarray, " block"]:
 
 
 def write_results(
-    store: str | Path, name: str, dataset: xr.Dataset, overwrite: bool = False
+    store: StoreLike, name: str, dataset: xr.Dataset, overwrite: bool = False
 ) -> None:
     """Writes a dataset of full molecule length as the group ``results/NAME``.
 

@@ -11,15 +11,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import zarr
 from jaxtyping import Bool, Float64, Int, Shaped, UInt8
 
-from pipeline.store.molecules import read_schema
-from pipeline.store.open import zarr_source
+from pipeline.store.base import Store, StoreLike
 from store_schema import StoreSchema
 from store_schema.names import MOLECULE
 from store_schema.problems import ConfigError, StoreError
@@ -79,14 +77,14 @@ class Splits:
 
 
 def split_store(
-    store: str | Path, fractions: Sequence[float] = (0.8, 0.1), group_by: str = BY_ID
+    store: StoreLike, fractions: Sequence[float] = (0.8, 0.1), group_by: str = BY_ID
 ) -> Splits:
     """Splits the molecules of a store.
 
     A variable ``split`` of the store, which its files brought, is taken as it is.
 
     Args:
-        store: Path or URL.
+        store: The store, or its path or URL.
         fractions: Shares of train and valid; the rest is test.
         group_by: What stays together: ``id`` (the part of the molecule's id before its
             last slash; ids are SMILES/conformer), ``formula``, or a variable of the
@@ -96,11 +94,12 @@ def split_store(
         ConfigError: Fractions are not shares, or there is nothing of that name to group by.
         StoreError: There is no store, or its ``split`` holds other names.
     """
-    schema = read_schema(store)
+    store = Store.at(store)
+    schema = store.schema()
     if SPLIT_VARIABLE in schema.variables:
         return Splits(_existing(store, schema), f"variable {SPLIT_VARIABLE!r} of the store")
     _check_fractions(fractions)
-    codes = _hashed(str(store), schema.model_dump_json(), group_by, tuple(fractions))
+    codes = _hashed(store, schema.model_dump_json(), group_by, tuple(fractions))
     shares = ", ".join(f"{share:g}" for share in fractions)
     return Splits(codes, f"hash of the {group_by}, shares {shares} and the rest")
 
@@ -122,7 +121,7 @@ def uniform_hashes(names: Iterable[str]) -> Float64[np.ndarray, " name"]:
     return (np.frombuffer(digests, ">u8") >> np.uint64(11)) / 2.0**53
 
 
-def identities(store: str | Path, schema: StoreSchema) -> Iterator[list[str]]:
+def identities(store: Store, schema: StoreSchema) -> Iterator[list[str]]:
     """Yields names of the molecules, many at a time: their ids, or rows where they have none."""
     start = 0
     for ids in _values(store, "molecule_id", schema):
@@ -149,7 +148,7 @@ def _codes(groups: Iterable[str], fractions: Sequence[float]) -> UInt8[np.ndarra
 # Training and validation ask one after the other for the same split.
 @lru_cache(maxsize=2)
 def _hashed(
-    store: str, schema_json: str, group_by: str, fractions: tuple[float, ...]
+    store: Store, schema_json: str, group_by: str, fractions: tuple[float, ...]
 ) -> UInt8[np.ndarray, " molecule"]:
     schema = StoreSchema.model_validate_json(schema_json)
     groups = _groups(store, schema, group_by)
@@ -158,7 +157,7 @@ def _hashed(
     return codes
 
 
-def _groups(store: str, schema: StoreSchema, group_by: str) -> Iterator[Iterable[str]]:
+def _groups(store: Store, schema: StoreSchema, group_by: str) -> Iterator[Iterable[str]]:
     """Yields the names of the molecules' groups, many at a time: no name outlives its hash."""
     if group_by == BY_ID:
         for names in identities(store, schema):
@@ -175,7 +174,7 @@ def _groups(store: str, schema: StoreSchema, group_by: str) -> Iterator[Iterable
         yield map(str, values.tolist())
 
 
-def _existing(store: str | Path, schema: StoreSchema) -> UInt8[np.ndarray, " molecule"]:
+def _existing(store: Store, schema: StoreSchema) -> UInt8[np.ndarray, " molecule"]:
     codes, unknown = [np.zeros(0, np.uint8)], set[str]()
     for values in _values(store, SPLIT_VARIABLE, schema):
         names = [str(name).strip().lower() for name in values]
@@ -192,10 +191,9 @@ def _existing(store: str | Path, schema: StoreSchema) -> UInt8[np.ndarray, " mol
     return np.concatenate(codes)
 
 
-def _values(store: str | Path, name: str, schema: StoreSchema) -> Iterator[np.ndarray]:
+def _values(store: Store, name: str, schema: StoreSchema) -> Iterator[np.ndarray]:
     # zarr-python reads text, which TensorStore does not.
-    group = zarr.open_group(zarr_source(store), mode="r", zarr_format=3)
-    array = group[name]
+    array = store.group()[name]
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} of {store} is a group, along {MOLECULE} an array is needed")
     for start in range(0, schema.n_molecules, _READ):

@@ -20,9 +20,9 @@ import obstore
 
 from pipeline import make_loader, open_store, read_schema
 from pipeline.inspection.validate import validate_store
+from pipeline.store.bucket_claim import version
+from pipeline.store.bucket_requests import remove
 from pipeline.store.location import location
-from pipeline.store.object_claim import version
-from pipeline.store.object_requests import remove
 from store_schema.problems import StoreError
 from tests.object_store import files, free_port
 

@@ -15,8 +15,8 @@ import obstore
 from pipeline import ingest, open_store
 from pipeline.inspection.validate import validate_store
 from pipeline.sample import sample_sources
+from pipeline.store.bucket_publication import staged_store
 from pipeline.store.location import RETRIES, location
-from pipeline.store.object_publication import staged_store
 from pipeline.store.results import write_results
 from store_schema.problems import StoreError
 from tests.object_store import DYING, SECRET, Faults, failing_proxy, files, objects

@@ -16,9 +16,10 @@ from pipeline import ingest, make_loader, open_store, read_schema
 from pipeline.inspection.validate import validate_store
 from pipeline.loader.reader import StoreReader
 from pipeline.sample import sample_sources
-from pipeline.store.location import REQUEST_RETRIES, RETRIES, ObjectLocation, lasting, location
-from pipeline.store.object_publication import staged_store
-from pipeline.store.object_requests import upload
+from pipeline.store.base import Store
+from pipeline.store.bucket_publication import staged_store
+from pipeline.store.bucket_requests import upload
+from pipeline.store.location import REQUEST_RETRIES, RETRIES, ObjectLocation, location
 from store_schema.problems import StoreError
 from tests.object_store import DYING, SECRET, Faults, failing_proxy, files, objects
 
@@ -192,7 +193,7 @@ def test_what_is_refused_is_named_without_credentials(url, server):
         ingest([IONS], f"{server.scheme}://nothing-there/a.zarr")
     for bad in (f"s3://me:{SECRET}@bucket/a.zarr", f"s3://bucket/a.zarr?key={SECRET}"):
         with pytest.raises(StoreError, match="environment") as refused:
-            lasting(bad)
+            Store.at(bad)
         assert SECRET not in str(refused.value) + str(missing.value)
     with pytest.raises(StoreError, match="scheme"):
         open_store("ftp://bucket/a.zarr")

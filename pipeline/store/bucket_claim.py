@@ -21,8 +21,8 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from pipeline.store.bucket_requests import Objects, again, remove
 from pipeline.store.location import ObjectLocation, reached
-from pipeline.store.object_requests import Objects, again, remove
 from store_schema.problems import StoreError
 
 CLAIM: Final = ".writer"

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import obstore
 
 from pipeline.files import replaced
+from pipeline.store.bucket_requests import Objects, again
 from pipeline.store.location import STORE_CACHE, ObjectLocation, reached
-from pipeline.store.object_requests import Objects, again
 from store_schema.problems import StoreError
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from pipeline.store.bucket_claim import CLAIM, claimed, version
+from pipeline.store.bucket_requests import FRESH, Objects, again, remove, upload
 from pipeline.store.location import ObjectLocation, reached
 from pipeline.store.metadata import METADATA_FILE, Document, read_nodes, write_document
-from pipeline.store.object_claim import CLAIM, claimed, version
-from pipeline.store.object_requests import FRESH, Objects, again, remove, upload
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import DcmError, StoreError
 
