@@ -152,7 +152,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a network on a store; exit code 75 if SIGTERM stopped it, to be resumed."""
-    tells = prepare_process()
+    is_first = prepare_process()
 
     from dcmnet.config import load_config
     from dcmnet.experiment.metrics import print_outcome
@@ -166,19 +166,19 @@ def train(
     if store is None and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
     _, best, directory = run_training(name, store, config=chosen, verbose=verbose, resume=resume)
-    print_outcome(best, directory, Console(quiet=not tells))
+    print_outcome(best, directory, Console(quiet=not is_first))
 
 
 @app.command()
 def resume(experiment: ExperimentPath) -> None:
     """Go on with an experiment exactly where it stopped; exit codes as train."""
-    tells = prepare_process()
+    is_first = prepare_process()
 
     from dcmnet.experiment.metrics import print_outcome
     from dcmnet.train_runner import resume as run
 
     _, best, directory = run(experiment)
-    print_outcome(best, directory, Console(quiet=not tells))
+    print_outcome(best, directory, Console(quiet=not is_first))
 
 
 @app.command()
@@ -193,7 +193,7 @@ def sweep(
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
 ) -> None:
-    """Search settings by many experiments; given again, it goes on. Needs the extra 'sweep'."""
+    """Search settings with many experiments; the same command resumes. Needs the extra 'sweep'."""
     from dcmnet.sweep import run_sweep
 
     fields = {"trials": trials, "out": out}
@@ -364,7 +364,7 @@ def report(
 @app.command()
 def bench(
     store: Store,
-    batch_size: Annotated[int, typer.Option(min=1, help="Molecules a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Molecules per batch.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to stream.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -383,7 +383,7 @@ def bench(
 def demo(
     out: Annotated[Path, typer.Option(help="Directory for everything it makes.")] = Path("demo"),
 ) -> None:
-    """Walk real molecules through the whole line, in about a minute."""
+    """Ingest, train, analyze and report on real molecules, in about a minute."""
     from dcmnet.demo import run
 
     run(out, Console())

@@ -42,7 +42,7 @@ class ModelConfig(_Config):
         num_iterations: Message passes.
         num_basis_functions: Radial basis functions.
         cutoff: Distance within which atoms exchange messages, angstrom.
-        n_dcm: Charges an atom.
+        n_dcm: Charges per atom.
         include_pseudotensors: Whether inner message passes keep pseudotensors.
         displacement_scale: Scale of the charges' displacements, angstrom. The gate of the
             network bounds what multiplies it for small outputs only, as published.
@@ -81,14 +81,14 @@ class TrainingConfig(_Config):
         grad_clip_norm: That norm.
         use_ema: Whether an exponential moving average of the parameters is kept,
             validated and saved as the model.
-        ema_decay: Its decay an update.
+        ema_decay: Its decay per update.
         esp_w: Weight of the ESP.
         chg_w: Weight of the monopoles.
         dipole_w: Weight of the dipole.
         quadrupole_w: Weight of the quadrupole.
         min_vdw_factor: The loss leaves out points nearer to any atom than this times its van
             der Waals radius; none where None. Metrics are of all points always.
-        grid_points: Random grid points a molecule and epoch; all where None.
+        grid_points: Random grid points per molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
         print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
         summary_every_n_epochs: Epochs between TensorBoard's histograms and figures, the
@@ -173,7 +173,7 @@ class ExperimentConfig(_Config):
         training: The training.
         data: The molecules.
         init_from: Experiment or published ``.pkl`` the parameters start from.
-        track: Trackers that follow the run beside TensorBoard.
+        track: Trackers that follow the run besides TensorBoard.
     """
 
     name: str = Field(default="dcmnet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -364,5 +364,5 @@ def _from_text(value: object, annotation: Any) -> object:
         found = json.loads(value)
     except ValueError:
         return value
-    # Text is allowed beside null: only null is not meant as text.
+    # Text is allowed besides null: only null is not meant as text.
     return value if str in get_args(annotation) and found is not None else found

@@ -25,7 +25,7 @@ def run(out: Path, console: Console) -> None:
     Args:
         out: Directory for the store and the experiment; those of an earlier
             demonstration there are replaced.
-        console: Where it tells what it does.
+        console: Where it prints what it does.
     """
     store = out / "sample.zarr"
     experiment = out / "experiments" / _NAME

@@ -41,10 +41,10 @@ def train_model(
         valid_data: Validation molecules.
         num_epochs: Passes over the training molecules.
         learning_rate: Peak learning rate.
-        batch_size: Molecules a batch.
+        batch_size: Molecules per batch.
         writer: A TensorBoard ``SummaryWriter``, or what has its ``add_scalar``; takes the
             metrics of every epoch, and histograms and figures where it can.
-        ndcm: Charges an atom; must be those of the model.
+        ndcm: Charges per atom; must be those of the model.
         **fields: Any other field of the training configuration, such as ``esp_w``,
             ``chg_w``, ``use_grad_clip`` or ``grad_clip_norm``.
 

@@ -19,7 +19,7 @@ from dcmnet.tracking.tracked_run import settings_of
 from dcmnet.tracking.trackers import make_trackers
 from dcmnet.training.followers import Follower
 from dcmnet.training.processes.joining import joined
-from dcmnet.training.run import Run, carry_out, refuse_existing
+from dcmnet.training.run import Run, refuse_existing, run_to_end
 from pipeline import Store, ingest
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError
@@ -85,7 +85,7 @@ def run_training(
         console: Where tables go; standard output by default.
         writer: Where TensorBoard's numbers go; files in the experiment by default.
         verbose: Print a table of all parameters first.
-        followers: Who else is told of the run, and may end it after an epoch.
+        followers: Objects that follow the run, and may end it after an epoch.
         resume: Go on where the experiment exists, as jobs do that are started again.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
@@ -104,23 +104,23 @@ def run_training(
     chosen = make_config(config, preset, {"name": name, **fields})
     experiment = Experiment(Path(chosen.out) / chosen.name)
     console = console or Console()
-    told = [*make_trackers(experiment, chosen.track, console, writer), *followers]
+    all_followers = [*make_trackers(experiment, chosen.track, console, writer), *followers]
     with joined() as processes:
         # As the first sees it: file systems show others later what it writes.
-        goes_on = bool(processes.first(resume and experiment.config_path.exists()))
+        resumes = bool(processes.first(resume and experiment.config_path.exists()))
         sample = Path(chosen.out) / _SAMPLE
         with processes.together():
-            if processes.is_first and not goes_on:
+            if processes.is_first and not resumes:
                 refuse_existing(experiment)
             if processes.is_first and store is None and not chosen.data.store:
                 _make_sample(sample)
         if store is not None or not chosen.data.store:
             chosen = chosen.with_fields({"data.store": Store.at(store or sample).address})
         with processes.together():
-            if processes.is_first and goes_on:
+            if processes.is_first and resumes:
                 _refuse_another(experiment, chosen)
-        run = Run(experiment, chosen, console, told, processes)
-        return carry_out(run, resume=goes_on, verbose=verbose)
+        run = Run(experiment, chosen, console, all_followers, processes)
+        return run_to_end(run, resume=resumes, verbose=verbose)
 
 
 def resume(
@@ -133,7 +133,7 @@ def resume(
     Args:
         directory: Directory of the experiment.
         console: Where tables go; standard output by default.
-        followers: Who else is told of the run, and may end it after an epoch.
+        followers: Objects that follow the run, and may end it after an epoch.
 
     Returns:
         As ``run_training``.
@@ -148,13 +148,13 @@ def resume(
     with joined() as processes:
         with processes.together():
             config = experiment.config()
-            told = [*make_trackers(experiment, config.track, console), *followers]
-        run = Run(experiment, config, console, told, processes)
-        return carry_out(run, resume=True)
+            all_followers = [*make_trackers(experiment, config.track, console), *followers]
+        run = Run(experiment, config, console, all_followers, processes)
+        return run_to_end(run, resume=True)
 
 
 def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:
-    """Refuses to go on with other settings than the experiment's."""
+    """Refuses to resume with other settings than the experiment's."""
     own, asked = settings_of(experiment.config()), settings_of(config)
     # The same folder may be reached by another path.
     others = [name for name in asked if name != "out" and asked[name] != own[name]]
@@ -164,7 +164,7 @@ def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:
             expected="the configuration of the experiment",
             received="another " + ", ".join(others),
             consequence="nothing was started",
-            remedy="Give the settings it began with, go on by 'dcmnet resume', or choose "
+            remedy="Give the settings it began with, resume with 'dcmnet resume', or choose "
             "another name",
         )
 

@@ -14,9 +14,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function) -> _Function:
     """Compiles a function of arrays and numbers when it is first called.
 
-    It runs outside the interpreter lock, so that threads run beside it, and rounds as
+    It runs outside the interpreter lock, so that threads run meanwhile, and rounds as
     numpy does: no sum is reordered, no product fused with a sum. What was compiled is
-    kept on disk, beside the module or in the user's cache, for the next start.
+    kept on disk, next to the module or in the user's cache, for the next start.
     """
     # Tests wrap what is annotated in checks, which do not compile.
     plain = inspect.unwrap(function)

@@ -15,10 +15,10 @@ from store_schema.problems import StoreError
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Gives a place of one's own to write to, which then takes the place of a file.
+    """Yields a temporary path to write to, which then takes the place of a file.
 
     Readers see the old file or the new one. Several processes may write the same file: each
-    replaces it whole. What a killed process left beside it is for the owner of the folder to
+    replaces it whole. What a killed process left behind is for the owner of the folder to
     remove.
 
     Raises:
@@ -89,7 +89,7 @@ def usable_place(place: object) -> Iterator[None]:
 
 @contextmanager
 def staging_folder(target: Path) -> Iterator[Path]:
-    """Gives an empty hidden folder beside ``target``; nothing of it stays behind on an error.
+    """Yields an empty hidden folder next to ``target``; nothing of it stays behind on an error.
 
     A folder that a killed writer left is emptied and used again.
 

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: who lacks one is told what to install."""
+"""Packages that only some commands need: an error says what to install where one is missing."""
 
 from __future__ import annotations
 

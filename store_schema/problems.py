@@ -1,6 +1,6 @@
 """Problems as people can act on them: where, what was expected, what was found, what follows.
 
-Checks collect every problem before anyone is told, so that a file is mended in
+Checks collect every problem before they report any, so that a file is mended in
 one go.
 """
 
@@ -92,4 +92,4 @@ class CheckpointError(DcmError):
 
 
 class TrainingError(DcmError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""

@@ -39,7 +39,7 @@ class KeyRecord(_Record):
         stored_as: Variable of the store; empty where nothing is stored.
         unit: Unit the source's values are in; empty where there is none.
         shape: Shape in the file, molecule axis included; of the first file where a
-            source has one file a molecule.
+            source has one file per molecule.
         dtype: numpy dtype in the file.
         semantics_from: How the meaning was settled.
         unit_from: How the unit was settled.

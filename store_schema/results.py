@@ -78,7 +78,7 @@ class ResultsSchema(BaseModel):
         epoch: Epoch of that checkpoint.
         split: Split that was analysed; other molecules are NaN.
         n_molecules: Molecules analysed.
-        n_dcm: Charges an atom.
+        n_dcm: Charges per atom.
         config: The experiment's configuration.
         versions: Versions of the packages that computed it.
     """

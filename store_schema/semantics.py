@@ -2,7 +2,7 @@
 
 A *semantics* names one meaning: the variable it is stored as and the shapes it
 comes in behind the molecule axis. Most keys have one; ``D`` and ``Q`` have
-several, which their shape, physics or the user's declaration tells apart.
+several, which shape, physics or the user's declaration distinguishes.
 """
 
 from __future__ import annotations

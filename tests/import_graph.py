@@ -1,7 +1,7 @@
 """The folders of each package and the imports between them.
 
-``python -m tests.import_graph`` prints the picture of ``docs/layout.md`` and, by package, the
-number of rooms (folders and the files beside them), floors (the longest chain of imports) and
+``python -m tests.import_graph`` draws the picture of ``docs/layout.md`` and prints, by package,
+the number of rooms (folders and the files beside them), floors (the longest chain of imports) and
 arrows (pairs of rooms that import).
 """
 
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "images" / "layout.svg"
 PACKAGES = ("store_schema", "pipeline", "dcmnet")
 # Names of the notebook API are found where notebooks look for them.
 RE_EXPORTS = {("dcmnet/training/__init__.py", "dcmnet/notebook.py")}
@@ -113,38 +116,60 @@ def _room(file: str) -> str:
     return "/".join(file.split("/")[:2]).removesuffix(".py")
 
 
-def mermaid(graphs: list[Graph]) -> str:
-    """The picture, as Mermaid draws it: what is imported lies below."""
-    lines = ["flowchart TB"]
-    for graph in graphs:
-        lines.append(f"    subgraph {graph.package}")
-        for level in reversed(graph.floors()):
-            lines += [f"        {_node(room)}[{room.split('/')[1]}]" for room in level]
-        lines += [
-            f"        {_node(room)} --> {_node(each)}"
-            for room, direct in sorted(graph.reduced().items())
-            for each in sorted(direct)
-        ]
-        lines.append("    end")
-    lines += ["    dcmnet --> pipeline", "    pipeline --> store_schema"]
-    return "\n".join(lines)
+def arrows(graphs: list[Graph]) -> str:
+    """All arrows that are drawn, one per line."""
+    return "\n".join(
+        f"{room} -> {each}"
+        for graph in graphs
+        for room, direct in sorted(graph.reduced().items())
+        for each in sorted(direct)
+    )
 
 
-def _node(room: str) -> str:
-    return room.replace("/", ".")
+def draw(graphs: list[Graph], path: Path) -> None:
+    """Draws the packages beneath each other, their floors as rows, and says so in the file."""
+    levels = [graph.floors() for graph in graphs]
+    heights = [len(floors) + 1 for floors in levels]
+    figure, ax = plt.subplots(figsize=(11, 0.62 * sum(heights)))
+    bottom = 0.0
+    for graph, floors in zip(graphs, levels, strict=True):
+        place = {
+            # Every other floor to the right, so that no arrow runs through a box between.
+            room: ((i + 0.5) / len(rooms) + (0.09 if row % 2 else -0.03), bottom + row)
+            for row, rooms in enumerate(floors)
+            for i, room in enumerate(rooms)
+        }
+        for room, direct in graph.reduced().items():
+            for each in direct:
+                ax.annotate("", place[each], place[room], arrowprops=_ARROW)
+        for room, (x, y) in place.items():
+            ax.text(x, y, room.split("/")[1], ha="center", va="center", fontsize=9, bbox=_BOX)
+        ax.text(-0.02, bottom + (len(floors) - 1) / 2, graph.package, rotation=90, va="center")
+        bottom += len(floors) + 0.6
+        ax.axhline(bottom - 0.8, color="0.85", linewidth=1)
+    ax.set(xlim=(-0.03, 1), ylim=(-0.5, bottom - 0.9))
+    ax.axis("off")
+    with plt.rc_context({"svg.hashsalt": "layout", "svg.fonttype": "none"}):
+        metadata = {"Date": None, "Description": arrows(graphs)}
+        figure.savefig(path, metadata=metadata, bbox_inches="tight")
+
+
+_ARROW = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 9, "shrinkB": 13, "linewidth": 0.9}
+_BOX = {"boxstyle": "round,pad=0.35", "facecolor": "#e8f0fa", "edgecolor": "#3b6ea5"}
 
 
 def main() -> None:
-    """Prints the picture, and numbers on standard error."""
+    """Draws the picture, and prints the numbers."""
     graphs = [graph_of(package) for package in PACKAGES]
     for graph in graphs:
         try:
             floors = len(graph.floors())
         except CycleError as error:
             sys.exit(f"{graph.package}: {' imports '.join(reversed(error.args[1]))}")
-        text = f"{len(graph.imports)} rooms, {floors} floors, {graph.n_arrows} arrows"
-        print(f"{graph.package}: {text}", file=sys.stderr)
-    print(mermaid(graphs))
+        print(
+            f"{graph.package}: {len(graph.imports)} rooms, {floors} floors, {graph.n_arrows} arrows"
+        )
+    draw(graphs, PICTURE)
 
 
 if __name__ == "__main__":

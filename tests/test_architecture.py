@@ -2,10 +2,11 @@
 
 import ast
 import re
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.import_graph import PACKAGES, ROOT, graph_of, mermaid
+from tests.import_graph import PACKAGES, PICTURE, ROOT, arrows, graph_of
 
 FORBIDDEN = {
     "store_schema": {"pipeline", "dcmnet"},
@@ -62,9 +63,8 @@ def test_no_folders_import_each_other(package):
 
 
 def test_the_picture_of_the_layout_is_that_of_the_imports():
-    page = (ROOT / "docs" / "layout.md").read_text()
-    (drawn,) = re.findall(r"```mermaid\n(.*?)\n```", page, flags=re.DOTALL)
-    assert drawn == mermaid([graph_of(package) for package in PACKAGES])
+    drawn = ElementTree.parse(PICTURE).find(".//{http://purl.org/dc/elements/1.1/}description")
+    assert drawn.text == arrows([graph_of(package) for package in PACKAGES])
 
 
 def test_folders_of_the_tests_mirror_those_of_the_code():

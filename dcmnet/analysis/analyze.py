@@ -41,7 +41,7 @@ from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
 _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in this experiment")
 
-# Grid points a batch at most, so that memory does not grow with the molecules; few enough
+# Grid points per batch at most, so that memory does not grow with the molecules; few enough
 # that what is worked out of them stays in the caches.
 _POINTS = 64 * 1024
 
@@ -54,7 +54,7 @@ class Analysis(BaseModel):
         store: The store.
         epoch: Epoch of the checkpoint.
         statistics: The numbers, as in ``best_analysis.json`` and in the group.
-        files: Files written beside the experiment.
+        files: Files written to the experiment's folder.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -77,7 +77,7 @@ def compare(
     """Compares experiments, or checkpoints of them, on the molecules that all analysed.
 
     What has not been analysed yet is analysed first; results of another split or of an
-    earlier training are left alone and others made beside them.
+    earlier training are left alone and others made next to them.
 
     Args:
         contenders: Two or more directories of experiments; ``DIRECTORY@epoch_20`` names a

@@ -13,7 +13,7 @@ from store_schema.problems import CheckpointError
 
 
 def history_table(history: Sequence[EpochRecord]) -> pd.DataFrame:
-    """Returns a row an epoch, with columns such as ``train.loss``; empty without epochs."""
+    """Returns one row per epoch, with columns such as ``train.loss``; empty without epochs."""
     table = pd.json_normalize([record.model_dump() for record in history])
     return table.set_index("epoch") if len(table) else table
 
@@ -31,7 +31,7 @@ def analyze_training_history(experiment: str | Path) -> pd.DataFrame:
             expected="an experiment with finished epochs",
             received="none",
             consequence="there is no history to analyse",
-            remedy="Give the directory of an experiment, or go on with 'dcmnet resume'",
+            remedy="Give the directory of an experiment, or resume it with 'dcmnet resume'",
         )
     return history_table(history)
 

@@ -1,4 +1,4 @@
-"""Runs a trained network over batches, beside the reference levels, batch by batch."""
+"""Runs a trained network and the reference levels over batches."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class BatchPrediction(NamedTuple):
     Attributes:
         batch: The batch.
         model: What the network says.
-        levels: What it comes to beside the reference levels.
+        levels: Its errors and those of the reference levels.
         known: Which molecules each of ``LEVELS`` says something of.
     """
 

@@ -1,8 +1,8 @@
-"""Reference levels beside the model: what charges that sit on the atoms can reach.
+"""Reference levels for the model: what charges that sit on the atoms can reach.
 
 The ESP of the stored monopoles, and that of the charges on the atoms which fit each
 molecule's ESP best under its total charge: constrained least squares, as in Singh &
-Kollman, J. Comput. Chem. 5 (1984) 129. No model of one charge an atom, at the nucleus,
+Kollman, J. Comput. Chem. 5 (1984) 129. No model of one charge per atom, at the nucleus,
 has a smaller RMSE than the latter.
 """
 
@@ -21,7 +21,7 @@ from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
-# Relative to the mean diagonal: regular where charges cannot be told apart, and without
+# Relative to the mean diagonal: regular where charges cannot be distinguished, and without
 # effect on the fit elsewhere.
 _RIDGE = 1e-10
 

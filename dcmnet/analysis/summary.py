@@ -67,7 +67,7 @@ def molecule_table(tree: xr.DataTree, name: str) -> pd.DataFrame:
 
 
 def described(molecules: xr.Dataset, rows: Int[np.ndarray, " row"]) -> xr.Dataset:
-    """Reads what a table says of molecules beside their results.
+    """Reads what a table says of molecules in addition to their results.
 
     Args:
         molecules: The store's root group.

@@ -44,7 +44,7 @@ def error_table(columns: Columns) -> Table:
 
 
 def group_table(groups: Mapping[str, Columns], prefix: str) -> Table:
-    """Returns the mean ESP RMSE by group, beside that of the reference levels."""
+    """Returns the mean ESP RMSE by group, and that of the reference levels."""
     table = _table("molecules", "this model", "fitted", "monopoles")
     for label, columns in groups.items():
         levels = ("esp_rmse", "esp_rmse_fitted", "esp_rmse_monopoles")

@@ -14,7 +14,7 @@ def refuse_politely(run: Callable[[], None]) -> None:
     """Runs a command; a refusal is an ``Error:`` line on standard error and exit code 1.
 
     With ``--debug`` among the arguments, which is taken out of them, errors show their
-    traceback instead. A fault of the program is told from a refusal.
+    traceback instead. A fault of the program is not taken for a refusal.
     """
     debug = "--debug" in sys.argv
     if debug:

@@ -138,7 +138,7 @@ class Checkpoints:
                 found = manager.restore(step, args=wanted)
                 break
             except Exception as error:  # Orbax raises many kinds for damage
-                # A run that goes on removes a checkpoint once there is a newer one.
+                # A resumed run removes a checkpoint once there is a newer one.
                 _listed(manager.reload)
                 if self._find(which)[1] == step:
                     raise _damaged(place, error) from error
@@ -164,7 +164,7 @@ class Checkpoints:
                 f"{self.directory}",
                 expected=f"a checkpoint {which!r}",
                 received=f"{', '.join(self.names()) or 'no checkpoint'}",
-                consequence="there are no parameters to go on with",
+                consequence="there are no parameters to resume from",
                 remedy="Name one of those, or train first",
             )
         return self._managers[series], step

@@ -46,7 +46,7 @@ class Experiment:
 
     @property
     def metrics_path(self) -> Path:
-        """One line an epoch."""
+        """One line per epoch."""
         return self.directory / "metrics.jsonl"
 
     @property
@@ -56,7 +56,7 @@ class Experiment:
 
     @property
     def analysis_path(self) -> Path:
-        """What analyses write beside the store's results."""
+        """What analyses write in addition to the store's results."""
         return self.directory / "analysis"
 
     def config(self) -> ExperimentConfig:

@@ -1,4 +1,4 @@
-"""What a run tells people and programs: an epoch table and ``metrics.jsonl``."""
+"""What a run reports to people and programs: an epoch table and ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EpochRecord(BaseModel):
         train: Metrics of the training molecules, as the parameters went along.
         valid: Metrics of the validation molecules, with the averaged parameters.
         seconds: Wall time of the epoch, validation included.
-        molecules_per_second: Training molecules a second, compilation left out.
+        molecules_per_second: Training molecules per second, compilation left out.
         input_wait_fraction: Share of the training time spent waiting for batches.
         padding_waste: Share of grid points and atoms processed that were padding.
         compile_seconds: Time spent compiling.
@@ -66,7 +66,7 @@ class EpochRecord(BaseModel):
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one line an epoch, never two for the same one."""
+    """``metrics.jsonl``: one line per epoch, never two for the same one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,7 +79,7 @@ class MetricsFile:
             os.fsync(file.fileno())
 
     def keep_until(self, epoch: int) -> None:
-        """Drops lines after an epoch, and a line cut short by a crash, before a run goes on."""
+        """Drops lines after an epoch, and a line cut short by a crash, before a run is resumed."""
         kept = [record.model_dump_json() for record in self.read() if record.epoch <= epoch]
         write_text(self.path, "".join(line + "\n" for line in kept))
 

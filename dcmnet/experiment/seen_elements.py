@@ -1,4 +1,4 @@
-"""Which elements a model was trained on, kept beside it: charges of others mean nothing."""
+"""Which elements a model was trained on, kept with it: charges of others mean nothing."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class ChargeHead(nn.Module):
     hard tanh of e3x scales a whole vector, so it keeps equivariance.
 
     Attributes:
-        n_dcm: Charges an atom.
+        n_dcm: Charges per atom.
         displacement_scale: Scale of the displacements, in angstrom; no bound, since the
             gate of a vector depends on the scalar beside it.
         max_atomic_number: Largest atomic number with a bias.

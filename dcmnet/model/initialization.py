@@ -1,4 +1,4 @@
-"""Where training starts from: random parameters, with what the data tell at once."""
+"""Where training starts from: random parameters, with biases read off the data."""
 
 from __future__ import annotations
 

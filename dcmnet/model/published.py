@@ -69,7 +69,7 @@ def read_published(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         path: The ``.pkl`` file.
 
     Returns:
-        The configuration its shapes tell (the rest as published: cutoff 4 angstrom,
+        The configuration that its shapes imply (the rest as published: cutoff 4 angstrom,
         pseudotensors, displacements within 0.175 angstrom) and the parameters of
         ``dcmnet.model.DCMNet``.
 

@@ -73,7 +73,7 @@ class ExportedModel:
     """A network frozen into StableHLO, for molecules of any size.
 
     Attributes:
-        metadata: What it is: elements it was trained on, cutoff, charges an atom, versions.
+        metadata: What it is: elements it was trained on, cutoff, charges per atom, versions.
     """
 
     def __init__(self, program: bytes, metadata: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ class ChargedMolecule:
         charges: Float[np.ndarray, "a d"],
         displacements: Float[np.ndarray, "a d 3"],
     ) -> Self:
-        """Makes one of as many charges an atom.
+        """Makes one of as many charges per atom.
 
         Args:
             structure: The molecule.

@@ -16,7 +16,7 @@ from pipeline import open_store, read_schema
 from pipeline.adapters import discover
 from pipeline.inference.declarations import Declarations
 from pipeline.ingestion.canonical import canonical
-from pipeline.ingestion.plan import understood
+from pipeline.ingestion.plan import make_plans
 from store_schema.problems import SourceError
 
 # Molecules that are in memory at once.
@@ -237,7 +237,7 @@ class _NpzFiles:
         charged = charged or all(each.layout.key_of("total_charge") for each in sources)
         # What is not asked for needs no unit; a net charge may have to be derived.
         asked = (*self._names, *(() if charged else _CHARGE_FROM))
-        self._plans = understood(sources, declarations, only=asked)
+        self._plans = make_plans(sources, declarations, only=asked)
 
     def windows(self) -> Iterator[list[Structure]]:
         for plan in self._plans:

@@ -13,7 +13,7 @@ from dcmnet.prediction.charges import ChargedMolecule, potential_matrix
 from store_schema.problems import ConfigError, SourceError
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
-# Strong enough that charges which the ESP does not tell apart stay as predicted.
+# Strong enough that charges which the ESP cannot distinguish stay as predicted.
 RESTRAINT = 1e-4
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from dcmnet.report.content import State
 from dcmnet.report.page import page_path, write_report
 from dcmnet.report.serving import served
-from dcmnet.report.story import State
 from dcmnet.report.watch import Live
 from dcmnet.report.watch import watch as keep_watch
 from store_schema.problems import ConfigError
@@ -27,7 +27,7 @@ def run(
     port: int | None,
     console: Console,
 ) -> None:
-    """Writes the report of an experiment and tells where it is.
+    """Writes the report of an experiment and prints where it is.
 
     Args:
         experiment: Directory of the experiment.
@@ -38,7 +38,7 @@ def run(
             it is served, until Ctrl-C.
         every: Seconds between looks.
         port: Port of the loopback address to serve it on; None serves nothing.
-        console: Where it is told.
+        console: Where it is printed.
 
     Raises:
         ConfigError: The experiment is not valid, or ``port`` was given without ``watch``.
@@ -48,7 +48,7 @@ def run(
         if port is not None:
             raise ConfigError.of(
                 "report --port",
-                expected="--watch beside it",
+                expected="--watch as well",
                 received="none",
                 consequence="nothing was served: a page that does not change needs no server",
                 remedy="Open the file in a browser, or add --watch",
@@ -69,16 +69,16 @@ def _follow(
     port: int | None,
     console: Console,
 ) -> None:
-    told: list[State] = []
+    printed: list[State] = []
     live = Live() if port is not None else None
     url = ""
 
-    def tell(path: Path, state: State, epochs: int) -> None:
-        if url and not told:  # from here on there is something to see
+    def on_page(path: Path, state: State, epochs: int) -> None:
+        if url and not printed:  # from here on there is something to see
             console.print(f"Served at {url} until Ctrl-C.", soft_wrap=True)
-        if told[-1:] != [state]:
+        if printed[-1:] != [state]:
             console.print(escape(f"{path} · {state} · {epochs} epochs"), soft_wrap=True)
-            told.append(state)
+            printed.append(state)
 
     with ExitStack() as stack:
         if port is not None and live is not None:
@@ -91,7 +91,7 @@ def _follow(
                 store=store,
                 results=results,
                 every=every,
-                on_page=tell,
+                on_page=on_page,
                 live=live,
             )
         except KeyboardInterrupt:

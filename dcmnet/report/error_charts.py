@@ -1,4 +1,4 @@
-"""Charts of the error of the ESP: how large, and beside what."""
+"""Charts of the error of the ESP: how large, and compared with what."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dcmnet.analysis.figures.style import (
     MODEL_COLOUR,
 )
 from dcmnet.analysis.grouping import charge_label
-from dcmnet.report.exhibit import Exhibit, chart, logarithmic
+from dcmnet.report.panel import Panel, chart, logarithmic
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _BINS = 90
@@ -35,9 +35,9 @@ _DASHED = {"color": LINE_COLOUR, "width": 1, "dash": "dash"}
 _DENSITY_SCALE = [[float(s), to_hex(DENSITY(s))] for s in np.linspace(0.0, 1.0, 9)]
 
 
-def correlation_exhibit(
+def correlation_panel(
     reference: Float[np.ndarray, " point"], predicted: Float[np.ndarray, " point"], of: int
-) -> Exhibit:
+) -> Panel:
     """Returns the density of predicted against reference ESP, and that of their difference.
 
     Args:
@@ -53,7 +53,7 @@ def correlation_exhibit(
         if x.size >= of
         else f"{x.size:,} of {of:,} grid points, of molecules spread evenly over the results."
     )
-    return Exhibit(
+    return Panel(
         name="correlation",
         charts=[("Predicted against reference", _density(x, y)), ("Error", _histogram(error))],
         still=esp_correlation(reference, predicted),
@@ -66,7 +66,7 @@ def correlation_exhibit(
     )
 
 
-def references_exhibit(table: pd.DataFrame) -> Exhibit:
+def references_panel(table: pd.DataFrame) -> Panel:
     """Returns each molecule's error, of the model and of the reference levels."""
     both = table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"])
     thinned = ""
@@ -87,14 +87,14 @@ def references_exhibit(table: pd.DataFrame) -> Exhibit:
         if len(both)
         else ""
     )
-    return Exhibit(
+    return Panel(
         name="references",
         charts=charts,
         still=errors_beside_monopoles(table),
         alt=f"Cumulative distributions of the ESP RMSE of molecules. Means in kcal/mol/e: {means}."
         + pairs,
         caption="First: share of molecules whose ESP RMSE is at most the value on the axis; only "
-        "molecules that have every level shown. Second: each molecule's error beside that of its "
+        "molecules that have every level shown. Second: each molecule's error against that of its "
         f"reference monopoles, on logarithmic axes.{pairs}{thinned}"
         if len(both)
         else "Share of molecules whose ESP RMSE is at most the value on the axis.",
@@ -173,7 +173,7 @@ def _cumulative(table: pd.DataFrame) -> go.Figure:
         )
     return chart(
         traces,
-        {"title": "ESP RMSE of a molecule (kcal/mol/e)", "rangemode": "tozero"},
+        {"title": "ESP RMSE per molecule (kcal/mol/e)", "rangemode": "tozero"},
         {"title": "share of molecules", "tickformat": ".0%", "range": [0, 1.02]},
     )
 

@@ -17,7 +17,7 @@ from dcmnet.analysis.figures.groups import (
 )
 from dcmnet.analysis.figures.style import LEVEL_COLOURS, LEVEL_LABELS, MODEL_COLOUR
 from dcmnet.analysis.statistics import LEVELS, PointGrouping, Spread, Statistics
-from dcmnet.report.exhibit import Exhibit, chart
+from dcmnet.report.panel import Panel, chart
 
 _TITLES: Mapping[PointGrouping, str] = {
     "shell": "By distance",
@@ -26,7 +26,7 @@ _TITLES: Mapping[PointGrouping, str] = {
 }
 
 
-def groups_exhibit(statistics: Statistics) -> Exhibit:
+def groups_panel(statistics: Statistics) -> Panel:
     """Returns the error by distance, by element and by size."""
     charts = [
         (_TITLES[grouping], _groups(statistics, grouping, label))
@@ -38,7 +38,7 @@ def groups_exhibit(statistics: Statistics) -> Exhibit:
         for grouping in GROUPINGS
         if statistics.points.get(grouping)
     }
-    return Exhibit(
+    return Panel(
         name="groups",
         charts=charts,
         keys={LEVEL_LABELS[level]: LEVEL_COLOURS[level] for level in LEVELS if level in levels},
@@ -54,12 +54,12 @@ def groups_exhibit(statistics: Statistics) -> Exhibit:
     )
 
 
-def charges_exhibit(statistics: Statistics) -> Exhibit:
+def charges_panel(statistics: Statistics) -> Panel:
     """Returns how charges, and their distances from the nuclei, are distributed."""
     every, away = statistics.charges["all"], statistics.displacements["all"]
     end = away.start + away.width * len(away.counts)
     beyond = f" The last bar holds those beyond, up to {away.max:.2f} Å." if away.max > end else ""
-    return Exhibit(
+    return Panel(
         name="charges",
         charts=[
             ("Charges", _ridges(statistics.charges, "distributed charge (e)")),

@@ -1,4 +1,4 @@
-"""How a run stands at this moment, as the bar of a page that is kept open tells it."""
+"""How a run stands at this moment, as shown by the bar of a page that is kept open."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, Literal
 
 from dcmnet.config import TrainingConfig
 from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.report.content import State
 from dcmnet.report.sections import duration
-from dcmnet.report.story import State
 
 # A run that was never silent for so many of its epochs, and not below a minute, is stalled.
 _EPOCHS_OF_SILENCE: Final = 5.0
 _LEAST_SILENCE: Final = 60.0
-# Epochs that tell how long one takes now.
+# Epochs that show how long one takes now.
 _RECENT: Final = 10
 
 
@@ -26,14 +26,14 @@ class Status:
     Attributes:
         state: Of the training; ``stalled`` while its process is there but silent.
         label: The state in a word.
-        told: Where it stands, in words.
+        text: Where it stands, in words.
         done: Share that is done, from 0 to 1.
         version: Changes when there is a new page.
     """
 
     state: State | Literal["stalled"]
     label: str
-    told: str
+    text: str
     done: float
     version: int = 0
 
@@ -57,21 +57,21 @@ def training_status(
     place = f"epoch {epoch:,} of {epochs:,}"
     spent = sum(record.seconds for record in history)
     if state == "finished":
-        told = f"{epoch:,} epochs in {duration(spent)}, {duration(silent)} ago"
-        return Status(state, "Finished", told, 1.0)
+        text = f"{epoch:,} epochs in {duration(spent)}, {duration(silent)} ago"
+        return Status(state, "Finished", text, 1.0)
     if state != "running":
-        told = f"after {place}, {duration(silent)} ago; dcmnet resume goes on"
-        return Status(state, "Stopped", told, epoch / epochs)
+        text = f"after {place}, {duration(silent)} ago; dcmnet resume continues"
+        return Status(state, "Stopped", text, epoch / epochs)
     each = statistics.median(_net(record) for record in history[-_RECENT:])
     left = each * (epochs - epoch)
     if training.time_limit_minutes is not None:
         left = min(left, max(0.0, 60.0 * training.time_limit_minutes - spent))
     if silent > max(_LEAST_SILENCE, _EPOCHS_OF_SILENCE * each):
-        told = f"{place}; none for {duration(silent)}, where one took {duration(each)}"
-        return Status("stalled", "Stalled", told, epoch / epochs)
-    told = f"{place} · {duration(each)} each · about {duration(left)} left"
+        text = f"{place}; none for {duration(silent)}, where one took {duration(each)}"
+        return Status("stalled", "Stalled", text, epoch / epochs)
+    text = f"{place} · {duration(each)} each · about {duration(left)} left"
     trained = sum(_net(record) for record in history)
-    return Status(state, "Training", told, trained / max(trained + left, 1e-9))
+    return Status(state, "Training", text, trained / max(trained + left, 1e-9))
 
 
 def _net(record: EpochRecord) -> float:

@@ -14,12 +14,12 @@ from dcmnet.analysis.figures.esp import grid_points
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.versions import installed_versions
 from dcmnet.report import sections, tables
-from dcmnet.report.error_charts import correlation_exhibit, references_exhibit
-from dcmnet.report.exhibit import Exhibit, as_script
-from dcmnet.report.group_charts import charges_exhibit, groups_exhibit
-from dcmnet.report.scenes import scenes_exhibit
-from dcmnet.report.story import ResultsStory, Story, read_story
-from dcmnet.report.training_charts import learning_exhibit, pace_exhibit
+from dcmnet.report.content import ReportContent, ResultsContent, read_content
+from dcmnet.report.error_charts import correlation_panel, references_panel
+from dcmnet.report.group_charts import charges_panel, groups_panel
+from dcmnet.report.panel import Panel, as_script
+from dcmnet.report.scenes import scenes_panel
+from dcmnet.report.training_charts import learning_panel, pace_panel
 from pipeline.files import write_text
 
 REPORT_NAME = "report.html"
@@ -36,7 +36,7 @@ def write_report(
 ) -> Path:
     """Writes the report of an experiment: one HTML file that needs no network.
 
-    It tells what there is to tell: of an experiment that was not analysed, or that still
+    It reports what there is: also of an experiment that was not analysed, or that still
     trains, its data and its training.
 
     Args:
@@ -55,10 +55,10 @@ def write_report(
         ConfigError: The directory holds no valid experiment.
         StoreError: Results that were asked for by name do not exist.
     """
-    story = read_story(experiment, store=store, results=results)
+    content = read_content(experiment, store=store, results=results)
     path = page_path(experiment, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, render(story, refresh_seconds, live))
+    write_text(path, render(content, refresh_seconds, live))
     return path
 
 
@@ -67,8 +67,8 @@ def page_path(experiment: str | Path, out: str | Path | None = None) -> Path:
     return Path(out) if out is not None else Experiment(experiment).analysis_path / REPORT_NAME
 
 
-def render(story: Story, refresh_seconds: float | None = None, live: bool = False) -> str:
-    """Returns the page of a story."""
+def render(content: ReportContent, refresh_seconds: float | None = None, live: bool = False) -> str:
+    """Returns the page of a content."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dcmnet.report", "template"),
         autoescape=True,
@@ -78,37 +78,37 @@ def render(story: Story, refresh_seconds: float | None = None, live: bool = Fals
     )
     environment.filters["as_script"] = as_script
     return environment.get_template("report.html").render(
-        story=story,
+        content=content,
         sections=sections,
         tables=tables,
-        exhibits=_exhibits(story),
+        panels=_panels(content),
         versions=installed_versions(),
-        refresh_seconds=refresh_seconds if live or story.state == "running" else None,
+        refresh_seconds=refresh_seconds if live or content.state == "running" else None,
         live=live,
         made=datetime.now(UTC),
         plotly=Markup(plotly.offline.get_plotlyjs()),
     )
 
 
-def _exhibits(story: Story) -> dict[str, Exhibit]:
-    shown: list[Exhibit] = []
-    if story.results is not None:
-        shown += _result_exhibits(story.results)
-    if story.history:
-        shown += [learning_exhibit(story.history), pace_exhibit(story.history)]
-    return {exhibit.name: exhibit for exhibit in shown}
+def _panels(content: ReportContent) -> dict[str, Panel]:
+    shown: list[Panel] = []
+    if content.results is not None:
+        shown += _result_panels(content.results)
+    if content.history:
+        shown += [learning_panel(content.history), pace_panel(content.history)]
+    return {panel.name: panel for panel in shown}
 
 
-def _result_exhibits(results: ResultsStory) -> list[Exhibit]:
+def _result_panels(results: ResultsContent) -> list[Panel]:
     shown, statistics = [], results.statistics
     reference, predicted = grid_points(results.tree, results.name)
     if reference.size:
-        shown.append(correlation_exhibit(reference, predicted, of=statistics.n_points))
-        shown.append(references_exhibit(results.table))
-        shown.append(groups_exhibit(statistics))
+        shown.append(correlation_panel(reference, predicted, of=statistics.n_points))
+        shown.append(references_panel(results.table))
+        shown.append(groups_panel(statistics))
     examples = read_examples(results.tree, results.name, results.table)
     if examples:
-        shown.append(scenes_exhibit(examples))
+        shown.append(scenes_panel(examples))
     if statistics.charges:
-        shown.append(charges_exhibit(statistics))
+        shown.append(charges_panel(statistics))
     return shown

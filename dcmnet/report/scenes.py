@@ -23,12 +23,12 @@ from dcmnet.analysis.figures.geometry import (
 )
 from dcmnet.analysis.figures.molecules import examples_figure
 from dcmnet.analysis.figures.style import DIVERGING
-from dcmnet.report.exhibit import ColourScale, Exhibit
+from dcmnet.report.panel import ColourScale, Panel
 
 _ATOM_SCALE = 0.36  # of the covalent radius: balls on sticks
-_CHARGE_SCALE = 32.0  # diameter in pixels of a charge of 1 e; areas tell sizes
+_CHARGE_SCALE = 32.0  # diameter in pixels of a charge of 1 e; areas show sizes
 _EYE = (0.0, -1.0, 1.7)  # from above, and a little before
-_RULER = 2.0  # length in Å of the bar that tells the scale
+_RULER = 2.0  # length in Å of the bar that shows the scale
 _LIGHT = {"ambient": 0.7, "diffuse": 0.5, "specular": 0.1, "roughness": 0.8}
 # Hardly any shade on the surface: its colours are read.
 _EVEN_LIGHT = {"ambient": 0.92, "diffuse": 0.14, "specular": 0.0}
@@ -37,28 +37,28 @@ _COLOURS = [to_hex(colour) for colour in colormaps[DIVERGING](_STOPS)]
 _COLOUR_SCALE = [[float(stop), colour] for stop, colour in zip(_STOPS, _COLOURS, strict=True)]
 
 
-def scenes_exhibit(examples: Mapping[str, Example]) -> Exhibit:
+def scenes_panel(examples: Mapping[str, Example]) -> Panel:
     """Returns molecules with their charges, and below with the error of the ESP.
 
     Args:
         examples: By what they are examples of: ``best``, ``median``, ``worst``.
     """
     limit = error_range(examples.values())
-    charts, told = [], []
+    charts, descriptions = [], []
     for rank, example in examples.items():
         title = f"{rank.capitalize()}: {example.name}"
-        told.append(f"{title}, RMSE {example.esp_rmse:.2f} kcal/mol/e")
+        descriptions.append(f"{title}, RMSE {example.esp_rmse:.2f} kcal/mol/e")
         # A molecule after the other on a phone, charges above errors on a desk.
         charts.append((title, _charge_scene(example)))
         error = f"Error of its ESP, RMSE {example.esp_rmse:.2f} kcal/mol/e"
         charts.append((error, _error_scene(example, limit)))
-    return Exhibit(
+    return Panel(
         name="molecules",
         charts=charts,
         still=examples_figure(examples),
         alt="Ball-and-stick models with their distributed charges, and with a surface around "
-        "each coloured by the error of the ESP: " + "; ".join(told) + ".",
-        caption="Charges: area tells the size, blue is positive, red is negative; point at one to "
+        "each coloured by the error of the ESP: " + "; ".join(descriptions) + ".",
+        caption="Charges: area shows size, blue is positive, red is negative; point at one to "
         "read it. Surface: predicted minus reference ESP on the innermost shell of grid points, "
         "drawn through all of its points, on one colour scale for all molecules (1 % of the "
         "errors lie beyond its ends). Outer shells are not drawn. Bars are "
@@ -139,7 +139,7 @@ def _error_scene(example: Example, limit: float) -> go.Figure:
 def _balls(
     numbers: Int[np.ndarray, " A"], atoms: Float[np.ndarray, "A 3"], opacity: float
 ) -> list[Any]:
-    """Returns the atoms as one mesh an element."""
+    """Returns the atoms as one mesh per element."""
     sphere, faces = _sphere()
     traces = []
     for number in np.unique(numbers):

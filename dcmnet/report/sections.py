@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dcmnet.analysis.figures.esp import RMSE_COLUMNS, shown_levels
-from dcmnet.report.story import ResultsStory, StoreStory, Story
+from dcmnet.report.content import ReportContent, ResultsContent, StoreContent
 from pipeline.inspection.inspect import Distribution
 
 _SPLIT_NAMES = {
@@ -48,27 +48,27 @@ class Card:
 Facts = Mapping[str, str]
 
 
-def cards(story: Story) -> list[Card]:
+def cards(content: ReportContent) -> list[Card]:
     """Returns the numbers a reader looks for first."""
-    if story.results is not None:
-        return [*_result_cards(story.results), *_training_cards(story)]
-    return _training_cards(story)
+    if content.results is not None:
+        return [*_result_cards(content.results), *_training_cards(content)]
+    return _training_cards(content)
 
 
-def lead(story: Story) -> str:
+def lead(content: ReportContent) -> str:
     """Returns what the experiment came to, in a few sentences."""
-    results, charges = story.results, story.config.model.n_dcm
-    what = f"{charges} charge{'s' if charges > 1 else ''} an atom"
+    results, charges = content.results, content.config.model.n_dcm
+    what = f"{charges} charge{'s' if charges > 1 else ''} per atom"
     if results is None:
-        best = _best(story)
+        best = _best(content)
         reached = (
-            f" Its best epoch{_so_far(story)} reached a mean ESP RMSE of {best:.2f} kcal/mol/e "
+            f" Its best epoch{_so_far(content)} reached a mean ESP RMSE of {best:.2f} kcal/mol/e "
             "on the validation molecules."
             if best is not None
             else ""
         )
         return (
-            f"A network that gives {what}, {_STATES[story.state]}.{reached} It has not been "
+            f"A network that gives {what}, {_STATES[content.state]}.{reached} It has not been "
             "analysed yet."
         )
     table = results.table
@@ -80,7 +80,7 @@ def lead(story: Story) -> str:
         )
     sentences = [
         f"With {what}, the network reproduces the reference ESP of {len(table):,} {split} "
-        f"molecules with a mean error (RMSE of a molecule) of {table['esp_rmse'].mean():.2f} "
+        f"molecules with a mean error (RMSE per molecule) of {table['esp_rmse'].mean():.2f} "
         "kcal/mol/e."
     ]
     levels = shown_levels(table)
@@ -88,18 +88,20 @@ def lead(story: Story) -> str:
         common = table.dropna(subset=[RMSE_COLUMNS[level] for level in levels])
         means = {level: common[RMSE_COLUMNS[level]].mean() for level in levels}
         which = f"the {len(common):,} that have references" if len(common) < len(table) else "them"
-        told = f"For {which}, it is {means['model']:.2f}"
+        sentence = f"For {which}, it is {means['model']:.2f}"
         if "monopoles" in means:
-            told += f", beside {means['monopoles']:.2f} of the monopoles stored with the data"
+            sentence += (
+                f", compared with {means['monopoles']:.2f} of the monopoles stored with the data"
+            )
         if "fitted" in means:
-            told += f" and {means['fitted']:.2f} of charges fitted to each molecule’s own ESP"
-        sentences.append(told + ".")
+            sentence += f" and {means['fitted']:.2f} of charges fitted to each molecule’s own ESP"
+        sentences.append(sentence + ".")
     if results.schema.split in ("train", "all"):
         sentences.append("These include molecules that it was trained on.")
     return " ".join(sentences)
 
 
-def data_facts(store: StoreStory) -> Facts:
+def data_facts(store: StoreContent) -> Facts:
     """Returns what the store holds."""
     found, schema = store.inspection, store.inspection.store_schema
     facts = {
@@ -125,9 +127,9 @@ def data_facts(store: StoreStory) -> Facts:
     return facts
 
 
-def model_facts(story: Story) -> Facts:
+def model_facts(content: ReportContent) -> Facts:
     """Returns what the network is and what it was trained towards."""
-    model, training = story.config.model, story.config.training
+    model, training = content.config.model, content.config.training
     weights = {
         "ESP": training.esp_w,
         "monopoles": training.chg_w,
@@ -135,13 +137,13 @@ def model_facts(story: Story) -> Facts:
         "quadrupole": training.quadrupole_w,
     }
     parity = "with" if model.include_pseudotensors else "without"
-    start = story.config.init_from
+    start = content.config.init_from
     return {
-        "Charges an atom": f"{model.n_dcm}, exact in sum to the total charge",
+        "Charges per atom": f"{model.n_dcm}, exact in sum to the total charge",
         "Network": f"{model.num_iterations} message passes of {model.features} features to degree "
         f"{model.max_degree}, {parity} pseudotensors",
         "Neighbours": f"within {model.cutoff:g} Å, {model.num_basis_functions} radial functions",
-        "Parameters": f"{story.n_parameters:,}" + (f", starting from {start}" if start else ""),
+        "Parameters": f"{content.n_parameters:,}" + (f", starting from {start}" if start else ""),
         "Targets (weight)": ", ".join(f"{name} ({w:g})" for name, w in weights.items() if w),
         "Optimiser": f"Adam, learning rate {training.learning_rate:g} "
         + (f"({training.lr_schedule_type})" if training.use_lr_schedule else "(constant)")
@@ -150,7 +152,7 @@ def model_facts(story: Story) -> Facts:
     }
 
 
-def analysed(results: ResultsStory) -> str:
+def analysed(results: ResultsContent) -> str:
     """Returns what was analysed, and how the errors are to be read."""
     schema, statistics = results.schema, results.statistics
     what = (
@@ -166,7 +168,7 @@ def analysed(results: ResultsStory) -> str:
     )
 
 
-def references(results: ResultsStory) -> str:
+def references(results: ResultsContent) -> str:
     """Returns what the reference levels are."""
     told = {
         "monopoles": "Reference monopoles are the atomic charges that came with the data, placed "
@@ -179,7 +181,7 @@ def references(results: ResultsStory) -> str:
     return " ".join(shown) or "The data have no reference monopoles to compare with."
 
 
-def failures(results: ResultsStory) -> str:
+def failures(results: ResultsContent) -> str:
     """Returns in which groups of points and of molecules the error is largest."""
     statistics = results.statistics
     if not statistics.n_points:
@@ -207,31 +209,31 @@ def failures(results: ResultsStory) -> str:
     )
 
 
-def training_facts(story: Story) -> Facts:
+def training_facts(content: ReportContent) -> Facts:
     """Returns how training went."""
-    history, last = story.history, story.history[-1]
+    history, last = content.history, content.history[-1]
     best = max((record.epoch for record in history if record.best), default=None)
     seconds = sum(record.seconds for record in history)
     steady = history[1:] or history
     return {
-        "State": _STATES[story.state],
-        "Epochs": f"{last.epoch:,} of {story.config.training.num_epochs:,}"
+        "State": _STATES[content.state],
+        "Epochs": f"{last.epoch:,} of {content.config.training.num_epochs:,}"
         + (f", the best is {best:,}" if best else ""),
         "Time": f"{duration(seconds)}, of which "
         f"{duration(sum(record.compile_seconds for record in history))} compiling",
-        "Speed": f"{np.median([r.molecules_per_second for r in steady]):,.0f} molecules a second",
+        "Speed": f"{np.median([r.molecules_per_second for r in steady]):,.0f} molecules per second",
         "Waiting for input": f"{np.mean([r.input_wait_fraction for r in steady]):.1%} of the time",
         "Padding": f"{last.padding_waste:.1%} of what was computed",
         "Updates": f"{last.updates:,}",
     }
 
 
-def commands(story: Story) -> list[str]:
+def commands(content: ReportContent) -> list[str]:
     """Returns the commands that make this page again, from the data on."""
-    lines, directory = [], story.experiment.directory
-    store = shlex.quote(story.store_path)
-    if story.store is not None:
-        sources = story.store.inspection.store_schema.sources
+    lines, directory = [], content.experiment.directory
+    store = shlex.quote(content.store_path)
+    if content.store is not None:
+        sources = content.store.inspection.store_schema.sources
         files = [source.files for source in sources]
         if sum(map(len, files)) <= 12:
             named = " ".join(
@@ -245,30 +247,30 @@ def commands(story: Story) -> list[str]:
         )
         lines.append(f"dcmnet ingest {named} --store {store}{options}")
     config = shlex.quote(str(directory / "config.json"))
-    lines.append(f"dcmnet train {store} --name {story.config.name}-again --config {config}")
-    if story.results is not None:
-        schema = story.results.schema
+    lines.append(f"dcmnet train {store} --name {content.config.name}-again --config {config}")
+    if content.results is not None:
+        schema = content.results.schema
         checkpoint = "" if schema.checkpoint == "best" else f" --checkpoint {schema.checkpoint}"
-        again = shlex.quote(str(Path(story.config.out) / f"{story.config.name}-again"))
+        again = shlex.quote(str(Path(content.config.out) / f"{content.config.name}-again"))
         lines.append(f"dcmnet analyze {again} --split {schema.split}{checkpoint}")
         lines.append(f"dcmnet report {again}")
     return lines
 
 
-def next_step(story: Story) -> tuple[str, str] | None:
+def next_step(content: ReportContent) -> tuple[str, str] | None:
     """Returns what is missing from the page, and the command that brings it."""
-    directory = shlex.quote(str(story.experiment.directory))
-    if story.results is not None:
-        if story.results.is_current:
+    directory = shlex.quote(str(content.experiment.directory))
+    if content.results is not None:
+        if content.results.is_current:
             return None
         return (
-            f"results/{story.results.name} were made with another configuration than that of "
+            f"results/{content.results.name} were made with another configuration than that of "
             "this experiment.",
             f"dcmnet analyze {directory} --overwrite",
         )
-    if story.state == "running":
+    if content.state == "running":
         return ("Training is under way; the errors come with an analysis.", _analysis(directory))
-    if not story.history:
+    if not content.history:
         return ("Nothing has been trained yet.", f"dcmnet resume {directory}")
     return ("The experiment has not been analysed.", _analysis(directory))
 
@@ -277,7 +279,7 @@ def _analysis(directory: str) -> str:
     return f"dcmnet analyze {directory} && dcmnet report {directory}"
 
 
-def _result_cards(results: ResultsStory) -> list[Card]:
+def _result_cards(results: ResultsContent) -> list[Card]:
     table, split = results.table, _SPLIT_NAMES[results.schema.split]
     shown = []
     if table["esp_rmse"].notna().any():
@@ -298,28 +300,30 @@ def _result_cards(results: ResultsStory) -> list[Card]:
     return shown
 
 
-def _training_cards(story: Story) -> list[Card]:
-    if not story.history:
+def _training_cards(content: ReportContent) -> list[Card]:
+    if not content.history:
         return []
-    shown, history = [], story.history
-    best = _best(story)
-    if best is not None and story.results is None:
+    shown, history = [], content.history
+    best = _best(content)
+    if best is not None and content.results is None:
         shown.append(
-            Card("Validation ESP RMSE", f"{best:.2f}", "kcal/mol/e", f"best epoch{_so_far(story)}")
+            Card(
+                "Validation ESP RMSE", f"{best:.2f}", "kcal/mol/e", f"best epoch{_so_far(content)}"
+            )
         )
-    note = f"epoch {history[-1].epoch:,} of {story.config.training.num_epochs:,}"
+    note = f"epoch {history[-1].epoch:,} of {content.config.training.num_epochs:,}"
     seconds = sum(record.seconds for record in history)
     value, unit = duration(seconds).split(" ", 1)
     shown.append(Card("Training", value, unit, note))
     return shown
 
 
-def _so_far(story: Story) -> str:
-    return "" if story.state == "finished" else " so far"
+def _so_far(content: ReportContent) -> str:
+    return "" if content.state == "finished" else " so far"
 
 
-def _best(story: Story) -> float | None:
-    values = [r.valid["esp_rmse"] for r in story.history if r.best and "esp_rmse" in r.valid]
+def _best(content: ReportContent) -> float | None:
+    values = [r.valid["esp_rmse"] for r in content.history if r.best and "esp_rmse" in r.valid]
     return values[-1] if values else None
 
 

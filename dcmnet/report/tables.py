@@ -18,7 +18,7 @@ from dcmnet.analysis.statistics import (
     Statistics,
     unit_symbol,
 )
-from dcmnet.report.story import ResultsStory, StoreStory
+from dcmnet.report.content import ResultsContent, StoreContent
 from store_schema.provenance import SourceRecord
 
 _MAX_FILES = 200
@@ -41,7 +41,7 @@ class Table:
     text_columns: frozenset[int] = frozenset()
 
 
-def sources_table(store: StoreStory) -> Table:
+def sources_table(store: StoreContent) -> Table:
     """Returns what each source of the store is; what none of them has is left out."""
     sources = store.inspection.store_schema.sources
     columns: dict[str, list[str]] = {
@@ -72,7 +72,7 @@ def _file_names(source: SourceRecord) -> str:
     return f"{names[0]} … {names[-1]} ({len(names):,} files)"
 
 
-def files_table(store: StoreStory) -> Table:
+def files_table(store: StoreContent) -> Table:
     """Returns every source file with its checksum."""
     files = [file for source in store.inspection.store_schema.sources for file in source.files]
     left_out = f"; the first {_MAX_FILES} of {len(files):,}" if len(files) > _MAX_FILES else ""
@@ -134,7 +134,7 @@ def levels_table(table: pd.DataFrame) -> Table:
         better = f"{(common['esp_rmse'] < errors).mean():.0%}" if level != "model" else ""
         rows.append((LEVEL_LABELS[level], *(f"{value:.3f}" for value in numbers), better))
     return Table(
-        caption=f"ESP RMSE of a molecule (kcal/mol/e), over the {len(common):,} molecules "
+        caption=f"ESP RMSE per molecule (kcal/mol/e), over the {len(common):,} molecules "
         "that have every level",
         header=("", "mean", "median", "95 %", "max", "model better for"),
         rows=tuple(rows),
@@ -151,7 +151,7 @@ def charges_table(statistics: Statistics) -> Table:
         count = groups[name]["esp_rmse"].count
         rows.append((name.replace("-", "−"), f"{count:,}", *means))
     return Table(
-        caption="Mean ESP RMSE of a molecule by total charge (kcal/mol/e): of the model, of the "
+        caption="Mean ESP RMSE per molecule by total charge (kcal/mol/e): of the model, of the "
         "stored monopoles and of charges fitted to each ESP",
         header=("total charge", "molecules", "model", "stored", "fitted"),
         rows=tuple(rows),
@@ -188,8 +188,8 @@ def worst_table(statistics: Statistics) -> Table:
     )
 
 
-def versions_table(results: ResultsStory | None, installed: dict[str, str]) -> Table:
-    """Returns the versions that analysed, beside those installed now."""
+def versions_table(results: ResultsContent | None, installed: dict[str, str]) -> Table:
+    """Returns the versions that analysed, and those installed now."""
     analysed = results.schema.versions if results else {}
     names = sorted({*installed, *analysed})
     return Table(

@@ -12,40 +12,40 @@ import plotly.graph_objects as go
 from dcmnet.analysis.figures.style import MODEL_COLOUR, TRAIN_COLOUR
 from dcmnet.analysis.figures.training import has_esp, training_curves, training_pace
 from dcmnet.experiment.metrics import EpochRecord
-from dcmnet.report.exhibit import Exhibit, chart, logarithmic
+from dcmnet.report.panel import Panel, chart, logarithmic
 
 _EPOCH = {"title": "epoch", "rangemode": "tozero"}
 _KEYS = {"training": TRAIN_COLOUR, "validation": MODEL_COLOUR}
 
 
-def learning_exhibit(history: Sequence[EpochRecord]) -> Exhibit:
+def learning_panel(history: Sequence[EpochRecord]) -> Panel:
     """Returns loss and ESP RMSE of training and validation over the epochs."""
     last = history[-1]
     charts = [("Loss", _curves(history, "loss", "loss"))]
-    told = (
+    description = (
         f"Curves over {len(history)} epochs: the loss ends at {_value(last.train, 'loss')} in "
         f"training and {_value(last.valid, 'loss')} in validation"
     )
     if has_esp(history):
         curves = _curves(history, "esp_rmse", "ESP RMSE (kcal/mol/e)", mark_best=True)
         charts.append(("Mean ESP RMSE per molecule", curves))
-        told += (
+        description += (
             f"; the ESP RMSE at {_value(last.train, 'esp_rmse')} and "
             f"{_value(last.valid, 'esp_rmse')} kcal/mol/e"
         )
-    return Exhibit(
+    return Panel(
         name="learning",
         charts=charts,
         keys=_KEYS,
         still=training_curves(history),
-        alt=f"{told}.",
+        alt=f"{description}.",
         caption="Training and validation over the epochs, on logarithmic axes. Training values "
         "are taken as the parameters move; validation uses the averaged parameters after each "
         "epoch, so early training values can lie above validation.",
     )
 
 
-def pace_exhibit(history: Sequence[EpochRecord]) -> Exhibit:
+def pace_panel(history: Sequence[EpochRecord]) -> Panel:
     """Returns the learning rate and the share of time spent waiting for batches."""
     epochs = [record.epoch for record in history]
     rates = [record.learning_rate for record in history]
@@ -66,7 +66,7 @@ def pace_exhibit(history: Sequence[EpochRecord]) -> Exhibit:
         },
         showlegend=False,
     )
-    return Exhibit(
+    return Panel(
         name="pace",
         charts=[("Learning rate", rate), ("Waiting for input", wait)],
         still=training_pace(history),

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dcmnet.experiment.directory import Experiment
+from dcmnet.report.content import State, training_state
 from dcmnet.report.live import Status, training_status
 from dcmnet.report.page import write_report
-from dcmnet.report.story import State, training_state
 from store_schema.problems import ConfigError
 
 
 class Live:
-    """How a run stands, told by who watches it to who serves its page.
+    """How a run stands, handed from the watcher to the server of its page.
 
     Attributes:
         status: The status; None before the first page.
@@ -41,7 +41,7 @@ def watch(
 ) -> Path:
     """Writes the report again whenever an epoch or an analysis has ended.
 
-    It goes on until training has ended; where the page is served, until it is stopped.
+    It runs until training has ended; where the page is served, until it is stopped.
 
     Args:
         experiment: Directory of the experiment.

@@ -37,7 +37,7 @@ class SweepOutcome:
 
     Attributes:
         folder: The folder of the sweep.
-        trials: A row a trial, best first: ``trial`` (its number), ``state``, ``best`` (lowest
+        trials: One row per trial, best first: ``trial`` (its number), ``state``, ``best`` (lowest
             metric of an epoch), ``epoch`` (of that), ``epochs`` (trained), ``experiment``
             and ``problem``, and a column for each field searched.
         best: Directory of the best experiment; None where no trial is complete.

@@ -34,7 +34,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """Trains experiments with values that a study chooses, the worse ones not to their end.
 
-    Called again, it goes on where it was stopped or killed: trials that were under way are
+    Called again, it resumes where it was stopped or killed: trials that were under way are
     resumed. Several calls, in several processes or on several machines with the same
     folder, share the trials; each returns when all have ended.
 
@@ -42,7 +42,7 @@ def run_sweep(
         space: What to search: a JSON file, or the fields of ``SweepConfig``.
         store: The store to train on.
         workers: Processes.
-        console: Where a line a trial and the table go; standard output by default.
+        console: Where one line per trial and the table go; standard output by default.
         **fields: Fields of ``SweepConfig`` that outrank those of ``space``, such as
             ``trials=50`` or ``out="experiments"``.
 
@@ -112,7 +112,7 @@ def _refuse_change(before: SweepConfig, space: SweepConfig) -> None:
 def _other_space(space: SweepConfig, found: str) -> ConfigError:
     return ConfigError.of(
         str(space.folder),
-        expected="a new sweep, or one with the same space to go on with",
+        expected="a new sweep, or one with the same space to resume",
         received=found,
         consequence="nothing was started, nothing overwritten",
         remedy="Choose another name for the sweep, or give the space as it was",
@@ -148,5 +148,5 @@ def _run_workers(space: SweepConfig, workers: int) -> None:
             expected="processes that end when no trial is left",
             received=f"exit codes {', '.join(map(str, codes))}",
             consequence="the trials that ended are kept; others took up what these left",
-            remedy="See the messages above, and give the same command to go on",
+            remedy="See the messages above, and give the same command to resume",
         )

@@ -36,7 +36,7 @@ class FloatRange(_Part):
         return self
 
     def extremes(self) -> tuple[Value, ...]:
-        """Returns values that tell whether a field takes the range."""
+        """Returns values that show whether a field takes the range."""
         return self.low, self.low + _INSIDE * (self.high - self.low), self.high
 
 
@@ -59,7 +59,7 @@ class IntRange(_Part):
         return self
 
     def extremes(self) -> tuple[Value, ...]:
-        """Returns values that tell whether a field takes the range."""
+        """Returns values that show whether a field takes the range."""
         return self.low, self.high
 
 
@@ -76,7 +76,7 @@ class Choice(_Part):
         return self
 
     def extremes(self) -> tuple[Value, ...]:
-        """Returns values that tell whether a field takes them."""
+        """Returns values that show whether a field takes them."""
         return self.values
 
 

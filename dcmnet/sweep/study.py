@@ -51,7 +51,7 @@ def open_study(space: SweepConfig) -> Study:
 def seed_next(study: Study, space: SweepConfig) -> None:
     """Seeds the sampler for the next trial, by its number.
 
-    So a sweep that was interrupted goes on as if it had not been, and processes beside
+    So a sweep that was interrupted resumes as if it had not been, and processes next to
     each other do not choose the same values.
     """
     with _without_notices():

@@ -110,7 +110,7 @@ def name_experiment(study: Study, trial: Trial, space: SweepConfig) -> None:
 
 
 def run_trial(study: Study, trial: Trial, space: SweepConfig) -> float:
-    """Trains with values that the study chooses; goes on where an earlier attempt stopped.
+    """Trains with values that the study chooses; resumes where an earlier attempt stopped.
 
     Returns:
         The lowest validation metric of an epoch.

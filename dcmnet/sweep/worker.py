@@ -1,4 +1,4 @@
-"""A process of a sweep: runs trials until none is left, beside any number of others."""
+"""A process of a sweep: runs trials until none is left, next to any number of others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _next_trial(
         study: The study.
         space: The sweep.
         on_record: Called when the trial has been recorded as running.
-        console: Where its outcome is told.
+        console: Where its outcome is printed.
     """
     begun: list[int] = []
 

@@ -22,7 +22,7 @@ from store_schema.problems import ConfigError, DcmError
 class Guarded(Follower):
     """Stands between a run and its tracker, whose errors it turns into one warning.
 
-    After an error the tracker is left alone until the run ends; it is then told once more
+    After an error the tracker is left alone until the run ends; it is then called once more
     of the epochs that it missed.
     """
 
@@ -34,7 +34,7 @@ class Guarded(Follower):
 
     @override
     def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
-        if history:  # a run that goes on by itself in the night is not held up
+        if history:  # a run that resumes by itself at night is not held up
             self._attempt(lambda: self._tracker.on_start(config, history))
             return
         try:
@@ -47,7 +47,7 @@ class Guarded(Follower):
                 expected="a tracker that can be reached",
                 received=in_public(error),
                 consequence="nothing was trained",
-                remedy=f"Mend it and go on with 'dcmnet resume', or train without {self._name}",
+                remedy=f"Fix it and continue with 'dcmnet resume', or train without {self._name}",
             ) from error
 
     @override
@@ -64,25 +64,25 @@ class Guarded(Follower):
 
     @override
     def on_end(self, ending: Ending) -> None:
-        def tell() -> None:
+        def call() -> None:
             for record in self._missed:
                 self._tracker.on_epoch(record)
             self._tracker.on_end(ending)
 
         if not self._has_failed:
-            self._attempt(tell)
+            self._attempt(call)
             return
-        with suppress(Exception):  # it has been told that the tracker failed
-            tell()
+        with suppress(Exception):  # the user knows that the tracker failed
+            call()
 
-    def _attempt(self, tell: Callable[[], None]) -> bool:
+    def _attempt(self, call: Callable[[], None]) -> bool:
         try:
-            tell()
+            call()
         except Exception as error:
             self._has_failed = True
             self._console.print(
                 f"[yellow]Warning:[/] {self._name} no longer follows this run "
-                f"({escape(in_public(error))}); training goes on, metrics.jsonl has everything",
+                f"({escape(in_public(error))}); training continues, metrics.jsonl has everything",
                 highlight=False,
                 soft_wrap=True,
             )

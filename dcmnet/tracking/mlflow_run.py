@@ -16,7 +16,7 @@ from dcmnet.tracking.tracked_run import TrackedRun, settings_of
 from dcmnet.training.followers import Ending, Follower
 
 # MLflow reads these when it is imported. What a server that hangs may cost an epoch: its
-# own defaults are 7 times 120 s. And it tells its makers nothing.
+# own defaults are 7 times 120 s. And it sends its makers nothing.
 for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -38,19 +38,19 @@ class MLflow(Follower):
     """Follows a run in MLflow.
 
     ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` say where; without, it is the
-    SQLite file ``mlflow.db`` beside the experiments.
+    SQLite file ``mlflow.db`` next to the experiments.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         """Takes the experiment; nothing is opened yet."""
         self._experiment = experiment
         self._client: MlflowClient | None = None
-        self._run, self._told = "", 0
+        self._run, self._reported = "", 0
 
     @override
     def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
-        beside = self._experiment.directory.resolve().parent / "mlflow.db"
-        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{beside}")
+        database = self._experiment.directory.resolve().parent / "mlflow.db"
+        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}")
         known = TrackedRun.read(self._experiment, _NAME)
         if known is None:
             known = TrackedRun(run=self._begin(client, config))
@@ -58,7 +58,7 @@ class MLflow(Follower):
         client.update_run(known.run, status="RUNNING")
         self._client, self._run = client, known.run
         points = client.get_metric_history(known.run, _LAST)
-        self._told = max((point.step for point in points), default=0)
+        self._reported = max((point.step for point in points), default=0)
         for record in history:
             self.on_epoch(record)
 
@@ -73,14 +73,14 @@ class MLflow(Follower):
 
     @override
     def on_epoch(self, record: EpochRecord) -> None:
-        if record.epoch <= self._told:  # before the run was killed, with the same numbers
+        if record.epoch <= self._reported:  # before the run was killed, with the same numbers
             return
         now = int(1000 * time.time())
         # The epoch last: where it is, all of them are.
         scalars = {**scalars_of(record), _LAST: float(record.epoch)}
         metrics = [Metric(tag, value, now, record.epoch) for tag, value in scalars.items()]
         self._open.log_batch(self._run, metrics=metrics)
-        self._told = record.epoch
+        self._reported = record.epoch
 
     @override
     def on_end(self, ending: Ending) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard: every metric an epoch, and now and then histograms and a figure."""
+"""TensorBoard: every metric per epoch, and now and then histograms and a figure."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class TrackedRun(BaseModel):
     """What a tracker calls the run of an experiment, kept in ``tracked/NAME.json``.
 
     Attributes:
-        run: Its identity there; a run that goes on keeps it.
-        epoch: The last epoch that it was told of.
+        run: Its identity there; a resumed run keeps it.
+        epoch: The last epoch that was reported to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

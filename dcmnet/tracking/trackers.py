@@ -24,7 +24,7 @@ def make_trackers(
 
     Args:
         experiment: The experiment.
-        names: Trackers beside TensorBoard.
+        names: Trackers besides TensorBoard.
         console: Where they warn.
         writer: Where TensorBoard's numbers go; files in the experiment by default.
 

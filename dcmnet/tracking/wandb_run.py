@@ -63,7 +63,7 @@ class WeightsAndBiases(Follower):
 
     @override
     def on_epoch(self, record: EpochRecord) -> None:
-        if record.epoch <= self._known.epoch:  # told before the run was killed
+        if record.epoch <= self._known.epoch:  # reported before the run was killed
             return
         self._open.log({**scalars_of(record), "run/epoch": record.epoch}, step=record.epoch)
         self._known = self._known.model_copy(update={"epoch": record.epoch})

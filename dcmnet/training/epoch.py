@@ -109,7 +109,7 @@ class Epoch:
     def __init__(
         self, trainer: Trainer, data: Data, number: int, saved: dict[str, Any] | None = None
     ) -> None:
-        """Begins an epoch, or goes on with one that was saved."""
+        """Begins an epoch, or resumes one that was saved."""
         self.number = number
         self._trainer, self._data = trainer, data
         self._sums = Accumulator()

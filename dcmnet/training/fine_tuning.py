@@ -22,11 +22,11 @@ _UNLIKENESS = 0.1
 
 
 def parameters_from(
-    source: str | Path, network: DCMNet, seed: int = 0, tell: Callable[[str], object] = print
+    source: str | Path, network: DCMNet, seed: int = 0, report: Callable[[str], object] = print
 ) -> Parameters:
     """Returns the parameters of another model, for a network that may differ in ``n_dcm``.
 
-    The message passing is taken as it is. Where there are more charges an atom than
+    The message passing is taken as it is. Where there are more charges per atom than
     before, each new one is a copy of an old one, and the copies share its charge: the
     monopoles, and nearly the ESP, of the new model are those of the old. A little of a
     fresh initialisation is added to the copies, or they would never come apart. Where
@@ -36,7 +36,7 @@ def parameters_from(
         source: Experiment or published ``.pkl``.
         network: Network to train.
         seed: Of the fresh part.
-        tell: Is told which parameters could not be taken as they are.
+        report: Called with the parameters that could not be taken as they are.
 
     Raises:
         CheckpointError: More than ``n_dcm`` differs; all shapes that do are named.
@@ -56,7 +56,7 @@ def parameters_from(
             consequence="training cannot start from it",
             remedy=f"Make it the same network: {_settings(model.network, network)}",
         )
-    tell(
+    report(
         f"{source} has n_dcm {model.network.n_dcm}, the new network {network.n_dcm}: "
         f"{len(given) - len(other)} of {len(given)} parameter arrays are taken as they are; "
         f"made to fit are {', '.join(other)}, and the charges' bias"
@@ -69,10 +69,10 @@ def with_other_charges(params: Parameters, fresh: Parameters, old: int, new: int
     """Returns parameters whose charge head makes ``new`` charges out of ``old``.
 
     Args:
-        params: Of a network with ``old`` charges an atom.
+        params: Of a network with ``old`` charges per atom.
         fresh: Initialised at random, of the same network with ``new`` ones.
-        old: Charges an atom.
-        new: Charges an atom.
+        old: Charges per atom.
+        new: Charges per atom.
     """
     origin = np.arange(new) % old
     copies = np.bincount(origin, minlength=old)[origin]

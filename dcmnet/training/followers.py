@@ -1,4 +1,4 @@
-"""Who is told of a run while it goes on: trackers, and the trial of a sweep that it may be."""
+"""Objects that follow a run: trackers, and the trial of a sweep."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Ending = Literal["finished", "stopped", "failed"]
 
 
 class Follower:
-    """Is told of a run; what a subclass does not care for stays as it is here.
+    """Follows a run; a subclass overrides the events that it needs.
 
-    A run that goes on begins with ``on_start`` again, and may tell of an epoch that it
-    told of before it was killed.
+    A resumed run begins with ``on_start`` again, and may repeat an epoch that it reported
+    before it was killed.
     """
 
     def on_start(self, config: ExperimentConfig, history: Sequence[EpochRecord]) -> None:
-        """Is told that training begins, or goes on after the epochs of ``history``."""
+        """Called when training begins, or resumes after the epochs of ``history``."""
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Is told what an epoch came to, before its checkpoint is saved."""
+        """Called at the end of an epoch, before its checkpoint is saved."""
 
     def on_summary(
         self, epoch: int, params: Parameters, predicted: Observables, batch: MoleculeBatch
@@ -41,7 +41,7 @@ class Follower:
         """
 
     def on_end(self, ending: Ending) -> None:
-        """Is told how the run ended; ``stopped`` ones can be gone on with."""
+        """Called when the run has ended; a ``stopped`` one can be resumed."""
 
     def enough(self) -> bool:
         """Tells, before each epoch, whether the run shall end early."""

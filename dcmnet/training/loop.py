@@ -86,7 +86,7 @@ def train(
             _save(checkpoints, "latest", trainer, progress)
             break
         record = epoch.record()
-        # Nothing tells of an epoch before all checkpoints of the one before are whole.
+        # No epoch is reported before all checkpoints of the previous one are whole.
         checkpoints.wait()
         value = agreed(criterion(record))
         better = value < progress.best

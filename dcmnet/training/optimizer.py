@@ -47,7 +47,7 @@ def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.Grad
     """Returns Adam on the schedule, behind clipping by the global norm where asked for.
 
     It works on all parameters as one vector: the network has dozens of small arrays,
-    and an update of each is dearer than one of all.
+    and an update of each costs more than one of all.
     """
     adam = optax.adam(make_schedule(config, updates_per_epoch))
     if config.use_grad_clip:

@@ -1,4 +1,4 @@
-"""Everything a run tells while it runs: bar, tables, ``metrics.jsonl``, and its followers."""
+"""What a run reports while it runs: bar, tables, ``metrics.jsonl``, and its followers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reporter:
         trainer: Trainer,
         data: Data,
     ) -> None:
-        """Takes where to tell, and what of."""
+        """Notes where to report, and on what."""
         self._console, self._metrics, self._followers = console, metrics, followers
         self._trainer, self._data = trainer, data
         self._config: TrainingConfig = trainer.config
@@ -83,10 +83,10 @@ class Silence:
     """Tells nothing: what processes have that do not write."""
 
     def on_batch(self) -> None:
-        """Is told that a batch was handed to the device."""
+        """Called when a batch was handed to the device."""
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Is told what an epoch came to."""
+        """Called at the end of an epoch."""
 
     def enough(self) -> bool:
         """Leaves it to the process that writes."""

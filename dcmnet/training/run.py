@@ -40,13 +40,13 @@ from store_schema.problems import ConfigError
 
 
 class Run(NamedTuple):
-    """A training, about to begin or to go on.
+    """A training run, about to begin or to resume.
 
     Attributes:
         experiment: Where it goes.
         config: What is trained.
         console: Where tables go.
-        followers: Who else is told of it.
+        followers: Trackers and other followers.
         processes: Who takes part.
     """
 
@@ -57,7 +57,7 @@ class Run(NamedTuple):
     processes: Processes
 
 
-def carry_out(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parameters, float, Path]:
+def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parameters, float, Path]:
     """Trains to the end, from the start or from the latest checkpoint.
 
     Args:
@@ -72,7 +72,7 @@ def carry_out(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Paramet
         DcmError: As ``run_training``.
         SystemExit: As ``run_training``.
     """
-    if not run.processes.is_first:  # which tells of all there is to tell
+    if not run.processes.is_first:  # which alone reports
         run = run._replace(console=Console(quiet=True), followers=())
     experiment, config, console, _, processes = run
     use_compilation_cache()
@@ -81,7 +81,7 @@ def carry_out(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Paramet
     with processes.together():
         data, rows = make_data(config, devices.part)
         goes_on = resume and _has_begun(experiment)
-        # Where they come from may be gone when a run goes on; it brings its own.
+        # Their source may be gone when a run is resumed; it brings its own.
         start = config.model_copy(update={"init_from": None}) if goes_on else config
         network = create_model(config.model)
         params = _starting_parameters(start, network, rows, console)
@@ -156,7 +156,7 @@ def _begin_writing(
 def _reporter(
     run: Run, progress: Progress, trainer: Trainer, data: Data
 ) -> Iterator[Reporter | Silence]:
-    """Gives what tells of the run, on the process that writes."""
+    """Yields the reporter of the run, on the process that writes."""
     if not run.processes.is_first:
         yield Silence()
         return
@@ -172,7 +172,7 @@ def _reporter(
 
 def _exit_stopped(experiment: Experiment, progress: Progress, console: Console) -> NoReturn:
     console.print(
-        f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, all is saved; go on "
+        f"[yellow]Stopped as asked[/] in epoch {progress.epoch + 1}, everything is saved; continue "
         f"with 'dcmnet resume {escape(str(experiment.directory))}'",
         soft_wrap=True,
     )
@@ -180,7 +180,7 @@ def _exit_stopped(experiment: Experiment, progress: Progress, console: Console) 
 
 
 def _has_begun(experiment: Experiment) -> bool:
-    """Tells whether to go on; a run that ended before its first checkpoint begins again."""
+    """Says whether to resume; a run that ended before its first checkpoint begins again."""
     if len(experiment.history()) > 1:  # there was a checkpoint then
         return True
     if not experiment.checkpoints_path.is_dir():
@@ -233,5 +233,5 @@ def refuse_existing(experiment: Experiment) -> None:
             expected="a new experiment",
             received="one that exists",
             consequence="nothing was started, nothing overwritten",
-            remedy="Choose another name, delete it, or go on with 'dcmnet resume'",
+            remedy="Choose another name, delete it, or continue it with 'dcmnet resume'",
         )

@@ -57,8 +57,8 @@ def batch_statistics(
         losses: Weighted loss terms of each molecule.
 
     Returns:
-        By name: ``loss`` and ``loss_TERM`` a molecule, ``esp`` errors a point and
-        ``esp_rmse`` a molecule in kcal/mol/e, ``monopole`` errors in e, ``dipole``
+        By name: ``loss`` and ``loss_TERM`` per molecule, ``esp`` errors per point and
+        ``esp_rmse`` per molecule in kcal/mol/e, ``monopole`` errors in e, ``dipole``
         errors in debye, and the ``displacement`` of charges in angstrom.
     """
     molecule = jnp.asarray(batch.molecule_mask)

@@ -12,7 +12,7 @@ from dcmnet.training.processes.agreement import Processes
 
 # What a run that SIGTERM stopped exits with: EX_TEMPFAIL of sysexits.h, "try again later".
 # Unlike 143, which a shell reports of a process that the signal killed, it says that
-# everything is saved and that 'dcmnet resume' goes on.
+# everything is saved and that 'dcmnet resume' continues.
 STOPPED: Final = 75
 
 
@@ -21,7 +21,7 @@ def stop_on_sigterm(processes: Processes | None = None) -> Iterator[Callable[[],
     """Turns SIGTERM into a request to stop, of all processes where one got it.
 
     Yields:
-        A function that tells whether a stop was asked for. Only the main thread can
+        A function that says whether a stop was requested. Only the main thread can
         listen to signals; in another one nothing is changed.
     """
     if processes is not None and processes.count > 1:

@@ -1,4 +1,4 @@
-"""What tells source files apart: name, size and digest, found beside other work."""
+"""What distinguishes source files: name, size and digest, found during other work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Fingerprints:
 def fingerprints(sources: Iterable[tuple[Path, ...]]) -> Iterator[Fingerprints]:
     """Reads the files of sources, one after the other, in a thread of its own.
 
-    A digest takes half a second a gigabyte, and nothing but a comparison with a store that
+    A digest takes half a second per gigabyte, and nothing but a comparison with a store that
     exists has to wait for it.
     """
     pool = ThreadPoolExecutor(1)

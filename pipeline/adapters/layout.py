@@ -59,7 +59,7 @@ class Layout:
         max_grid: G, padded number of grid points; 0 without a grid.
         single: The file has no molecule axis.
         fits: Readings of each known key, the cheapest first.
-        kept: Shape a molecule of the keys that are kept under their own names.
+        kept: Shape per molecule of the keys that are kept under their own names.
         ignored: Keys that are stored nowhere, with the reason.
     """
 

@@ -126,7 +126,7 @@ class NpzFile:
             sizes: Rows to read each time.
 
         Yields:
-            The next rows, (rows, values a row).
+            The next rows, (rows, values per row).
 
         Raises:
             SourceError: The file is damaged.
@@ -179,7 +179,7 @@ class NpzFile:
         return np.memmap(self._file, dtype, mode="r", offset=offset, shape=(size, width))
 
     def pick(self, key: str, n: int, rows: Int[np.ndarray, " row"]) -> np.ndarray:
-        """Reads some rows of an array, (rows, values a row); checksums are left to ``rows``.
+        """Reads some rows of an array, (rows, values per row); checksums are left to ``rows``.
 
         Args:
             key: Key of the array.

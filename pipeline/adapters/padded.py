@@ -1,4 +1,4 @@
-"""The classic convention: one file, a molecule a row, padded to common widths."""
+"""The classic convention: one file, one molecule per row, padded to common widths."""
 
 from __future__ import annotations
 

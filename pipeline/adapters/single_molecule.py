@@ -1,4 +1,4 @@
-"""One file a molecule, without padding."""
+"""One file per molecule, without padding."""
 
 from __future__ import annotations
 

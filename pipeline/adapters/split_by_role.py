@@ -164,7 +164,7 @@ def _order(left: PaddedSource, right: PaddedSource) -> Int[np.ndarray, " molecul
     """Rows of ``right`` in the order of ``left``; None if they are in order already.
 
     Raises:
-        SourceError: They are not the same molecules, or cannot be told apart.
+        SourceError: They are not the same molecules, or cannot be distinguished.
     """
     names = [_fingerprints(part, by_id=_have_ids(left, right)) for part in (left, right)]
     if names[0] == names[1]:

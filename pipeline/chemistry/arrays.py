@@ -202,8 +202,8 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
         potential[padding] = np.nan
     grid = Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
     if "esp_mask" in keys:
-        told = columns[keys["esp_mask"]].reshape(n, -1)[:, :width]
-        return grid.keeping(np.nan_to_num(told.astype(np.float64)) > 0)
+        given = columns[keys["esp_mask"]].reshape(n, -1)[:, :width]
+        return grid.keeping(np.nan_to_num(given.astype(np.float64)) > 0)
     return grid
 
 
@@ -249,8 +249,8 @@ def _trailing_padding(
     run = _trailing(rows, same)
     # One point alone is padding only by its value; two at the same place are no grid.
     size = np.abs(last)
-    told = ~(size < _SENTINEL).all(axis=-1) | (size == 0).all(axis=-1)
-    return np.where((run > 1) | told, run, 0)
+    marked = ~(size < _SENTINEL).all(axis=-1) | (size == 0).all(axis=-1)
+    return np.where((run > 1) | marked, run, 0)
 
 
 def _trailing_nan(rows: Float[np.ndarray, "molecule point"]) -> Int[np.ndarray, " molecule"]:

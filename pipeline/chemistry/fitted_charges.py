@@ -1,7 +1,7 @@
 """Charges and dipoles on the atoms that explain an ESP, and the moments they have.
 
 Least squares on the ESP, as in Singh & Kollman, J. Comput. Chem. 5 (1984) 129. The
-relative residual does not depend on the unit of the ESP, so it can tell whether grid and
+relative residual does not depend on the unit of the ESP, so it can show whether grid and
 atoms belong together before that unit is known.
 """
 
@@ -22,7 +22,7 @@ _RIDGE_MULTIPOLES = 1e-5
 _LEAST_VARIATION = 0.02
 # Å that make no difference to infinity.
 _FAR = 1e6
-# Squared distance of padding, whose potential is then nothing beside a rounding error. Not
+# Squared distance of padding, whose potential is then nothing compared with a rounding error. Not
 # infinite: products of matrices meet zeros of their own, and warn.
 _NOWHERE = 1e30
 # Pairs of atoms and points whose arrays stay within the caches.

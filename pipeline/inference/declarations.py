@@ -56,7 +56,7 @@ class Declarations:
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
         drop_inside: Leave out grid points that lie inside atoms.
-        siblings: What keys mean in a file of the same keys beside this one.
+        siblings: What keys mean in another file of the same keys.
     """
 
     text: Mapping[str, str]

@@ -64,7 +64,7 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
         scaled = None if fitted is None else fitted.scaled(reading.factor)
         return {
             key: work.weighed_as(
-                key, _readings(work, key, _Beside(atoms, grid, reference, rough, scaled, first))
+                key, _readings(work, key, _Context(atoms, grid, reference, rough, scaled, first))
             )
             for key in keys
             if key != first
@@ -81,7 +81,7 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
     return reference
 
 
-class _Beside(NamedTuple):
+class _Context(NamedTuple):
     """What keys are held against, given a reading of the first.
 
     Attributes:
@@ -101,34 +101,36 @@ class _Beside(NamedTuple):
     first: str
 
 
-def _readings(work: Interpreter, key: str, beside: _Beside) -> list[Hypothesis]:
+def _readings(work: Interpreter, key: str, context: _Context) -> list[Hypothesis]:
     """Readings of a key, each held against what it must agree with."""
     values, found = work.columns[key], []
-    reference = beside.reference
+    reference = context.reference
     for semantics in sorted(work.allowed(key)):
         if semantics in ("dipole_magnitude", "molecular_dipole_vector"):
-            told = [] if reference is None else [reference]
+            references = [] if reference is None else [reference]
             if reference is None or not reference.is_sharp:
-                told += [each for each in beside.rough if each.is_measured or reference is None]
-            found += moments.dipole_hypotheses(semantics, values, told)
+                references += [
+                    each for each in context.rough if each.is_measured or reference is None
+                ]
+            found += moments.dipole_hypotheses(semantics, values, references)
         elif semantics.startswith("quadrupole"):
             found += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
         elif semantics == "total_charge":
             found += moments.total_charge_hypotheses(values, reference)
         elif semantics == "atomic_charges":
-            found += moments.charge_hypotheses(values, beside.atoms, reference, beside.fitted)
+            found += moments.charge_hypotheses(values, context.atoms, reference, context.fitted)
         elif semantics == "atomic_dipoles" and len(work.allowed(key)) > 1:
-            found += moments.atomic_dipole_hypotheses(values, beside.atoms, None, None)
-        elif semantics == "esp" and beside.fitted is not None:
-            found += _repeated(work, key, beside.first)
+            found += moments.atomic_dipole_hypotheses(values, context.atoms, None, None)
+        elif semantics == "esp" and context.fitted is not None:
+            found += _repeated(work, key, context.first)
         elif semantics == "esp":
-            found += potential_units(beside.atoms, beside.grid, None)
+            found += potential_units(context.atoms, context.grid, None)
     declared = key in work.declarations.semantics
     return [h for h in found if not (declared and h.about_center)]  # as the store has them
 
 
 def _repeated(work: Interpreter, key: str, first: str) -> list[Hypothesis]:
-    """Readings of an ESP under a second key, beside the first."""
+    """Readings of an ESP under a second key, compared with the first."""
     ratio, _ = line(*(numeric(work.columns[name]).reshape(work.n, -1) for name in (key, first)))
     return weigh("esp", [curve(ratio, _REPEATED)], lambda _: f"it is {1 / ratio:.3g} times {first}")
 

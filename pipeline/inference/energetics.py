@@ -34,7 +34,7 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     if energy is not None and raw is not None:
         units = energies.energy_units(atoms, raw)
         # Energies that follow no rule may count from another zero, and be in another unit, than
-        # those of a file beside this one.
+        # those of another file of the folder.
         own = work.weighed_as(energy, units, alone=not any(h.misfit for h in units))
     # Energies in a factor of no unit would make the slopes anything.
     unlikely = sum(by_chance(slope.error) for slope in slopes.values() if slope is not None)
@@ -42,14 +42,14 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     anchored = alone(own)[0].probability > CONFIDENT
 
     def others(reading: Hypothesis) -> Mapping[str, Sequence[Hypothesis]]:
-        told = energy is not None and reading.unit is not None
+        known = energy is not None and reading.unit is not None
         return {
             key: work.weighed_as(
                 key,
                 forces.force_units(
                     stretches[key],
-                    slopes[key] if told else None,
-                    reading if told else None,
+                    slopes[key] if known else None,
+                    reading if known else None,
                     anchored=anchored,
                 ),
             )

@@ -49,7 +49,7 @@ _PSEUDOPOTENTIAL: Final = {1: -0.46, 5: -2.5, 6: -5.4, 7: -9.7, 8: -15.8, 9: -24
 _RANGE: Final = 30.0
 # How often a factor is that of no unit.
 _ANOTHER: Final = 0.005
-# Compositions that tell independently of each other whether energies follow them.
+# Compositions that show independently of each other whether energies follow a rule.
 _TELLING: Final = 20
 _SEVERAL, _ENOUGH = 3, 64
 # Share of molecules whose energies may be wrong.

@@ -94,7 +94,7 @@ def _prior(force: Hypothesis, energy: Hypothesis | None) -> float:
     own, _, length = force.unit.rpartition("/")
     odd = _ODD_LENGTH if length in ("pm", "m") else 0.0
     if energy is not None and own == energy.unit:
-        # What is seldom is not so beside its energies.
+        # A rare unit is not rare next to energies in it.
         return odd - math.log(weight_of(length))
     mixed = _MIXED if energy is not None else 0.0
     return odd + mixed + force.prior - math.log(weight_of(own))
@@ -117,7 +117,7 @@ def slope_of(
         energies: As in the file.
 
     Returns:
-        Their ratio; None where there is too little to tell.
+        Their ratio; None where there is too little evidence.
     """
     same: dict[bytes, list[int]] = defaultdict(list)
     for row, numbers in enumerate(atoms.numbers):
@@ -132,8 +132,8 @@ def slope_of(
     nearest = np.argsort(apart)[:_PAIRS]
     weights = 1 / np.array(apart)[nearest] ** 2
     done, lost = np.array(work)[nearest] * weights, np.array(gained)[nearest] * weights
-    told = np.isfinite(done) & np.isfinite(lost)
-    done, lost = done[told], lost[told]
+    known = np.isfinite(done) & np.isfinite(lost)
+    done, lost = done[known], lost[known]
     norm = math.sqrt(float(done @ done) * float(lost @ lost))
     if len(done) < _MIN_PAIRS or not norm > 0:
         return None

@@ -150,7 +150,7 @@ class Interpreter:
                 self.warnings.append(f"{key} is missing in every molecule")
 
     def said(self, key: str) -> Said:
-        """What is said of a key beside what its values show."""
+        """What is said of a key, apart from its values."""
         declarations = self.declarations
         sibling = declarations.siblings.get(key)
         return Said(
@@ -175,7 +175,7 @@ class Interpreter:
         Args:
             key: The key.
             hypotheses: Its readings.
-            alone: Leave out what a file beside this one says.
+            alone: Leave out what another file of the folder says.
         """
         if self.is_nothing(key):
             evidence = "it is zero in every molecule, so that its unit makes no difference"
@@ -238,12 +238,12 @@ class Interpreter:
         """
         found = {key: weighed for key, weighed in together(first, own, others).items() if weighed}
         unsure = alone(own)[0].probability < CONFIDENT
-        beside = " and ".join(key for key in found if key != first)
+        others_text = " and ".join(key for key in found if key != first)
         for key, weighed in found.items():
             best, probability = weighed[0]
             settled = best.unit is not None and probability > CONFIDENT
-            if key == first and unsure and beside and settled:
-                text = f"{best.evidence}; with {beside} it makes sense in this unit alone"
+            if key == first and unsure and others_text and settled:
+                text = f"{best.evidence}; with {others_text} it makes sense in this unit alone"
                 weighed[0] = Weighed(replace(best, evidence=text), probability)
             if key:
                 self.record(key, weighed)

@@ -52,14 +52,14 @@ def together(
 
     Returns:
         For each key its readings, the most probable first. Those of the others are as they
-        were weighed beside the best reading of the first that they have a part in.
+        were weighed given the best reading of the first that they have a part in.
     """
     least = min(h.misfit + h.prior for h in hypotheses)
     kept = [h for h in hypotheses if h.misfit + h.prior < least + _HOPELESS] or list(hypotheses)
     given = [others(h) for h in kept]
     costs = []
-    for hypothesis, beside in zip(kept, given, strict=True):
-        own = sum(min(evidence_of_all(each), _LOUDEST) for each in beside.values() if each)
+    for hypothesis, others_given in zip(kept, given, strict=True):
+        own = sum(min(evidence_of_all(each), _LOUDEST) for each in others_given.values() if each)
         costs.append(hypothesis.misfit + hypothesis.prior + own)
     best = min(costs)
     weights = [math.exp(best - cost) for cost in costs]
@@ -81,8 +81,8 @@ def _over_all(
     """Readings of one key, added up over those of the first."""
     added: dict[tuple[object, ...], float] = {}
     shown: dict[tuple[object, ...], tuple[float, Hypothesis]] = {}
-    for share, beside in zip(shares, given, strict=True):
-        readings = beside.get(key, ())
+    for share, others_given in zip(shares, given, strict=True):
+        readings = others_given.get(key, ())
         for h, p in zip(readings, probabilities(readings) if readings else (), strict=True):
             name = (h.semantics, h.unit, h.scale, h.order, h.about_center)
             added[name] = added.get(name, 0.0) + share * p

@@ -40,7 +40,7 @@ NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 INSIDE, PENETRATED = 0.5, 0.9
 # Box grids have some points inside the atoms.
 _FEW_INSIDE, _MOST = 0.1, 0.5
-# Factors beside a unit that are tried in its place, and how near to a unit they are not; how
+# Factors next to a unit that are tried in its place, and how near to a unit they are not; how
 # seldom they are true, as a negative logarithm.
 _NEIGHBOURS = (0.6, 0.7, 0.8, 1.25, 1.4, 1.6)
 _APART, _OTHER_FACTOR = 0.1, 7.0

@@ -27,10 +27,10 @@ from pipeline.inference.reference import Reference, line, species
 # Below, a rough reference says nothing, however well a ratio fits a unit.
 _LEAST_ALIGNMENT = 0.6
 _ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
-# In e·Å; less does not tell one point that dipoles are about from another.
+# In e·Å; less does not distinguish the points that dipoles are about.
 _MOVED, _ESP_DIPOLE = 0.03, 0.01
 _NEARLY_WHOLE = 0.1
-# Dipoles about the centre of mass are rarer, which matters where there is no ESP to tell.
+# Dipoles about the centre of mass are rarer, which matters where there is no ESP to decide.
 _SELDOM, _SELDOM_ROUGHLY = 1.0, 5.0
 # In e·Å: dipoles below this are mostly errors of what they are held against.
 _LEAST_DIPOLE = 0.01
@@ -43,7 +43,7 @@ _OTHER_PARTITION, _OTHER_PARTITION_SPREAD = 0.12, 0.55
 # In e: smaller ones are mostly errors. How far charges are from following others of their kind.
 _LEAST_CHARGE, _UNLIKE, _UNLIKE_OF_ONE = 0.01, 0.08, 0.3
 # How often charges are of no unit, as those of some partitions are; of few species without an
-# ESP, what they are held against tells little.
+# ESP, what they are held against says little.
 _SCALED, _SCALED_OF_ONE = 0.05, 0.5
 # Charges of atoms are of this size, in e, within a factor of a few.
 _TYPICAL, _SIZE_SPREAD, _LEAST_SIZE = 0.3, 1.5, 0.1
@@ -174,7 +174,7 @@ def charge_hypotheses(
     rows = np.arange(len(flat)) if reference is None else reference.rows
     expected = np.rint(sums[rows]) if reference is None else np.rint(reference.charges)
     there = flat[rows].any(axis=1)
-    apart = np.abs(np.abs(sums[rows]) - np.abs(expected))[there]  # a sign is told by itself
+    apart = np.abs(np.abs(sums[rows]) - np.abs(expected))[there]  # the sign is seen by itself
     off = float(np.median(apart)) if there.any() else 0.0
     evidence, what, unlike = _like_others(placed, atoms, fitted)
     n = species(atoms, rows[there].tolist())

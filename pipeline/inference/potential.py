@@ -76,13 +76,13 @@ def fitted_charges(atoms: Atoms, grid: Grid) -> Fitted | None:
     outside = usable[rows] & (surface_distance(some, points) >= PENETRATED)
     esp = np.where(outside, grid.esp[rows], 0.0)
     fit = fit_charges(some.positions, some.mask, points, outside, esp)
-    told = np.flatnonzero(fit.residual < _TOLD)
-    if not told.size:
+    clear = np.flatnonzero(fit.residual < _TOLD)
+    if not clear.size:
         return None
-    charges, mask = fit.charges[told], some.mask[told]
+    charges, mask = fit.charges[clear], some.mask[clear]
     sizes = np.sqrt((charges**2).sum(axis=1) / np.maximum(mask.sum(axis=1), 1))
     return Fitted(
-        rows[told], charges, charges.sum(axis=1), sizes, fit.residual[told], outside[told]
+        rows[clear], charges, charges.sum(axis=1), sizes, fit.residual[clear], outside[clear]
     )
 
 

@@ -17,12 +17,12 @@ from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS
 
 # Relative errors of fitted quadrupoles, of which what they leave of the ESP is a part, and of
-# those of monopoles beside their dipoles'.
+# those of monopoles compared with their dipoles'.
 _SPREAD, _OF_RESIDUAL, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.3, 0.06, 1.5
 # Dipoles on the atoms do not explain the ESP of F2, nor give its quadrupole.
 _EXPLAINED: Final = 0.1
 # Quadrupoles are about another point if they are this far off, as a part of their size, and if
-# about that point they are much less so; of fewer molecules it cannot be told.
+# about that point they are much less so; for fewer molecules it cannot be seen.
 _MISPLACED, _CLOSER, _LEAST_TO_MOVE = 0.1, 0.5, 4
 _FACTORS: Final = tuple(FACTORS["quadrupole"].values())
 # Traces and asymmetries below this part of a tensor are rounding.
@@ -30,7 +30,7 @@ _ROUNDING: Final = 0.02
 # The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
 _ORDERS: Final = {"": (), "in the order xx yy zz xy xz yz ": (0, 3, 4, 1, 5, 2)}
 # A. D. Buckingham, Q. Rev. Chem. Soc. 13 (1959) 183: 3/2 of the traceless tensor. Seldom
-# written without a word, so that plain ones are preferred where nothing tells.
+# written without a word, so that plain ones are preferred where nothing decides.
 _BUCKINGHAM, _SELDOM = 2 / 3, 4.0
 
 

@@ -16,7 +16,7 @@ from store_schema.semantics import SEMANTICS
 
 # A reading is taken at this probability; below, it is a question to the user.
 CONFIDENT: Final = 0.98
-# How much less a reading is believed that the file itself, or one beside it, speaks against.
+# How much less a reading is believed if the file itself, or another of its folder, contradicts.
 _AGAINST_WORD, _AGAINST_SIBLING, _AGAINST_NAME = 7.0, 10.0, 5.0
 # What a file says of itself is doubted if another reading fits better by this.
 _DOUBTED: Final = 2.5
@@ -44,14 +44,14 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of a key beside what its values show.
+    """What is said of a key, apart from its values.
 
     Attributes:
         place: The file and the key, for messages.
         key: The key.
         declarations: What the user declared.
         word: Unit that the file names.
-        sibling: What the key means in a file beside this one.
+        sibling: What the key means in another file of the folder.
     """
 
     place: str
@@ -94,7 +94,7 @@ class Said:
         return usual if word is not None and h.unit == word.unit else h.prior
 
     def _against(self, h: Hypothesis) -> float:
-        """What speaks against a reading beside its values, as a negative logarithm."""
+        """What speaks against a reading apart from its values, as a negative logarithm."""
         word = self.word.get(h.semantics)
         # A file that says its units calls what is negative by its name.
         cost = _AGAINST_NAME if word is not None and self._is_misnamed(h) else 0.0
@@ -161,7 +161,7 @@ def _is_contradicted(word: Word, weighed: Sequence[Weighed]) -> bool:
 
 
 def _is_doubted(weighed: Sequence[Weighed]) -> bool:
-    """Whether what was measured speaks for another reading than what is said beside it."""
+    """Whether what was measured speaks for another reading than what is said of it."""
     least = min(each.hypothesis.misfit for each in weighed)
     return weighed[0].hypothesis.misfit - least > _DOUBTED
 

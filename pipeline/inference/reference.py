@@ -215,7 +215,7 @@ class Line(NamedTuple):
 def line(given: np.ndarray, expected: np.ndarray) -> Line:
     """Fits the factor from one to the other, molecules first; a few odd ones do not count.
 
-    The weighted median of the molecules' own factors tells which tenth agrees least.
+    The weighted median of the molecules' own factors shows which tenth agrees least.
     """
     if not given.size:
         return Line(math.nan, 0.0)

@@ -28,7 +28,7 @@ class Doubt(NamedTuple):
     Attributes:
         variable: Name of the variable.
         evidence: What was measured of the values as they are stored.
-        factor: What they would have to be multiplied by; NaN where that is not told.
+        factor: What they would have to be multiplied by; NaN where that is not known.
     """
 
     variable: str

@@ -77,7 +77,7 @@ def stretching(
 
     Returns:
         The ratio, negative for a gradient, and its relative error; None where there is too
-        little to tell.
+        little evidence.
     """
     same: dict[object, list[_Bond]] = defaultdict(list)
     kinds: dict[object, list[_Bond]] = defaultdict(list)

@@ -66,11 +66,11 @@ class Checked:
     unsound: Values
 
 
-class Workshop(Protocol):
+class BlockWriter(Protocol):
     """Where blocks are checked and written."""
 
     def store(self, plan: Plan) -> Iterator[Tally]:
-        """Writes the molecules of a source in order, and tells what became of each block."""
+        """Writes the molecules of a source in order, and yields what became of each block."""
         ...
 
     def finish(self) -> None:
@@ -92,7 +92,7 @@ class Threads:
         self._writer, self._keeps_split, self._workers = writer, keeps_split, workers
 
     def store(self, plan: Plan) -> Iterator[Tally]:
-        """Writes the molecules of a source; see ``Workshop.store``."""
+        """Writes the molecules of a source; see ``BlockWriter.store``."""
         for block in self._checked(plan):
             tally = block.tally
             self._writer.write(tally.n_sound, block.sound)

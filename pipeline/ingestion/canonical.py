@@ -26,7 +26,7 @@ from pipeline.inference.lengths import PENETRATED
 from pipeline.inference.quadrupoles import quadrupole_tensor
 from store_schema import VARIABLES
 
-# How far from a whole number a sum of charges may be, to tell a net charge by.
+# How far from a whole number a sum of charges may be, to be taken for a net charge.
 _FITTED_TOLERANCE = 0.2
 _MONOPOLE_TOLERANCE = 0.1
 # An ESP varies slowly: a few hundred of its points determine the charges behind it.
@@ -63,13 +63,13 @@ class CanonicalBlock:
         grid = self.grid
         if grid.given is None or not grid.width:
             return {}
-        told = (grid.given > 0) & (grid.given <= grid.width)
+        counted = (grid.given > 0) & (grid.given <= grid.width)
         return {
             "count padding as grid points, which was left out": int(
-                (told & (grid.given > grid.n_grid)).sum()
+                (counted & (grid.given > grid.n_grid)).sum()
             ),
             "have points beyond their number of grid points, which were left out": int(
-                (told & (grid.given < grid.unpadded)).sum()
+                (counted & (grid.given < grid.unpadded)).sum()
             ),
             "have grid points where their number is 0, which were counted": int(
                 ((grid.given == 0) & (grid.n_grid > 0)).sum()

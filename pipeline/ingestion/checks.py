@@ -55,7 +55,7 @@ class Finding(NamedTuple):
     """Molecules that fail a check.
 
     Attributes:
-        failed: Which ones, a flag a molecule.
+        failed: Which ones, one flag per molecule.
         reason: Says why one of them failed, given its row in the block.
     """
 
@@ -178,15 +178,15 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
 def _perhaps_inside(
     block: CanonicalBlock, lost: Bool[np.ndarray, "molecule point"]
 ) -> Bool[np.ndarray, " molecule"]:
-    """Which molecules have a point inside an atom, for all that their fitted charges tell.
+    """Which molecules have a point inside an atom, where their fitted charges do not show it.
 
     The fit knows the distances of the points it counts, and those are all of most molecules.
     """
     fit, atoms, grid = block.fit, block.atoms, block.grid
     limits = _ROUNDED * INSIDE * np.nan_to_num(van_der_waals_radii(atoms.numbers))
     near = (fit.nearest < limits).any(axis=1)
-    untold = (grid.mask & ~np.isfinite(grid.esp)).any(axis=1) | lost.any(axis=1)
-    return near | untold | np.isnan(fit.residual)
+    unknown = (grid.mask & ~np.isfinite(grid.esp)).any(axis=1) | lost.any(axis=1)
+    return near | unknown | np.isnan(fit.residual)
 
 
 def _charges(block: CanonicalBlock) -> Iterator[Finding]:
@@ -270,10 +270,10 @@ def _alike(block: CanonicalBlock) -> Iterator[Finding]:
     )
     n_atoms = block.atoms.mask.sum(axis=1)
     least = n_atoms * _LEAST_CHARGE**2  # charges of equal atoms are errors
-    told = (n_atoms > 1) & np.isfinite(block.fit.residual) & (own > least) & (other > least)
-    correlation = np.divide(both, np.sqrt(own * other), out=np.zeros_like(both), where=told)
+    known = (n_atoms > 1) & np.isfinite(block.fit.residual) & (own > least) & (other > least)
+    correlation = np.divide(both, np.sqrt(own * other), out=np.zeros_like(both), where=known)
     yield Finding(
-        told & (correlation < -_CORRELATED),
+        known & (correlation < -_CORRELATED),
         lambda _: "its monopoles have the opposite sign of the charges that explain its ESP",
     )
 
@@ -296,10 +296,10 @@ def _energies(block: CanonicalBlock) -> Iterator[Finding]:
 def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
     """Dipoles are what the charges that explain the ESP have, and those are of a sensible size."""
     charges = block.fit.charges
-    told = np.isfinite(block.fit.residual) & (block.fit.unexplained < _UNEXPLAINED)
+    known = np.isfinite(block.fit.residual) & (block.fit.unexplained < _UNEXPLAINED)
     size = np.sqrt((charges**2).sum(axis=1) / np.maximum(block.atoms.mask.sum(axis=1), 1))
     yield Finding(
-        told & (size > _LARGEST_CHARGE),
+        known & (size > _LARGEST_CHARGE),
         lambda row: f"charges of {size[row]:.0f} e explain its ESP: it may be in another unit",
     )
     expected = np.einsum("ma,max->mx", charges, np.nan_to_num(block.atoms.positions))
@@ -316,7 +316,7 @@ def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
         apart = np.abs(given - other) if given.ndim == 1 else np.linalg.norm(given - other, axis=1)
         scale = np.abs(other) if given.ndim == 1 else np.linalg.norm(other, axis=1)
         yield Finding(
-            told & (apart > _DIPOLE[0] + _DIPOLE[1] * scale),
+            known & (apart > _DIPOLE[0] + _DIPOLE[1] * scale),
             lambda row, name=name, apart=apart: (  # type: ignore[misc]
                 f"its {name.replace('_', ' ')} is {apart[row]:.2f} e·Å from what its ESP gives"
             ),
@@ -342,7 +342,7 @@ def _explain(
     columns: int,
     quadrupoles: bool,
 ) -> None:
-    """Writes what multipoles leave of molecules with equally many atoms, where it can be told."""
+    """Writes what multipoles leave of molecules of one size, where there are enough points."""
     atoms, grid = block.atoms, block.grid
     count = int(atoms.mask[rows[0]].sum())
     stride = max(1, int(grid.n_grid[rows].min()) // max(_POINTS, _POINTS_A_COLUMN * columns))
@@ -352,12 +352,12 @@ def _explain(
         width = int(grid.n_grid[some[-1]])
         points, esp = grid.points[some, :width], grid.esp[some, :width]
         usable = usable_points(points, esp)
-        told = usable[:, ::stride].sum(axis=1) > columns
-        left[some[told]] = unexplained_by_multipoles(
-            atoms.positions[some[told], :count],
-            np.nan_to_num(points[told]),
-            usable[told],
-            np.nan_to_num(esp[told]),
+        known = usable[:, ::stride].sum(axis=1) > columns
+        left[some[known]] = unexplained_by_multipoles(
+            atoms.positions[some[known], :count],
+            np.nan_to_num(points[known]),
+            usable[known],
+            np.nan_to_num(esp[known]),
             stride=stride,
             quadrupoles=quadrupoles,
         )

@@ -1,6 +1,6 @@
 """Ingest on a Dask cluster: blocks and shards are tasks, and the store is the same.
 
-Workers leave checked molecules in scratch files beside the store. As soon as those of a
+Workers leave checked molecules in scratch files next to the store. As soon as those of a
 whole shard are there, one task writes it. This process keeps the order, writes what fills
 no shard, and publishes.
 """
@@ -44,8 +44,8 @@ _SHARDS_AHEAD: Final = 2
 @contextmanager
 def on_dask(
     address: str, workers: int, writer: StoreWriter, plans: Sequence[Plan], keeps_split: bool
-) -> Iterator[DaskWorkshop]:
-    """Opens a workshop on a cluster; its scratch files go when it closes.
+) -> Iterator[DaskBlockWriter]:
+    """Opens a block_writer on a cluster; its scratch files go when it closes.
 
     Args:
         address: Of the scheduler, or ``local`` for a cluster of this machine.
@@ -59,8 +59,8 @@ def on_dask(
         StoreError: The cluster cannot be reached, or has no workers.
     """
     with ExitStack() as stack:
-        beside = writer.folder.with_name(f"{writer.folder.name}.dask")
-        folder = stack.enter_context(staging_folder(beside)).absolute()
+        scratch = writer.folder.with_name(f"{writer.folder.name}.dask")
+        folder = stack.enter_context(staging_folder(scratch)).absolute()
         # A name of its own: workers remember what they read in the folder of another ingest.
         work = folder / uuid4().hex
         shared = SharedFolder(work)
@@ -68,13 +68,13 @@ def on_dask(
         # Gone by rename, so that no task that is still at work can add to what is removed.
         stack.callback(work.rename, folder / "gone")
         client = stack.enter_context(_client(address, workers, folder))
-        workshop = DaskWorkshop(client, shared, writer, plans, keeps_split)
-        stack.callback(workshop.close)
-        yield workshop
+        block_writer = DaskBlockWriter(client, shared, writer, plans, keeps_split)
+        stack.callback(block_writer.close)
+        yield block_writer
 
 
-class DaskWorkshop:
-    """Checks blocks and writes shards on a cluster; see ``Workshop``."""
+class DaskBlockWriter:
+    """Checks blocks and writes shards on a cluster; see ``BlockWriter``."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class DaskWorkshop:
         self._waiting = 0
 
     def store(self, plan: Plan) -> Iterator[Tally]:
-        """Writes the molecules of a source; see ``Workshop.store``."""
+        """Writes the molecules of a source; see ``BlockWriter.store``."""
         source = self._plans.index(plan)
         for _ in range(0, plan.source.layout.n_molecules, plan.block_molecules):
             self._look_ahead()
@@ -223,7 +223,7 @@ class DaskWorkshop:
         except (KilledWorker, CancelledError, CommClosedError, TimeoutError) as error:
             raise StoreError.of(
                 str(self._writer.folder),
-                expected="a cluster that goes on working",
+                expected="a cluster that keeps working",
                 received=f"{type(error).__name__}: {error}",
                 consequence="nothing was stored",
                 remedy="Look at the logs of Dask's workers (often they have too little memory), "

@@ -78,17 +78,17 @@ class Part(NamedTuple):
     stop: int
 
 
-def _told(work: Callable[P, T]) -> Callable[P, T | DcmError]:
+def _errors_returned(work: Callable[P, T]) -> Callable[P, T | DcmError]:
     """Has a task return the errors that are meant for the user."""
 
     @wraps(work)
-    def told(*args: P.args, **kwargs: P.kwargs) -> T | DcmError:
+    def caught(*args: P.args, **kwargs: P.kwargs) -> T | DcmError:
         try:
             return work(*args, **kwargs)
         except DcmError as error:
             return error
 
-    return told
+    return caught
 
 
 class SharedFolder:
@@ -135,7 +135,7 @@ class SharedFolder:
 
     @contextmanager
     def own(self) -> Iterator[Path]:
-        """Gives a folder that no other task has."""
+        """Yields a folder that no other task has."""
         folder = self.path / uuid4().hex
         folder.mkdir()
         try:
@@ -156,7 +156,7 @@ def _loaded(path: Path, unpacked: Path) -> Plan:
     return plan
 
 
-@_told
+@_errors_returned
 def unpack(folder: Path, source: int, archive: int, key: str) -> None:
     """Unpacks an array of a source, so that its blocks can be read in any order.
 
@@ -176,7 +176,7 @@ def unpack(folder: Path, source: int, archive: int, key: str) -> None:
     file.unpack(key, place)
 
 
-@_told
+@_errors_returned
 def check_block(
     folder: Path, source: int, rows: tuple[int, int], keeps_split: bool, after: Sequence[Any]
 ) -> Spilled:
@@ -207,7 +207,7 @@ def check_block(
     )
 
 
-@_told
+@_errors_returned
 def write_shard(
     folder: Path,
     staging: Path,

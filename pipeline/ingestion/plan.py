@@ -62,13 +62,13 @@ class Plan:
 Look = Callable[[Source, Declarations], Plan]
 
 
-def understood(
+def make_plans(
     sources: Sequence[Source],
     declarations: Declarations,
     workers: int = 1,
     only: Sequence[str] = (),
 ) -> list[Plan]:
-    """Settles what every source means; a question takes the answer of a file beside it.
+    """Settles what every source means; a question takes the answer of another file of its folder.
 
     Only of a file of the same keys in the same folder, such as another set, and only what
     its own molecules do not contradict.
@@ -76,7 +76,7 @@ def understood(
     Args:
         sources: The sources.
         declarations: What the user declared.
-        workers: Threads that look at sources beside one another: what is deflated has to be
+        workers: Threads that look at sources at the same time: what is deflated has to be
             read to its end, which the interpreter does not wait for.
         only: Variables that are asked for; nothing is asked about others. All, if empty.
 
@@ -96,19 +96,19 @@ def understood(
             if _belong_together(source, plan.source):
                 siblings = plan.interpretation.as_siblings(Path(plan.source.place).name)
                 with suppress(AmbiguityError):
-                    told = replace(declarations, siblings=siblings)
-                    plans[index] = look(source, told)
+                    informed = replace(declarations, siblings=siblings)
+                    plans[index] = look(source, informed)
                     break
         else:
-            beside = [other for other in sources if _belong_together(source, other)]
-            plans[index] = _plan_together(look, source, beside, declarations, question)
+            folder = [other for other in sources if _belong_together(source, other)]
+            plans[index] = _plan_together(look, source, folder, declarations, question)
     return [_alike(look, plans[index], settled, declarations) for index in range(len(sources))]
 
 
 def _plan_together(
     look: Look,
     source: Source,
-    beside: Sequence[Source],
+    folder: Sequence[Source],
     declarations: Declarations,
     question: AmbiguityError,
 ) -> Plan:
@@ -119,7 +119,7 @@ def _plan_together(
     Raises:
         AmbiguityError: The question is left.
     """
-    samples = [_sample(other) for other in beside]
+    samples = [_sample(other) for other in folder]
     shapes = [{key: array.shape[1:] for key, array in s.columns.items()} for s in samples]
     if len(samples) < 2 or any(shape != shapes[0] for shape in shapes):
         raise question
@@ -133,13 +133,13 @@ def _plan_together(
 
 
 def _alike(look: Look, plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
-    """Takes dipoles to be about the same point as in a file beside, where it showed."""
+    """Takes dipoles to be about the same point as in another file, where it showed."""
     for other in others:
         if _belong_together(plan.source, other.source):
-            told = other.interpretation.as_siblings(Path(other.source.place).name)
-            told = {key: sibling for key, sibling in told.items() if sibling.about_center}
-            if told:
-                siblings = replace(declarations, siblings=told)
+            known = other.interpretation.as_siblings(Path(other.source.place).name)
+            known = {key: sibling for key, sibling in known.items() if sibling.about_center}
+            if known:
+                siblings = replace(declarations, siblings=known)
                 return look(plan.source, siblings)
     return plan
 
@@ -170,7 +170,7 @@ def _check_widths(source: Source) -> None:
     if max(_FEW_ATOMS, atoms) * max(atoms, points) > _MAX_PAIRS:
         raise SourceError.of(
             source.place,
-            expected=f"at most {_MAX_PAIRS} pairs of atoms and grid points a molecule",
+            expected=f"at most {_MAX_PAIRS} pairs of atoms and grid points per molecule",
             received=f"arrays with room for {atoms} atoms and {points} points",
             consequence="nothing was stored",
             remedy="Write fewer points, or cut the padding off",
@@ -179,7 +179,7 @@ def _check_widths(source: Source) -> None:
         if math.prod(shape) > _MAX_KEPT_VALUES:
             raise SourceError.of(
                 f"{source.place}, {key}",
-                expected=f"at most {_MAX_KEPT_VALUES} values a molecule under an unknown name",
+                expected=f"at most {_MAX_KEPT_VALUES} values per molecule under an unknown name",
                 received=f"{math.prod(shape)}",
                 consequence="nothing was stored",
                 remedy="Write the file again without this array",

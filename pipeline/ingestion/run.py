@@ -20,8 +20,8 @@ from pipeline.adapters.fingerprints import Fingerprints, fingerprints
 from pipeline.files import usable_place
 from pipeline.inference.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
-from pipeline.ingestion.blocks import SPLIT, Threads, Workshop
-from pipeline.ingestion.plan import Plan, understood
+from pipeline.ingestion.blocks import SPLIT, BlockWriter, Threads
+from pipeline.ingestion.plan import Plan, make_plans
 from pipeline.store.base import Store, StoreLike, read_schema
 from pipeline.store.layout import Compression
 from pipeline.store.metadata import METADATA_FILE
@@ -119,7 +119,7 @@ def ingest(
         new = [source for source in found if source not in old]
         if before is not None and not new:
             return IngestReport(0, 0, repeated, before)
-        plans = understood(new, declarations, workers)
+        plans = make_plans(new, declarations, workers)
         run = _Run(declarations, on_invalid, workers, plans, prints, dask)
         variables, sizes = run.variables()
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
@@ -152,17 +152,20 @@ class _Run:
     ) -> StoreSchema:
         """Writes the sources and publishes them, behind those that the store had before."""
         with writer:
-            with Progress() if progress else nullcontext() as bar, self.workshop(writer) as shop:
+            with (
+                Progress() if progress else nullcontext() as bar,
+                self.block_writer(writer) as blocks,
+            ):
                 n_molecules = writer.n_molecules
                 for plan in self.plans:
-                    n_molecules = self.write(plan, n_molecules, shop, bar)
-                shop.finish()
+                    n_molecules = self.write(plan, n_molecules, blocks, bar)
+                blocks.finish()
             self.check_stored()
             schema = _schema(writer, (*(before.sources if before else ()), *self.records))
             writer.commit(schema)
         return schema
 
-    def workshop(self, writer: StoreWriter) -> AbstractContextManager[Workshop]:
+    def block_writer(self, writer: StoreWriter) -> AbstractContextManager[BlockWriter]:
         """Returns where blocks are checked and written: threads, or a Dask cluster."""
         if self.dask is None:
             return nullcontext(Threads(writer, self.keeps_split, self.workers))
@@ -188,7 +191,7 @@ class _Run:
             kept[SPLIT.name] = SPLIT
         return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
 
-    def write(self, plan: Plan, first: int, workshop: Workshop, bar: Progress | None) -> int:
+    def write(self, plan: Plan, first: int, block_writer: BlockWriter, bar: Progress | None) -> int:
         """Translates, checks and writes a source, and records it.
 
         Returns:
@@ -203,7 +206,7 @@ class _Run:
                 escape(Path(plan.source.place).name), total=plan.source.layout.n_molecules
             )
         )
-        for tally in workshop.store(plan):
+        for tally in block_writer.store(plan):
             if self.on_invalid == "raise" and tally.invalid:
                 raise tally.invalid
             stored += tally.n_sound

@@ -53,7 +53,7 @@ class StoreInspection(BaseModel):
     Attributes:
         store: Its path.
         store_schema: Its schema, with the meaning, unit and evidence of every source key.
-        sizes: Distribution of atoms and of grid points a molecule.
+        sizes: Distribution of atoms and of grid points per molecule.
         histograms: The same in ranges.
         elements: Atoms of each element.
         total_charges: Molecules of each total charge; ``unknown`` where it is missing.
@@ -132,7 +132,7 @@ def _count(molecules: xr.Dataset) -> tuple[Counter[int], Counter[str], Counter[s
 
 
 def _has_value(variable: xr.DataArray) -> np.ndarray:
-    # A molecule's first entry tells: padding follows what is there.
+    # A molecule's first entry shows it: padding follows what is there.
     first = variable
     while first.ndim > 1:
         first = first.isel({first.dims[-1]: 0})

@@ -22,9 +22,9 @@ class BatchShape(NamedTuple):
     """Padded sizes of a batch; XLA compiles once for each.
 
     Attributes:
-        molecules: B, molecules a batch.
-        atoms: A, atoms a molecule.
-        grid_points: G, ESP grid points a molecule.
+        molecules: B, molecules per batch.
+        atoms: A, atoms per molecule.
+        grid_points: G, ESP grid points per molecule.
         pairs: P, pairs of atoms within the cutoff in the whole batch.
     """
 

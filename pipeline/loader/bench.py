@@ -1,4 +1,4 @@
-"""What a disk and a machine deliver: the speed of the loader beside that of memory."""
+"""What a disk and a machine deliver: the speed of the loader compared with that of memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BenchReport(BaseModel):
 
     Attributes:
         n_molecules: Molecules of the store.
-        batch_size: Molecules a batch.
+        batch_size: Molecules per batch.
         shapes: Padded sizes in ascending order.
         molecules_per_second: Molecules in finished batches, pairs included.
         megabytes_per_second: Bytes of those batches, in 10⁶.
@@ -55,7 +55,7 @@ def measure(
 
     Args:
         store: The store, or its path or URL.
-        batch_size: Molecules a batch.
+        batch_size: Molecules per batch.
         cutoff: Distance in Å below which two atoms are a pair.
         seconds: How long to stream.
 
@@ -115,7 +115,7 @@ def bare_gather(
 
 
 def _stream(make: Callable[[], MoleculeBatch], seconds: float) -> tuple[float, float]:
-    """Returns molecules and bytes a second."""
+    """Returns molecules and bytes per second."""
     molecules = size = 0
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -127,7 +127,7 @@ def _stream(make: Callable[[], MoleculeBatch], seconds: float) -> tuple[float, f
 
 
 def _in_memory(store: StoreLike, loader: BatchDataset, seconds: float) -> float:
-    """Returns molecules a second of a bare gather of the first window's batches."""
+    """Returns molecules per second of a bare gather of the first window's batches."""
     plan, shapes = loader.plan.epoch(0), loader.plan.shapes
     here = plan.window == 0
     batches = [

@@ -24,7 +24,7 @@ class MoleculeBuffer:
         rows: Row of each molecule in the store.
         n_atoms: Atoms of each molecule.
         n_grid: Grid points of each molecule; 0 where no grid field was asked for.
-        fields: Arrays by variable, a molecule a row. Missing values are zero, but NaN in
+        fields: Arrays by variable, one molecule per row. Missing values are zero, but NaN in
             monopoles; what lies behind a molecule's atoms and points is never looked at.
         present: Which molecules have each target but monopoles.
     """
@@ -40,14 +40,14 @@ def settle_missing(fields: dict[str, np.ndarray], n: int) -> dict[str, Bool[np.n
     """Tells which of n molecules have each target but monopoles, and zeroes the rest.
 
     Once for all molecules, it need not be done for every batch. An ESP and its grid are
-    there whole or not at all, which ingest sees to, so that their first point tells.
+    there whole or not at all, which ingest sees to, so that their first point shows it.
     """
     present = {}
     for name in (*WHOLE_MOLECULE_FIELDS, *GRID_FIELDS):
         if name in fields:
             field = fields[name][:n]
-            told = field[:, :1] if name in GRID_FIELDS else field
-            present[name] = ~np.isnan(told.reshape(n, -1)).any(axis=1)
+            shown = field[:, :1] if name in GRID_FIELDS else field
+            present[name] = ~np.isnan(shown.reshape(n, -1)).any(axis=1)
             field[~present[name]] = 0
     return present
 

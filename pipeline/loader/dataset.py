@@ -62,7 +62,7 @@ class BatchDataset(grain.IterDataset[MoleculeBatch]):
         super().__init__()
         self.plan = plan
         self._reader, self._options = reader, options
-        # One window an epoch: every iterator's epochs are made of it.
+        # One window per epoch: every iterator's epochs are made of it.
         self._kept: list[Window] | None = [] if plan.n_windows == 1 else None
 
     def __iter__(self) -> BatchIterator:
@@ -71,12 +71,12 @@ class BatchDataset(grain.IterDataset[MoleculeBatch]):
 
     @property
     def n_molecules(self) -> int:
-        """Molecules an epoch, of all processes."""
+        """Molecules per epoch, of all processes."""
         return self.plan.n_molecules
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches an epoch, the same on every process."""
+        """Batches per epoch, the same on every process."""
         return self.plan.steps
 
     @cached_property

@@ -25,7 +25,7 @@ from pipeline.store.base import StoreLike
 from pipeline.store.splits import BY_ID, identities, split_store, uniform_hashes
 from store_schema.problems import ConfigError, Problem
 
-# For molecules in memory, by default. At 25 kB a molecule 10,000 are shuffled together,
+# For molecules in memory, by default. At 25 kB per molecule 10,000 are shuffled together,
 # or 20,000 where that is all there are.
 MEMORY_BYTES = 512 * 2**20
 
@@ -56,13 +56,13 @@ def make_loader(
 ) -> BatchDataset:
     """Makes the loader of a store: padded batches of like-sized molecules, streamed.
 
-    Every molecule comes exactly once an epoch; the last batch is filled up with empty
+    Every molecule comes exactly once per epoch; the last batch is filled up with empty
     ones. The order is a function of the seed and the epoch. At most eight shapes occur,
     chosen from the whole store, so that the loaders of its splits share them.
 
     Args:
         store: The store, or its path or URL.
-        batch_size: B, molecules a batch.
+        batch_size: B, molecules per batch.
         split: ``train``, ``valid``, ``test`` or ``all``.
         seed: Seed of the order, of chosen points and of rotations.
         num_epochs: Epochs to iterate over; None for no end.

@@ -32,7 +32,7 @@ class Blocks:
 
         Args:
             rows: Rows of the store, ascending.
-            block_size: Rows a block.
+            block_size: Rows per block.
         """
         if not len(rows):
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))

@@ -65,13 +65,13 @@ class PlanReport(BaseModel):
     """What a plan amounts to.
 
     Attributes:
-        n_molecules: Molecules an epoch, of all shards.
-        batches_per_epoch: Steps an epoch, the same on each shard.
+        n_molecules: Molecules per epoch, of all shards.
+        batches_per_epoch: Steps per epoch, the same on each shard.
         shapes: Padded sizes in ascending order.
         shape_shares: Share of the steps that has each.
         padding_waste: Share of the bytes of the batches (atoms, grid points and pairs
             with their masks) that is padding.
-        windows_per_epoch: Windows an epoch of each shard.
+        windows_per_epoch: Windows per epoch of each shard.
         shuffle_displacement: How far molecules move from their place in the store, 1 for a
             full shuffle and 0 for none: the mean distance, over that of random places.
         shuffle_separation: How far neighbours in the store come apart in the epoch,
@@ -97,9 +97,9 @@ class LoaderPlan:
     Attributes:
         sizes: The molecules of the run.
         shapes: Padded sizes in ascending order; every batch fits into the last.
-        batch_size: B, molecules a batch.
+        batch_size: B, molecules per batch.
         block_size: Molecules a chunk of the store.
-        window_steps: Batches a window has at most.
+        window_steps: Batches that a window has at most.
         n_shards: Processes that share an epoch.
         shuffle: False keeps the order of the store between windows.
         seed: Seed of the order.
@@ -116,18 +116,18 @@ class LoaderPlan:
 
     @property
     def n_molecules(self) -> int:
-        """Molecules an epoch, of all shards."""
+        """Molecules per epoch, of all shards."""
         return len(self.sizes.rows)
 
     @property
     def steps(self) -> int:
-        """Batches an epoch of each shard."""
+        """Batches per epoch of each shard."""
         per_shard = -(-self.n_molecules // self.n_shards)
         return -(-per_shard // self.batch_size)
 
     @property
     def n_windows(self) -> int:
-        """Windows an epoch of each shard."""
+        """Windows per epoch of each shard."""
         return -(-self.steps // self.window_steps)
 
     @cached_property

@@ -84,7 +84,7 @@ class StoreReader:
         check_sizes(str(self.store), self.schema, self.n_atoms, self.n_grid)
 
     def column(self, name: str) -> Shaped[np.ndarray, " molecule"]:
-        """Reads a variable that has one number a molecule, whole."""
+        """Reads a variable that has one number per molecule, whole."""
         return np.asarray(self._result(self._open(name)[: self.schema.n_molecules].read()))
 
     def allocate(self, n: int, atoms: int, grid_points: int) -> dict[str, np.ndarray]:

@@ -51,7 +51,7 @@ _AT_ONCE: Final = 2**20
 class MoleculeSizes:
     """Sizes of molecules, which is all that planning needs to know of them.
 
-    Sixteen bytes a molecule with integers of 32 bits, which hold any store so far.
+    Sixteen bytes per molecule with integers of 32 bits, which hold any store so far.
 
     Attributes:
         rows: Rows of the molecules in the store, ascending.
@@ -97,7 +97,7 @@ def choose_shapes(
 
     Args:
         sizes: Molecules; without any there is no shape.
-        batch_size: B, molecules a batch.
+        batch_size: B, molecules per batch.
         max_shapes: Shapes there may be.
     """
     if not len(sizes.rows):
@@ -106,7 +106,7 @@ def choose_shapes(
     most_pairs = int(_round_up(most_pairs_of_a_batch(sizes.n_pairs, batch_size), _PAIR_MULTIPLE))
 
     def ascend(ends: Sequence[int], any_batch: bool) -> tuple[float, list[BatchShape]]:
-        """Makes the shape of each part; returns the bytes an epoch takes in them, too."""
+        """Makes the shape of each part; returns the bytes that an epoch takes in them, too."""
         shapes, largest, taken = [], BatchShape(batch_size, 1, 0, 1), 0.0
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             part, last = groups.part(start, end), end == len(groups.count)

@@ -1,4 +1,4 @@
-"""Real molecules that come with the package, in four conventions; see the README beside them."""
+"""Real molecules that come with the package, in four conventions; see the README next to them."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Store(ABC):
 
     @abstractmethod
     def scratch(self, name: str) -> AbstractContextManager[Path]:
-        """Gives an empty folder from which files can be renamed into a change.
+        """Yields an empty folder from which files can be renamed into a change.
 
         Raises:
             StoreError: Another writer of this machine is at work on the same.
@@ -170,7 +170,7 @@ class Store(ABC):
 
     @abstractmethod
     def change(self) -> AbstractContextManager[Change]:
-        """Waits for other writers, and keeps them out; for what is written beside molecules.
+        """Waits for other writers, and keeps them out; for results, not molecules.
 
         Raises:
             StoreError: It is not a store, or cannot be reached.
@@ -178,7 +178,7 @@ class Store(ABC):
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[Path]:
-        """Gives the folder that molecules are written to; what it holds at the end is published.
+        """Yields the folder that molecules are written to; what it holds at the end is published.
 
         Raises:
             StoreError: No store can be there, or another writer holds it.

@@ -17,8 +17,8 @@ from typing_extensions import override
 from pipeline.store.base import Change, Files, Store
 from pipeline.store.bucket_cache import ObjectCache
 from pipeline.store.bucket_publication import staged_store
-from pipeline.store.bucket_requests import ReadObjects, again
-from pipeline.store.location import STORE_CACHE, ObjectLocation, reached, unanswered
+from pipeline.store.bucket_requests import ReadObjects, retried
+from pipeline.store.location import STORE_CACHE, ObjectLocation, unanswered, unreachable_explained
 from pipeline.store.metadata import METADATA_FILE, Document, missing_store, nodes_of
 from store_schema.problems import StoreError
 
@@ -45,7 +45,7 @@ class BucketStore(Store):
     def nodes(self) -> dict[str, Document]:
         with self._reaching():
             try:
-                answer = again(obstore.get, self.place.objects(), METADATA_FILE)
+                answer = retried(obstore.get, self.place.objects(), METADATA_FILE)
             except FileNotFoundError:
                 raise missing_store(self) from None
             return nodes_of(json.loads(bytes(answer.bytes())), self)
@@ -54,7 +54,7 @@ class BucketStore(Store):
     def state(self) -> str:
         with self._reaching():
             try:
-                return str(again(obstore.head, self.place.objects(), METADATA_FILE)["e_tag"])
+                return str(retried(obstore.head, self.place.objects(), METADATA_FILE)["e_tag"])
             except FileNotFoundError:
                 return ""
 
@@ -102,4 +102,4 @@ class BucketStore(Store):
 
     @override
     def _reaching(self) -> AbstractContextManager[None]:
-        return reached(self.place)
+        return unreachable_explained(self.place)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import obstore
 
 from pipeline.files import replaced
-from pipeline.store.bucket_requests import Objects, again
-from pipeline.store.location import STORE_CACHE, ObjectLocation, reached
+from pipeline.store.bucket_requests import Objects, retried
+from pipeline.store.location import STORE_CACHE, ObjectLocation, unreachable_explained
 from store_schema.problems import StoreError
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class ObjectCache:
 
     def _bring(self, key: str) -> Path | None:
         """Brings what is not here yet; returns the file, None if there is no object."""
-        with reached(self._place):
+        with unreachable_explained(self._place):
             try:
-                self._current[key] = again(self._fetch, key)
+                self._current[key] = retried(self._fetch, key)
             except OSError as error:
                 raise self._unusable(key, str(error)) from error
         return self._current[key]

@@ -1,7 +1,7 @@
 """The claim of a writer on a store of objects: put only if it is not there, deleted at the end.
 
 What a killed writer leaves is taken over only where it is certain that its process has
-ended: on the machine that it ran on. No clock can tell that of another machine.
+ended: on the machine that it ran on. No clock can show that for another machine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from pipeline.store.bucket_requests import Objects, again, remove
-from pipeline.store.location import ObjectLocation, reached
+from pipeline.store.bucket_requests import Objects, remove, retried
+from pipeline.store.location import ObjectLocation, unreachable_explained
 from store_schema.problems import StoreError
 
 CLAIM: Final = ".writer"
@@ -57,14 +57,14 @@ def claimed(place: ObjectLocation, objects: Objects, *, wait: bool) -> Iterator[
         try:
             yield
         finally:
-            with reached(place):
+            with unreachable_explained(place):
                 remove(objects, CLAIM)
     finally:
         _held.remove(mine["token"])
 
 
 def _obtain(place: ObjectLocation, objects: Objects, mine: dict[str, Any], *, wait: bool) -> None:
-    told = False
+    warned = False
     while (other := _other(place, objects, mine)) is not None:
         words = f"process {other['process']} on {other['host']} since {other['since']}"
         remedy = f"if it was killed, remove {place}/{CLAIM}"
@@ -76,25 +76,25 @@ def _obtain(place: ObjectLocation, objects: Objects, mine: dict[str, Any], *, wa
                 consequence="nothing was written",
                 remedy=f"Try again when it has ended; {remedy}",
             )
-        if not told:
+        if not warned:
             warnings.warn(f"{place}: waiting for {words}; {remedy}", stacklevel=2)
-            told = True
+            warned = True
         time.sleep(_POLL_SECONDS)
 
 
 def _other(place: ObjectLocation, objects: Objects, mine: dict[str, Any]) -> dict[str, Any] | None:
     """Puts this writer's claim; returns that of another where there is one."""
     content = json.dumps(mine).encode()
-    with reached(place):
+    with unreachable_explained(place):
         try:
-            again(obstore.put, objects, CLAIM, content, mode="create")
+            retried(obstore.put, objects, CLAIM, content, mode="create")
             return None
         except AlreadyExistsError:
             pass
         except FileNotFoundError:
             raise _no_bucket(place) from None
         try:
-            answer = again(obstore.get, objects, CLAIM)
+            answer = retried(obstore.get, objects, CLAIM)
             other = json.loads(bytes(answer.bytes()))
         except FileNotFoundError:  # it went in between
             return _other(place, objects, mine)
@@ -103,7 +103,7 @@ def _other(place: ObjectLocation, objects: Objects, mine: dict[str, Any]) -> dic
         if not _has_ended(other):
             return dict(other)
         try:
-            again(obstore.put, objects, CLAIM, content, mode=version(answer.meta))
+            retried(obstore.put, objects, CLAIM, content, mode=version(answer.meta))
         except PreconditionError:  # another was quicker, or only the answer was lost
             return _other(place, objects, mine)
         return None

@@ -18,8 +18,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pipeline.store.bucket_claim import CLAIM, claimed, version
-from pipeline.store.bucket_requests import FRESH, Objects, again, remove, upload
-from pipeline.store.location import ObjectLocation, reached
+from pipeline.store.bucket_requests import FRESH, Objects, remove, retried, upload
+from pipeline.store.location import ObjectLocation, unreachable_explained
 from pipeline.store.metadata import METADATA_FILE, Document, read_nodes, write_document
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import DcmError, StoreError
@@ -27,7 +27,7 @@ from store_schema.problems import DcmError, StoreError
 
 @contextmanager
 def staged_store(place: ObjectLocation, *, append: bool) -> Iterator[StagedStore]:
-    """Gives a folder with the metadata of a store, which is changed there and published.
+    """Yields a folder with the metadata of a store, which is changed there and published.
 
     Args:
         place: The store; the folder does not exist where there is none yet.
@@ -44,7 +44,7 @@ def staged_store(place: ObjectLocation, *, append: bool) -> Iterator[StagedStore
         TemporaryDirectory(prefix="dcmnet-") as scratch,
     ):
         staged = StagedStore(place, objects, Path(scratch) / place.name)
-        with reached(place):
+        with unreachable_explained(place):
             staged.fetch(shards=append)
         try:
             yield staged
@@ -71,7 +71,7 @@ class StagedStore:
     def fetch(self, *, shards: bool) -> None:
         """Fetches the metadata, where there is a store, and its last partial shards."""
         try:
-            answer = again(obstore.get, self._objects, METADATA_FILE)
+            answer = retried(obstore.get, self._objects, METADATA_FILE)
         except FileNotFoundError:
             return
         self.folder.mkdir()
@@ -83,7 +83,7 @@ class StagedStore:
             write_document(self.folder / path, document)
         for key in self._listed() if shards else ():
             if _filled(key, self._nodes) == "partly" and not key.startswith(f"{RESULTS_GROUP}/"):
-                again(_download, self._objects, key, self.folder / key)
+                retried(_download, self._objects, key, self.folder / key)
         self._states = _states(self.folder)
 
     def publish(self) -> None:
@@ -92,7 +92,7 @@ class StagedStore:
         Raises:
             StoreError: Another writer has published since, or the objects cannot be reached.
         """
-        with reached(self._place):
+        with unreachable_explained(self._place):
             self._publish()
 
     def _publish(self) -> None:
@@ -115,7 +115,7 @@ class StagedStore:
         file = self.folder / METADATA_FILE
         mode: Any = self._root or "create"
         try:
-            result = again(
+            result = retried(
                 obstore.put,
                 self._objects,
                 METADATA_FILE,
@@ -125,7 +125,7 @@ class StagedStore:
                 attributes=FRESH,
             )
         except (AlreadyExistsError, PreconditionError):
-            answer = again(obstore.get, self._objects, METADATA_FILE)
+            answer = retried(obstore.get, self._objects, METADATA_FILE)
             if bytes(answer.bytes()) != file.read_bytes():
                 raise StoreError.of(
                     str(self._place),
@@ -143,7 +143,7 @@ class StagedStore:
 
     def _listed(self) -> list[str]:
         """Lists all keys but that of the root and the claim."""
-        keys = again(_keys, self._objects)
+        keys = retried(_keys, self._objects)
         return sorted(keys - {CLAIM, METADATA_FILE})
 
 

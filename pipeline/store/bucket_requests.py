@@ -26,7 +26,7 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
-from pipeline.store.location import RETRIES, ObjectLocation, reached
+from pipeline.store.location import RETRIES, ObjectLocation, unreachable_explained
 
 Objects: TypeAlias = GCSStore | S3Store
 
@@ -54,11 +54,11 @@ _POLICY: Final[dict[str, Any]] = {
 }
 # Else Google serves what anyone may read from a cache, for an hour after it was replaced.
 FRESH: Final[Any] = {"Cache-Control": "no-cache"}
-again = Retrying(**_POLICY)
+retried = Retrying(**_POLICY)
 """Calls a function, and calls it again where an answer broke off."""
 
 
-_UPLOADS: Final = again.copy(
+_UPLOADS: Final = retried.copy(
     retry=retry_if_exception(lambda error: _broke_off(error) or _is_unknown(error))
 )
 
@@ -75,7 +75,7 @@ def remove(objects: Objects, key: str) -> None:
     earlier try went through and only its answer was lost.
     """
     with suppress(FileNotFoundError):
-        again(obstore.delete, objects, key)
+        retried(obstore.delete, objects, key)
 
 
 class ReadObjects(ObjectStore[Objects]):
@@ -89,5 +89,5 @@ class ReadObjects(ObjectStore[Objects]):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        with reached(self._place):
+        with unreachable_explained(self._place):
             return await AsyncRetrying(**_POLICY)(super().get, key, prototype, byte_range)

@@ -22,7 +22,7 @@ CHUNK_LENGTH: Final = {
     **{QUARANTINE_DIMENSIONS[dim]: length for dim, length in _CHUNK.items()},
 }
 # Chunks of the grid stay within a megabyte, about what a core's own cache holds. All
-# else is small beside the cost of asking for a chunk, and comes a block at once.
+# else is small compared with the cost of asking for a chunk, and comes a block at once.
 _GRID_MOLECULES: Final = 128
 
 _SMALL_CHUNK_BYTES: Final = 2**20
@@ -83,7 +83,7 @@ def create_array(
         group: Where it belongs.
         variable: Name, dimensions, type and unit.
         sizes: Length of each dimension but the first.
-        shard_molecules: Molecules a shard.
+        shard_molecules: Molecules per shard.
         compression: ``lz4`` (by Blosc) or ``uncompressed``.
         rows: Molecules, where it is known before; without, it grows.
     """
@@ -106,7 +106,7 @@ def create_small_array(
 ) -> zarr.Array:
     """Creates the empty array of a variable that is written and read as a whole.
 
-    It has few numbers a molecule, so that its chunks hold many, and no shards.
+    It has few numbers per molecule, so that its chunks hold many, and no shards.
 
     Args:
         group: Where it belongs.

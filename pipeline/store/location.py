@@ -28,9 +28,9 @@ STORE_CACHE: Final = "DCMNET_STORE_CACHE"
 _SCHEMES: Final = ("s3", "gs")
 _CLIENT: Final = {"timeout": "60s", "connect_timeout": "10s"}
 RETRIES: Final[dict[str, Any]] = {"max_retries": 8, "retry_timeout": timedelta(minutes=2)}
-# The like for TensorStore, which would go on for a quarter of an hour by itself.
+# The same for TensorStore, which would otherwise retry for a quarter of an hour.
 REQUEST_RETRIES: Final = {"max_retries": 8, "initial_delay": "100ms", "max_delay": "15s"}
-# TensorStore waits without end for an answer that stops coming, and is told otherwise only so.
+# TensorStore waits without end for an answer that stops coming; only this changes it.
 _PATIENCE: Final = {
     "TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS": "10",
     "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES": "1",
@@ -77,7 +77,7 @@ class ObjectLocation:
             "client_options": {**_CLIENT, "allow_http": allowed},
             "retry_config": RETRIES,
         }
-        with reached(self):
+        with unreachable_explained(self):
             return kind.from_url(str(self), **options)
 
     def kvstore(self, path: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def location(store: str | Path) -> Path | ObjectLocation:
 
 
 @contextmanager
-def reached(place: ObjectLocation) -> Iterator[None]:
+def unreachable_explained(place: ObjectLocation) -> Iterator[None]:
     """Says in words what stands between here and the objects.
 
     Of the client's own words only the status is repeated; others quote requests.

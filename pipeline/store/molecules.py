@@ -1,7 +1,7 @@
 """Molecules on their way into the folder of a store.
 
 A store appears by the rename of a complete folder. An append stages its shards
-beside the store, moves them in beyond the published extents, and then replaces
+next to the store, moves them in beyond the published extents, and then replaces
 the root ``zarr.json``; before that a reader sees the store as it was.
 """
 

@@ -226,7 +226,7 @@ class ResultsWriter:
         dims = self._variables[name].dims[1:]
         widths = tuple(self._sizes[dim] for dim in dims)
         if array.ndim != 1 + len(dims) or any(np.greater(array.shape[1:], widths)):
-            raise ValueError(f"{name} is {array.shape}, the store has {widths} a molecule")
+            raise ValueError(f"{name} is {array.shape}, the store has {widths} per molecule")
 
     def _withdraw(self, folder: Path) -> None:
         """Takes a group of this name out of the store."""

@@ -2,7 +2,7 @@
 
 TensorStore reads any layout anywhere. For each chunk it also opens and maps the file,
 asks for the shard's index and hands over from thread to thread, which takes as long as
-decoding: beside batches that are made at the speed of memory that is the larger part.
+decoding: where batches are made at the speed of memory, that is the larger part.
 Here a chunk is one read and one decoding, both outside the interpreter lock.
 """
 
@@ -42,7 +42,7 @@ _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 _Slices = tuple[slice, ...]
 Opener = Callable[[str, int], int]
-"""Gives the descriptor of a file, as `os.open` does."""
+"""Returns the descriptor of a file, as `os.open` does."""
 
 
 class ShardedArray:
@@ -84,7 +84,7 @@ class ShardedArray:
 
         Args:
             folder: Folder of the array.
-            opener: Gives descriptors of files there.
+            opener: Opens files there.
         """
         with open(folder / METADATA_FILE, opener=opener) as file:
             document = json.load(file)

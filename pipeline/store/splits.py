@@ -40,7 +40,7 @@ class Splits:
     """The split of every molecule of a store.
 
     Attributes:
-        codes: Place of each molecule's split in `SPLITS`; a byte a molecule.
+        codes: Place of each molecule's split in `SPLITS`; one byte per molecule.
         evidence: How they were made, in words.
     """
 
@@ -88,7 +88,7 @@ def split_store(
         fractions: Shares of train and valid; the rest is test.
         group_by: What stays together: ``id`` (the part of the molecule's id before its
             last slash; ids are SMILES/conformer), ``formula``, or a variable of the
-            store with one value a molecule.
+            store with one value per molecule.
 
     Raises:
         ConfigError: Fractions are not shares, or there is nothing of that name to group by.
@@ -214,7 +214,7 @@ def _check_fractions(fractions: Sequence[float]) -> None:
 def _cannot_group(group_by: str, received: str) -> ConfigError:
     return ConfigError.of(
         f"group_by={group_by!r}",
-        expected=f"{BY_ID}, {BY_FORMULA} or a variable with one value a molecule",
+        expected=f"{BY_ID}, {BY_FORMULA} or a variable with one value per molecule",
         received=received,
         consequence="it is not known which molecules belong together",
         remedy="Name another",

@@ -16,7 +16,7 @@ from dcmnet.analysis.figures.style import LINE_COLOUR, new_axes
 from pipeline.files import replaced
 from store_schema.problems import ConfigError
 
-# Okabe and Ito's, which the colour-blind tell apart, as far as they go.
+# Okabe and Ito's, which the colour-blind can distinguish, as far as they go.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#5b6472")
 
 
@@ -37,7 +37,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
         ordered.axvline(values.mean(), color=colours[label], linewidth=0.9, linestyle=":")
     ordered.set_xlim(left=0.0)
     ordered.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-    ordered.set_xlabel("ESP RMSE of a molecule (kcal/mol/e), dotted: mean")
+    ordered.set_xlabel("ESP RMSE per molecule (kcal/mol/e), dotted: mean")
     ordered.set_ylabel("molecules with at most this error")
     ordered.legend(frameon=False, loc="lower right")
     _draw_differences(paired, comparison, colours)
@@ -62,7 +62,7 @@ def check_figure(path: Path) -> None:
 
 
 def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
-    """Writes the figure, and its molecules as CSV beside it; returns both paths.
+    """Writes the figure, and its molecules as CSV next to it; returns both paths.
 
     Raises:
         ConfigError: As ``check_figure``.

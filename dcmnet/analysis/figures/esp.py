@@ -65,7 +65,7 @@ def esp_correlation(
     figure.colorbar(drawn, ax=ax, label="points", shrink=0.9)
     error = predicted - reference
     rmse = float(np.sqrt(np.mean(error**2)))
-    # A few points far out would squeeze all others; the text tells how far they go.
+    # A few points far out would squeeze all others; the text says how far they go.
     most = float(np.quantile(np.abs(error), 0.998)) or 1.0
     spread.hist(error, bins=80, range=(-most, most), color=MODEL_COLOUR)
     spread.axvline(0.0, color=LINE_COLOUR, linewidth=0.8, linestyle="--")
@@ -112,7 +112,7 @@ def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
         ordered.axvline(values.mean(), color=colour, linewidth=0.9, linestyle=":")
     ordered.set_xlim(left=0.0)
     ordered.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
-    ordered.set_xlabel("ESP RMSE of a molecule (kcal/mol/e), dotted: mean")
+    ordered.set_xlabel("ESP RMSE per molecule (kcal/mol/e), dotted: mean")
     ordered.set_ylabel("molecules with at most this error")
     ordered.legend(frameon=False, loc="lower right")
     _draw_pairs(paired, table.dropna(subset=["esp_rmse", "esp_rmse_monopoles"]))

@@ -36,7 +36,7 @@ def surface_figure(molecule: xr.Dataset, predicted: xr.DataArray | None = None) 
 
     Args:
         molecule: One molecule of a store, ``molecules.isel(molecule=0)``.
-        predicted: ESP at its grid points, hartree/e; drawn beside the reference, on the
+        predicted: ESP at its grid points, hartree/e; drawn next to the reference, on the
             same scale, with the difference on a scale of its own.
     """
     molecule = without_padding(molecule)
@@ -115,7 +115,7 @@ def examples_figure(examples: Mapping[str, Example]) -> Figure:
 
 
 def batch_figure(batch: MoleculeBatch) -> Figure:
-    """Draws which entries of a batch are real and which are padding, a molecule a row."""
+    """Draws which entries of a batch are real and which are padding, one molecule per row."""
     figure, axes = new_axes(columns=2, height=3.4)
     colours = ListedColormap(["#e8ebf0", MODEL_COLOUR])
     masks = {"atom": batch.atom_mask, "grid point": batch.grid_mask}

@@ -1,4 +1,4 @@
-"""How figures look: colours that also the colour-blind tell apart, and plain axes."""
+"""How figures look: colours that the colour-blind can distinguish too, and plain axes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def new_axes(
 
 
 def style_axes(ax: Axes) -> None:
-    """Gives axes the house's style."""
+    """Applies the common style to axes."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)

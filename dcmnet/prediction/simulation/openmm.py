@@ -221,7 +221,7 @@ def add_virtual_sites(system: Any, molecule: ChargedMolecule, first_atom: int = 
         first_atom: Index in the system of its first atom.
 
     Returns:
-        Indices of the new particles, one a charge but for those on lone atoms.
+        Indices of the new particles, one per charge but for those on lone atoms.
 
     Raises:
         ConfigError: OpenMM is not installed, or the system has no ``NonbondedForce``.

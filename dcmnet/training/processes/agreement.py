@@ -1,7 +1,7 @@
 """The processes of one run: joined by JAX, agreed on what only some of them know.
 
-All processes do the same at the same time; the first one writes. What they tell each
-other beside gradients is text, exchanged where all of them come by.
+All processes do the same at the same time; the first one writes. What they exchange
+besides gradients is text, exchanged where all of them come by.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Processes:
 
         Raises:
             DcmError: This process refused; or it is the first, and another one did.
-            SystemExit: Another one did, and tells of it.
+            SystemExit: Another one did, and reports it.
         """
         if self.count == 1:
             yield

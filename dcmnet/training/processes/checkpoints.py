@@ -17,7 +17,7 @@ _Tree = TypeVar("_Tree")
 class SharedCheckpoints(Checkpoints):
     """The checkpoints of one experiment, of which only the first process sees the disk.
 
-    A checkpoint is that of one process and tells nothing of how many there were.
+    A checkpoint is that of one process and does not depend on how many there were.
     """
 
     def __init__(self, directory: Path, devices: Devices) -> None:

@@ -130,7 +130,7 @@ def deal(batch: MoleculeBatch, devices: int) -> MoleculeBatch:
         devices: How many to deal to.
 
     Returns:
-        Arrays ``(devices, molecules a device, ...)`` and pairs ``(devices, pairs)``.
+        Arrays ``(devices, molecules per device, ...)`` and pairs ``(devices, pairs)``.
     """
     molecules, atoms = batch.atomic_numbers.shape
     each = -(-molecules // devices)

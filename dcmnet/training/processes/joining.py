@@ -23,7 +23,7 @@ from dcmnet.training.processes.launcher import COUNT, Place, find_place
 from store_schema.problems import TrainingError
 
 # What a process exits with when another one of its run is gone: EX_UNAVAILABLE of
-# sysexits.h. The last checkpoint is whole, and 'dcmnet resume' goes on.
+# sysexits.h. The last checkpoint is whole, and 'dcmnet resume' continues.
 LOST: Final = 69
 # How long a process waits for the others to be there, in seconds; containers take minutes.
 CONNECT_SECONDS: Final = "DCMNET_CONNECT_SECONDS"
@@ -34,12 +34,12 @@ _HEARTBEAT_SECONDS: Final = 180
 # What errors of collectives say when the other end is gone.
 _LOSS: Final = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CoordinationService")
 
-_told = threading.Lock()
+_reported = threading.Lock()
 
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Joins the processes of this run, where the environment tells of any.
+    """Joins the processes of this run, where the environment names any.
 
     Yields:
         The processes; this one alone where there are no others.
@@ -117,10 +117,10 @@ def _on_abort(_: int) -> None:
 
 
 def _tell_loss() -> None:
-    if _told.acquire(blocking=False):
+    if _reported.acquire(blocking=False):
         _say(
             "Error: another process of this run was lost, so this one stopped; the last "
-            "checkpoint is whole, go on with 'dcmnet resume'."
+            "checkpoint is whole; continue with 'dcmnet resume'."
         )
 
 

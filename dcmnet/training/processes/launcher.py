@@ -57,17 +57,17 @@ def find_place(environment: Mapping[str, str] = os.environ) -> Place | None:
     if _number(environment, "OMPI_COMM_WORLD_SIZE", 1) > 1:
         count = _number(environment, "OMPI_COMM_WORLD_SIZE")
         index = _index(environment, "OMPI_COMM_WORLD_RANK", count)
-        # Open MPI 5 does not tell where the first process is.
+        # Open MPI 5 does not say where the first process is.
         known = "OMPI_MCA_orte_hnp_uri" in environment
         return Place(index, count, coordinator if known else _given(coordinator), "ompi")
     return None
 
 
 def prepare_process() -> bool:
-    """Readies a process for training, before JAX is imported; returns whether it tells of it.
+    """Readies a process for training, before JAX is imported; returns whether it is the first.
 
     Of several processes only the first does. JAX's own threads would put stack traces in
-    the log when one is lost, beside the line that says so; whoever sets
+    the log when one is lost, besides the line that says so; whoever sets
     ``TF_CPP_MIN_LOG_LEVEL`` is left to it.
     """
     place = find_place()

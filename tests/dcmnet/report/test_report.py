@@ -14,7 +14,7 @@ from dcmnet.analysis import analyze
 from dcmnet.analysis.statistics import load_statistics
 from dcmnet.experiment.directory import Experiment
 from dcmnet.report import sections, write_report
-from dcmnet.report.story import read_story
+from dcmnet.report.content import read_content
 from pipeline import ingest
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError, StoreError
@@ -94,7 +94,7 @@ def test_its_numbers_are_those_of_the_analysis(analysed):
 
 def test_it_says_how_to_make_it_again(analysed):
     text = text_of(analysed.page.read_text())
-    schema = read_story(analysed.directory).store.inspection.store_schema
+    schema = read_content(analysed.directory).store.inspection.store_schema
     for source in schema.sources:
         for file in source.files:
             assert file.sha256 in text
@@ -156,7 +156,7 @@ def test_every_figure_has_words_and_a_still(analysed):
 
 
 def test_scenes_show_each_charge_and_each_atom(analysed):
-    tree = read_story(analysed.directory).results.tree
+    tree = read_content(analysed.directory).results.tree
     ids = tree["molecule_id"].values.tolist()
     charts = figures_of(analysed.page.read_text())
     scenes = [chart for chart in charts if "scene" in chart["layout"]]
@@ -186,7 +186,7 @@ def test_results_of_another_configuration_are_told(analysed, tmp_path):
     directory = copy(analysed.directory, tmp_path / "changed")
     config = Experiment(directory).config().with_fields({"training.learning_rate": 0.125})
     config.save(Experiment(directory).config_path)
-    told, command = sections.next_step(read_story(directory))
+    told, command = sections.next_step(read_content(directory))
     assert "another configuration" in told
     assert command == f"dcmnet analyze {directory} --overwrite"
     assert "another configuration" not in text_of(analysed.page.read_text())

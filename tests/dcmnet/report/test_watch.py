@@ -14,9 +14,9 @@ import typer
 from dcmnet.cli import app
 from dcmnet.experiment.directory import Experiment
 from dcmnet.report import command, page, watch
+from dcmnet.report.content import training_state
 from dcmnet.report.live import Status
 from dcmnet.report.serving import served
-from dcmnet.report.story import training_state
 from dcmnet.report.watch import Live
 from pipeline.files import exclusive
 from store_schema.problems import ConfigError
@@ -31,7 +31,7 @@ def experiment(trained, tmp_path):
 @pytest.fixture(autouse=True)
 def quick_pages(monkeypatch):
     """Pages without charts; those have tests of their own."""
-    monkeypatch.setattr(page, "_exhibits", lambda story: {})
+    monkeypatch.setattr(page, "_panels", lambda content: {})
 
 
 def last_lines(experiment, keep):

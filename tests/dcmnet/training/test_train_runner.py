@@ -280,12 +280,12 @@ def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkey
         ingested.append(list(sources))
         copy(sample_store, store)
 
-    def carry_out(run, **options):
+    def train(run, **options):
         trained_on.append(run.config.data.store)
         return {}, 0.0, run.experiment.directory
 
     monkeypatch.setattr(train_runner, "ingest", ingest)
-    monkeypatch.setattr(train_runner, "carry_out", carry_out)
+    monkeypatch.setattr(train_runner, "train", train)
     run_training("first", out=str(tmp_path))
     run_training("second", out=str(tmp_path))
     assert ingested == [sample_sources()]

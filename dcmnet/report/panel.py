@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Panel:
     """One figure of the page.
 
     Attributes:

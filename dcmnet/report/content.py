@@ -1,4 +1,4 @@
-"""What there is to tell of an experiment: read once, from its directory and its store."""
+"""What a report shows of an experiment: read once, from its directory and its store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ State = Literal["waiting", "running", "finished", "stopped"]
 
 
 @dataclass(frozen=True)
-class StoreStory:
+class StoreContent:
     """The data of an experiment.
 
     Attributes:
@@ -51,7 +51,7 @@ class StoreStory:
 
 
 @dataclass(frozen=True)
-class ResultsStory:
+class ResultsContent:
     """The results of an analysis.
 
     Attributes:
@@ -72,8 +72,8 @@ class ResultsStory:
 
 
 @dataclass(frozen=True)
-class Story:
-    """All that a report tells.
+class ReportContent:
+    """All that a report shows.
 
     Attributes:
         experiment: Where the experiment lies.
@@ -84,7 +84,7 @@ class Story:
         store_path: The store.
         store: Its contents, None where it cannot be read.
         results: The results, None where there are none.
-        problems: Why something is not told, in words.
+        problems: Why something is not shown, in words.
     """
 
     experiment: Experiment
@@ -93,15 +93,15 @@ class Story:
     state: State
     n_parameters: int
     store_path: str
-    store: StoreStory | None
-    results: ResultsStory | None
+    store: StoreContent | None
+    results: ResultsContent | None
     problems: tuple[str, ...]
 
 
-def read_story(
+def read_content(
     directory: str | Path, *, store: str | Path | None = None, results: str | None = None
-) -> Story:
-    """Reads what there is to tell of an experiment.
+) -> ReportContent:
+    """Reads what there is to show of an experiment.
 
     Args:
         directory: The experiment.
@@ -118,14 +118,14 @@ def read_story(
     problems: list[str] = []
     data, found = None, None
     try:
-        data = _store_story(path, config.data.split_fractions, Store.at(path).state())
-        found = _results_story(path, results, config)
+        data = _store_content(path, config.data.split_fractions, Store.at(path).state())
+        found = _results_content(path, results, config)
     except DcmError as error:
         if results is not None or (store is not None and data is None):  # asked for by name
             raise
         problems.append(str(error.problems[0]))
     history = experiment.history()
-    return Story(
+    return ReportContent(
         experiment=experiment,
         config=config,
         history=history,
@@ -158,17 +158,19 @@ def training_state(
 
 
 @lru_cache(maxsize=1)  # a page that is written again and again looks at the store once
-def _store_story(store: str, fractions: tuple[float, float], _state: str) -> StoreStory:
+def _store_content(store: str, fractions: tuple[float, float], _state: str) -> StoreContent:
     inspection = inspect_store(store)
     schema = inspection.store_schema
-    return StoreStory(
+    return StoreContent(
         inspection=inspection,
         splits=split_store(store, fractions).counts if schema.n_molecules else {},
         fingerprint=hashlib.sha256(schema.model_dump_json().encode()).hexdigest(),
     )
 
 
-def _results_story(store: str, name: str | None, config: ExperimentConfig) -> ResultsStory | None:
+def _results_content(
+    store: str, name: str | None, config: ExperimentConfig
+) -> ResultsContent | None:
     tree = open_store(store)
     group = name or config.name
     if RESULTS_GROUP not in tree.children or group not in tree[RESULTS_GROUP].children:
@@ -194,7 +196,7 @@ def _results_story(store: str, name: str | None, config: ExperimentConfig) -> Re
             consequence="they are left out of the report",
             remedy="Analyse again with --overwrite",
         ) from error
-    return ResultsStory(
+    return ResultsContent(
         name=group,
         schema=schema,
         tree=tree,
