@@ -176,6 +176,15 @@ def test_the_command_tells_where_the_page_is(experiment, tmp_path, capsys, optio
     assert "trained to the end" in out.read_text()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C works, also where the tests were started from a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_serves_until_it_is_interrupted(experiment, tmp_path, capsys, monkeypatch):
     seen = []
 
