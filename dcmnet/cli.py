@@ -193,7 +193,7 @@ def sweep(
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
 ) -> None:
-    """Search settings with many experiments; the same command resumes. Needs the extra 'sweep'."""
+    """Search settings with many experiments, resumed by the same command. Needs extra 'sweep'."""
     from dcmnet.sweep import run_sweep
 
     fields = {"trials": trials, "out": out}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.files import write_text
+from store_schema.documents import read_json as read_document
 from store_schema.problems import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -257,16 +258,14 @@ def read_json(path: str | Path, what: str) -> object:
         ConfigError: The file is missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return read_document(path)
     except (OSError, ValueError) as error:
+        in_words = error.strerror if isinstance(error, OSError) else None
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise ConfigError.of(
             str(path),
             expected=f"a JSON file, {what}",
-            received=(
-                "no such file"
-                if isinstance(error, FileNotFoundError | NotADirectoryError)
-                else str(error)
-            ),
+            received="no such file" if missing else (in_words or str(error)),
             consequence="nothing was started",
             remedy=f"Check the path; give {what}, or one written like it",
         ) from error

@@ -23,8 +23,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint import args as ocp_args
 
-from dcmnet.experiment.state import TrainState
+from dcmnet.experiment.state import Progress, TrainState
 from dcmnet.model import Parameters
+from store_schema.documents import validated
 from store_schema.problems import CheckpointError
 
 Series = Literal["latest", "best", "periodic"]
@@ -66,7 +67,7 @@ class Checkpoints:
             item_names=_ITEMS,
         )
 
-    def save(self, series: Series, step: int, state: TrainState, progress: dict[str, Any]) -> None:
+    def save(self, series: Series, step: int, state: TrainState, progress: Progress) -> None:
         """Starts writing a checkpoint; returns once the state has been copied.
 
         A step that the series has already is left as it is.
@@ -79,11 +80,11 @@ class Checkpoints:
             args=ocp_args.Composite(
                 model=ocp_args.StandardSave(state.ema_params),
                 training=ocp_args.StandardSave(_training_part(state)),
-                progress=ocp_args.JsonSave(progress),
+                progress=ocp_args.JsonSave(progress.model_dump(mode="json")),
             ),
         )
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores the latest checkpoint, whatever devices it was saved from.
 
         Args:
@@ -114,9 +115,9 @@ class Checkpoints:
             optimizer_state=training["optimizer_state"],
             updates=training["updates"],
         )
-        return state, found["progress"]
+        return state, _progress(place, found["progress"])
 
-    def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, dict[str, Any]]:
+    def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, Progress]:
         """Restores the parameters to predict with, to the first device.
 
         Args:
@@ -143,7 +144,7 @@ class Checkpoints:
                 if self._find(which)[1] == step:
                     raise _damaged(place, error) from error
         _check_shapes(place, found["model"], like)
-        return found["model"], found["progress"]
+        return found["model"], _progress(place, found["progress"])
 
     def names(self) -> list[str]:
         """Returns what can be restored: ``best``, ``latest`` and each ``epoch_N``."""
@@ -167,7 +168,9 @@ class Checkpoints:
                 consequence="there are no parameters to resume from",
                 remedy="Name one of those, or train first",
             )
-        return self._managers[series], step
+        manager = self._managers[series]
+        _refuse_special_files(Path(manager.directory) / f"{_PREFIX[series]}_{step}")
+        return manager, step
 
     def wait(self) -> None:
         """Waits until everything saved so far is on disk."""
@@ -253,6 +256,31 @@ def _check_shapes(place: str, found: Any, like: Any) -> None:
             consequence="nothing was restored",
             remedy="Restore config.json as it was when this checkpoint was saved",
         )
+
+
+def _progress(place: str, fields: object) -> Progress:
+    return validated(
+        Progress,
+        fields,
+        f"{place}, progress",
+        expected="where the run stood, as training wrote it",
+        error=CheckpointError,
+        consequence="nothing was restored",
+        remedy="Restore the experiment's directory, or name another checkpoint",
+    )
+
+
+def _refuse_special_files(folder: Path) -> None:
+    """Raises a CheckpointError for pipes and links in a checkpoint, which Orbax would wait for."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise CheckpointError.of(
+                str(path),
+                expected="a regular file",
+                received="a link, a pipe or a device",
+                consequence="nothing was restored",
+                remedy="Restore the experiment's directory, or name another checkpoint",
+            )
 
 
 def _damaged(place: str, error: Exception) -> CheckpointError:

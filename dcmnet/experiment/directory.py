@@ -182,7 +182,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         network,
         params,
         checkpoint,
-        int(progress["epoch"]),
+        progress.epoch,
         name=f"{config.name}/{checkpoint}",
         elements=seen_elements(path, config),
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.box import SIMPLE_HEAD
@@ -14,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.files import write_text
+from store_schema.documents import parse_json, read_text, validated
+from store_schema.problems import CheckpointError
 
 # Rows of the epoch table: metric, label, unit.
 _ROWS = (
@@ -65,6 +65,9 @@ class EpochRecord(BaseModel):
     best: bool
 
 
+_RESTORE = "Restore the file, or delete it to resume without its history"
+
+
 class MetricsFile:
     """``metrics.jsonl``: one line per epoch, never two for the same one."""
 
@@ -73,7 +76,7 @@ class MetricsFile:
 
     def append(self, record: EpochRecord) -> None:
         """Writes a line and sees it to the disk."""
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(record.model_dump_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -84,17 +87,45 @@ class MetricsFile:
         write_text(self.path, "".join(line + "\n" for line in kept))
 
     def read(self) -> list[EpochRecord]:
-        """Returns all whole lines."""
-        if not self.path.exists():
+        """Returns all whole lines.
+
+        Raises:
+            CheckpointError: A line that is whole is not an epoch.
+        """
+        try:
+            lines = read_text(self.path).splitlines()
+        except FileNotFoundError:
             return []
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
         records = []
-        for line in self.path.read_text().splitlines():
+        for number, line in enumerate(lines, 1):
             try:
-                fields: dict[str, Any] = json.loads(line)
-            except ValueError:
-                break  # cut short by a crash; nothing can follow it
-            records.append(EpochRecord.model_validate(fields))
+                fields = parse_json(line)
+            except ValueError as error:
+                if number < len(lines):
+                    raise self._damaged(f"{error} in line {number}") from error
+                break  # cut short by a crash
+            record = validated(
+                EpochRecord,
+                fields,
+                f"{self.path}, line {number}",
+                expected="an epoch as training writes it",
+                error=CheckpointError,
+                consequence="the history of the run cannot be read",
+                remedy=_RESTORE,
+            )
+            records.append(record)
         return records
+
+    def _damaged(self, received: str) -> CheckpointError:
+        return CheckpointError.of(
+            str(self.path),
+            expected="one line of JSON per epoch",
+            received=received,
+            consequence="the history of the run cannot be read",
+            remedy=_RESTORE,
+        )
 
 
 def _number(value: float | None) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Bool, Float
+from pydantic import AfterValidator, BaseModel
 
 from dcmnet.config import ExperimentConfig
 from pipeline import open_store
 from pipeline.files import write_text
 from pipeline.store.splits import split_store
+from store_schema.documents import read_json, validated
 from store_schema.names import MOLECULE
-from store_schema.problems import StoreError
+from store_schema.problems import CheckpointError, StoreError
 
 ELEMENTS_FILE: Final = "elements.json"
 # Molecules whose atoms are looked at together.
@@ -89,8 +91,31 @@ def elements_of_store(config: ExperimentConfig) -> frozenset[int]:
     return frozenset(found - {0})
 
 
+def _symbol(text: str) -> str:
+    if text not in atomic_numbers:
+        raise ValueError("not the symbol of an element")
+    return text
+
+
 def _recorded(directory: Path) -> frozenset[int] | None:
     path = directory / ELEMENTS_FILE
-    if not path.is_file():
+    try:
+        fields = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return frozenset(atomic_numbers[symbol] for symbol in json.loads(path.read_text())["elements"])
+    except ValueError as error:
+        fields = str(error)
+    record = validated(
+        _Elements,
+        fields,
+        path,
+        expected="the symbols of the elements of the training data",
+        error=CheckpointError,
+        consequence="it is not known what the model was trained on",
+        remedy="Restore the file, or delete it to have them read from the store",
+    )
+    return frozenset(atomic_numbers[symbol] for symbol in record.elements)
+
+
+class _Elements(BaseModel):
+    elements: tuple[Annotated[str, AfterValidator(_symbol)], ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Int
+from pydantic import BaseModel, ConfigDict, Field
 
 from dcmnet.model import Parameters
 
@@ -23,3 +24,25 @@ class TrainState(NamedTuple):
     ema_params: Parameters
     optimizer_state: Any
     updates: Int[Array, ""]
+
+
+class Progress(BaseModel):
+    """Where a run stands; kept in each checkpoint.
+
+    Attributes:
+        epoch: Epochs finished.
+        best: Lowest validation criterion so far.
+        best_epoch: Its epoch.
+        under_way: State of an epoch that was stopped in the middle.
+        iterator: Place of the next batch.
+        seconds: Time trained so far, for the time limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    epoch: int = Field(ge=0)
+    best: float = float("inf")
+    best_epoch: int = Field(default=0, ge=0)
+    under_way: dict[str, Any] | None = None
+    iterator: dict[str, Any] | None = None
+    seconds: float = Field(default=0.0, ge=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -15,6 +17,19 @@ def use_compilation_cache() -> None:
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            _note(cache)
+            return
+        if not os.access(cache, os.W_OK):
+            _note(cache)
+            return
         jax.config.update("jax_compilation_cache_dir", str(cache))
         # Small functions count, too: a model is loaded with about a hundred of them.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@functools.cache  # once per process
+def _note(cache: Path) -> None:
+    print(f"Note: {cache} cannot be written; each start compiles anew.", file=sys.stderr)

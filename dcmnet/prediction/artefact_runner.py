@@ -158,7 +158,7 @@ def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]
     Raises:
         SystemExit: There is more in it.
     """
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         count = int(file.readline())
         file.readline()
         rows = [file.readline().split() for _ in range(count)]

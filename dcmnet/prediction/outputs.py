@@ -125,7 +125,7 @@ def as_atoms(molecule: ChargedMolecule) -> ase.Atoms:
 
 
 def _write_xyz(path: Path, molecules: Molecules, _survey: Survey, title: str) -> None:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for molecule in molecules:
             atoms = as_atoms(molecule)
             atoms.info["model"] = title

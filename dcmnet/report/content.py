@@ -20,9 +20,10 @@ from dcmnet.analysis.summary import molecule_table
 from dcmnet.config import ExperimentConfig, ModelConfig, parse
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.experiment.state import Progress
 from dcmnet.model import create_model
 from dcmnet.model.initialization import parameter_shapes
-from dcmnet.training.loop import Progress, is_over
+from dcmnet.training.loop import is_over
 from pipeline import Store, open_store
 from pipeline.files import exclusive
 from pipeline.inspection.inspect import StoreInspection, inspect_store

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dcmnet.console.refusal import refuse_politely
-from dcmnet.sweep.space import SweepConfig
+from dcmnet.sweep.space import load_space
 from dcmnet.sweep.worker import SPACE_NAME, work
 
 _INTERRUPTED = 130  # what shells report of Ctrl-C
@@ -17,7 +17,7 @@ _INTERRUPTED = 130  # what shells report of Ctrl-C
 def _main() -> None:
     folder = Path(sys.argv[1])
     try:
-        work(SweepConfig.model_validate_json((folder / SPACE_NAME).read_text()), Console())
+        work(load_space(folder / SPACE_NAME), Console())
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 

@@ -93,7 +93,7 @@ def _begin(space: SweepConfig) -> None:
     path = space.folder / SPACE_NAME
     with exclusive(space.folder, wait=True):
         if path.exists():
-            before = SweepConfig.model_validate_json(path.read_text())
+            before = load_space(path)
             _refuse_change(before, space)
         elif (space.folder / "config.json").exists():
             raise _other_space(space, "an experiment")

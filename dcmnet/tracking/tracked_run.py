@@ -11,6 +11,8 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.experiment.directory import Experiment
 from dcmnet.tracking.guard import in_public
 from pipeline.files import write_text
+from store_schema.documents import read_json, validated
+from store_schema.problems import ConfigError
 
 
 class TrackedRun(BaseModel):
@@ -35,7 +37,21 @@ class TrackedRun(BaseModel):
     def read(cls, experiment: Experiment, name: str) -> TrackedRun | None:
         """Reads it; None where the tracker has not followed the experiment yet."""
         path = cls.path(experiment, name)
-        return cls.model_validate_json(path.read_text()) if path.exists() else None
+        try:
+            fields = read_json(path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            fields = str(error)
+        return validated(
+            cls,
+            fields,
+            path,
+            expected="the identity of a tracked run",
+            error=ConfigError,
+            consequence=f"{name} cannot follow the run",
+            remedy="Restore the file, or delete it to begin another run there",
+        )
 
     def write(self, experiment: Experiment, name: str) -> None:
         """Keeps it."""

@@ -6,34 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from dcmnet.config import TrainingConfig
 from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.metrics import EpochRecord
+from dcmnet.experiment.state import Progress
 from dcmnet.training.epoch import Data, Epoch, Trainer
-
-
-class Progress(BaseModel):
-    """Where a run stands; kept in each checkpoint.
-
-    Attributes:
-        epoch: Epochs finished.
-        best: Lowest validation criterion so far.
-        best_epoch: Its epoch.
-        under_way: State of an epoch that was stopped in the middle.
-        iterator: Place of the next batch.
-        seconds: Time trained so far, for the time limit.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    epoch: int = 0
-    best: float = float("inf")
-    best_epoch: int = 0
-    under_way: dict[str, Any] | None = None
-    iterator: dict[str, Any] | None = None
-    seconds: float = 0.0
 
 
 def train(
@@ -114,7 +91,7 @@ def _save_epoch(checkpoints: Checkpoints, trainer: Trainer, progress: Progress) 
 
 def _save(checkpoints: Checkpoints, series: Any, trainer: Trainer, progress: Progress) -> None:
     step = int(trainer.state.updates) if series == "latest" else progress.epoch
-    checkpoints.save(series, step, trainer.state, progress.model_dump(mode="json"))
+    checkpoints.save(series, step, trainer.state, progress)
 
 
 def criterion(record: EpochRecord) -> float:

@@ -18,6 +18,7 @@ from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import MetricsFile
 from dcmnet.experiment.seen_elements import record_elements
+from dcmnet.experiment.state import Progress
 from dcmnet.model import DCMNet, Parameters, create_model
 from dcmnet.model.compilation_cache import use_compilation_cache
 from dcmnet.model.initialization import initial_parameters, mean_monopoles, with_element_bias
@@ -25,7 +26,7 @@ from dcmnet.model.parameter_table import print_parameters
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.fine_tuning import parameters_from
 from dcmnet.training.followers import Follower, following
-from dcmnet.training.loop import Progress, is_over, train
+from dcmnet.training.loop import is_over, train
 from dcmnet.training.molecules import make_data
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.processes.agreement import Processes
@@ -94,10 +95,9 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
         with processes.together():
             checkpoints = _begin_writing(run, held, devices, resume=resume)
         stop = held.enter_context(stop_on_sigterm(processes))
-        progress = Progress()
+        progress = Progress(epoch=0)
         if goes_on:
-            trainer.state, saved = checkpoints.restore(trainer.state)
-            progress = Progress.model_validate(saved)
+            trainer.state, progress = checkpoints.restore(trainer.state)
             with processes.together():
                 data.train.set_state(progress.iterator or {})
         with _reporter(run, progress, trainer, data) as reporter:

@@ -87,6 +87,11 @@ def inspect_store(store: StoreLike) -> StoreInspection:
     """
     store = Store.at(store)
     schema, tree = store.schema(), store.tree()
+    with store.reading():
+        return _inspected(store, schema, tree)
+
+
+def _inspected(store: Store, schema: StoreSchema, tree: xr.DataTree) -> StoreInspection:
     molecules = tree.to_dataset()
     elements, charges, present = _count(molecules)
     return StoreInspection(

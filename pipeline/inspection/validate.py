@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +16,7 @@ from pipeline.inference.words import Words
 from pipeline.ingestion.canonical import CanonicalBlock, charges_that_explain
 from pipeline.ingestion.checks import faults
 from pipeline.ingestion.plan import spread
-from pipeline.store.base import Store, StoreLike
+from pipeline.store.base import UNREADABLE, Store, StoreLike
 from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
 
@@ -58,7 +57,7 @@ def validate_store(store: StoreLike) -> StoreValidation:
     molecules = tree.to_dataset()
     problems = [*_against_schema(str(store), schema, tree)]
     unreadable = {problem.place.rpartition(", ")[2] for problem in problems}
-    if unreadable & set(REQUIRED):
+    if unreadable & {*REQUIRED, MOLECULE, ATOM, GRID_POINT}:
         return StoreValidation(
             store=str(store), n_molecules=0, n_faulty=0, problems=tuple(problems)
         )
@@ -67,7 +66,10 @@ def validate_store(store: StoreLike) -> StoreValidation:
     present: Counter[str] = Counter()
     found, n_faulty = _faulty_molecules(str(store), molecules, present)
     if QUARANTINE_GROUP in tree.children:
-        _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
+        try:
+            _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
+        except UNREADABLE as error:
+            problems.append(_problem(str(store), QUARANTINE_GROUP, "readable chunks", str(error)))
     problems += _lost(str(store), schema, present)
     if not problems and not found:  # what is damaged says nothing of units
         problems += [*_misread(str(store), schema), *_doubted(str(store), schema, molecules)]
@@ -189,7 +191,7 @@ def _faulty_molecules(
         try:
             block = block.load()
             values = {str(name): block[name].values for name in block.variables}
-        except (OSError, ValueError, RuntimeError, zlib.error) as error:
+        except UNREADABLE as error:
             n_faulty += block.sizes[MOLECULE]
             rows = f"molecules {start} to {start + block.sizes[MOLECULE] - 1}"
             return [_problem(store, rows, "readable chunks", str(error))], n_faulty

@@ -28,6 +28,8 @@ from store_schema.problems import ConfigError, Problem
 # For molecules in memory, by default. At 25 kB per molecule 10,000 are shuffled together,
 # or 20,000 where that is all there are.
 MEMORY_BYTES = 512 * 2**20
+# Molecules per batch; more would not fit any memory.
+_MOST = 2**20
 
 
 def make_loader(
@@ -187,7 +189,7 @@ def _check(
     devices = part.count * part.devices if part.count > 1 else 1
     of_all = f"a multiple of {devices}, the devices of {part.count} processes"
     found = [
-        (batch_size < 1, "batch_size", "1 or more", batch_size),
+        (not 1 <= batch_size <= _MOST, "batch_size", f"1 to {_MOST:,}", batch_size),
         (batch_size % devices > 0, "batch_size", of_all, batch_size),
         (not 0 <= part.index < part.count, "part", "an index below the count", part),
         (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),

@@ -21,7 +21,7 @@ from pipeline.loader.batch import GRID_FIELDS
 from pipeline.loader.buffer import MoleculeBuffer, empty_fields, settle_missing
 from pipeline.loader.integrity import check_sizes, check_structure
 from pipeline.loader.order import Blocks
-from pipeline.store.base import Store, StoreLike
+from pipeline.store.base import UNREADABLE, Store, StoreLike
 from pipeline.store.layout import MOLECULES_PER_BLOCK
 from pipeline.store.location import REQUEST_RETRIES
 from pipeline.store.shard_reader import ShardedArray
@@ -192,7 +192,7 @@ class StoreReader:
         """Says what it means that something cannot be read."""
         try:
             yield
-        except (ValueError, RuntimeError, OSError) as error:  # RuntimeError is Blosc's
+        except UNREADABLE as error:
             raise self.store.unreadable(error) from error
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import xarray as xr
 import zarr
 from zarr.errors import GroupNotFoundError
 
 from pipeline.store.location import location
-from pipeline.store.metadata import Document, missing_store
+from pipeline.store.metadata import Document, missing_store, nodes_of
 from store_schema import StoreSchema
 from store_schema.extras import extra
-from store_schema.problems import StoreError
+from store_schema.problems import DcmError, StoreError
+
+# What zarr, its codecs and TensorStore raise for damage.
+UNREADABLE: Final = (ValueError, LookupError, RuntimeError, OSError, zlib.error)
 
 
 class Change(Protocol):
@@ -88,11 +92,9 @@ class Store(ABC):
         Raises:
             StoreError: There is no store, or it cannot be reached.
         """
-        try:
-            with self._reaching():
-                return xr.open_datatree(self._zarr_store(), engine="zarr", zarr_format=3)
-        except (FileNotFoundError, GroupNotFoundError) as error:
-            raise missing_store(self) from error
+        self.root()
+        with self._opening():
+            return xr.open_datatree(self._zarr_store(), engine="zarr", zarr_format=3)
 
     def group(self) -> zarr.Group:
         """Opens the root group for reading.
@@ -100,19 +102,9 @@ class Store(ABC):
         Raises:
             StoreError: There is no store, it cannot be reached, or its metadata is no JSON.
         """
-        try:
-            with self._reaching():
-                return zarr.open_group(self._zarr_store(), mode="r", zarr_format=3)
-        except (FileNotFoundError, GroupNotFoundError) as error:
-            raise missing_store(self) from error
-        except ValueError as error:
-            raise StoreError.of(
-                str(self),
-                expected="Zarr metadata in JSON",
-                received=str(error),
-                consequence="the store cannot be read",
-                remedy="Restore its zarr.json, or ingest the sources again",
-            ) from error
+        self.root()
+        with self._opening():
+            return zarr.open_group(self._zarr_store(), mode="r", zarr_format=3)
 
     def schema(self) -> StoreSchema:
         """Reads what the store holds and how it came about.
@@ -120,15 +112,54 @@ class Store(ABC):
         Raises:
             StoreError: There is no store, or its schema is not valid.
         """
-        return StoreSchema.from_attributes(dict(self.group().attrs), str(self))
+        return StoreSchema.from_attributes(self.root()["attributes"], str(self))
 
     @abstractmethod
+    def root(self) -> Document:
+        """Reads the root document, which holds the schema and the metadata of all nodes.
+
+        Raises:
+            StoreError: There is none, it cannot be reached, or is not valid.
+        """
+
     def nodes(self) -> dict[str, Document]:
         """Reads the metadata of every published node, by path.
 
         Raises:
             StoreError: It is not a store, or cannot be reached.
         """
+        return nodes_of(self.root(), self)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Says what it means that values cannot be read where xarray or zarr reads them.
+
+        Raises:
+            StoreError: A chunk is damaged, or cannot be read.
+        """
+        try:
+            with self._reaching():
+                yield
+        except UNREADABLE as error:
+            raise self.unreadable(error) from error
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        try:
+            with self._reaching():
+                yield
+        except DcmError:
+            raise
+        except (FileNotFoundError, GroupNotFoundError) as error:
+            raise missing_store(self) from error
+        except Exception as error:  # zarr and xarray raise many kinds for metadata they cannot use
+            raise StoreError.of(
+                str(self),
+                expected="metadata that zarr and xarray can open",
+                received=f"{type(error).__name__}: {error}",
+                consequence="the store cannot be read",
+                remedy="Restore its zarr.json files, or ingest the sources again",
+            ) from error
 
     @abstractmethod
     def state(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +18,7 @@ from pipeline.store.bucket_cache import ObjectCache
 from pipeline.store.bucket_publication import staged_store
 from pipeline.store.bucket_requests import ReadObjects, retried
 from pipeline.store.location import STORE_CACHE, ObjectLocation, unanswered, unreachable_explained
-from pipeline.store.metadata import METADATA_FILE, Document, missing_store, nodes_of
+from pipeline.store.metadata import METADATA_FILE, Document, document_of, missing_store
 from store_schema.problems import StoreError
 
 
@@ -42,13 +41,13 @@ class BucketStore(Store):
         return str(self.place)
 
     @override
-    def nodes(self) -> dict[str, Document]:
+    def root(self) -> Document:
         with self._reaching():
             try:
                 answer = retried(obstore.get, self.place.objects(), METADATA_FILE)
             except FileNotFoundError:
                 raise missing_store(self) from None
-            return nodes_of(json.loads(bytes(answer.bytes())), self)
+            return document_of(bytes(answer.bytes()), self)
 
     @override
     def state(self) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore as ZarrStore
 
 from pipeline.files import exclusive, staging_folder
 from pipeline.store.base import Change, Files, Store
-from pipeline.store.metadata import METADATA_FILE, Document, read_nodes
+from pipeline.store.metadata import METADATA_FILE, Document, read_document
+from store_schema.documents import open_regular
 from store_schema.problems import StoreError
 
 
@@ -36,8 +41,8 @@ class LocalStore(Store):
         return os.path.abspath(self.folder)
 
     @override
-    def nodes(self) -> dict[str, Document]:
-        return read_nodes(self.folder)
+    def root(self) -> Document:
+        return read_document(self.folder)
 
     @override
     def state(self) -> str:
@@ -56,7 +61,11 @@ class LocalStore(Store):
 
     @override
     def kvstore(self, path: str) -> dict[str, Any]:
-        return {"driver": "file", "path": f"{(self.folder / path).absolute()}/"}
+        place = self.folder / path
+        for file in place.rglob("*"):  # TensorStore would wait for the writer of a pipe
+            if not (file.is_file() or file.is_dir()) and file.exists():
+                raise self.unreadable(OSError(errno.EINVAL, "not a regular file", str(file)))
+        return {"driver": "file", "path": f"{place.absolute()}/"}
 
     @override
     def scratch(self, name: str) -> AbstractContextManager[Path]:
@@ -82,12 +91,27 @@ class LocalStore(Store):
         yield self.folder
 
     @override
-    def _zarr_store(self) -> str:
-        return str(self.folder)
+    def _zarr_store(self) -> ZarrStore:
+        return _ReadFiles(self.folder, read_only=True)
 
     @override
     def _reaching(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+class _ReadFiles(ZarrStore):
+    """The files of a store, as zarr reads them: none that is a pipe or a device."""
+
+    @override
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            os.close(open_regular(self.root / key))
+        return await super().get(key, prototype, byte_range)
 
 
 @dataclass
@@ -97,7 +121,7 @@ class _Files:
     folder: Path
 
     def open(self, path: str, flags: int) -> int:
-        return os.open(path, flags)
+        return open_regular(path, flags)
 
     def bring(self, paths: Iterable[Path]) -> None:
         """Does nothing: they are here."""

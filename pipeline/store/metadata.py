@@ -11,13 +11,83 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from pipeline.files import replaced
+from store_schema.documents import parse_json, read_text, validated
 from store_schema.problems import StoreError
 
 Document = dict[str, Any]
 METADATA_FILE = "zarr.json"
+
+
+def _inside(path: str) -> str:
+    """Refuses a path that leads out of the store."""
+    if any(part in ("", ".", "..") or part.startswith(".") for part in path.split("/")):
+        raise ValueError("not a path below the store")
+    if set(path) & {"\\", "\0"}:
+        raise ValueError("not a path below the store")
+    return path
+
+
+class _Metadata(BaseModel):
+    """What this package relies on of Zarr's metadata; zarr itself checks the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+    zarr_format: Literal[3]
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Chunks(BaseModel):
+    chunk_shape: tuple[PositiveInt, ...]
+
+
+class _Grid(BaseModel):
+    configuration: _Chunks
+
+
+class _Array(_Metadata):
+    node_type: Literal["array"]
+    shape: tuple[NonNegativeInt, ...]
+    data_type: str | dict[str, Any]
+    chunk_grid: _Grid
+    dimension_names: tuple[str | None, ...] | None = None
+
+    @model_validator(mode="after")
+    def _of_one_rank(self) -> Self:
+        names = self.dimension_names if self.dimension_names is not None else self.shape
+        if not len(self.shape) == len(names) == len(self.chunk_grid.configuration.chunk_shape):
+            raise ValueError("shape, chunks and names differ in the number of dimensions")
+        return self
+
+
+class _Below(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    metadata: dict[
+        Annotated[str, AfterValidator(_inside)],
+        Annotated[_Array | _Group, Field(discriminator="node_type")],
+    ]
+
+
+class _Group(_Metadata):
+    node_type: Literal["group"]
+    consolidated_metadata: _Below | None = None
+
+
+class _Node(BaseModel):
+    node: Annotated[_Array | _Group, Field(discriminator="node_type")]
 
 
 def group_document(attributes: Mapping[str, Any] | None = None) -> Document:
@@ -48,21 +118,43 @@ def read_document(node: Path) -> Document:
     """Reads the metadata of a node.
 
     Raises:
-        StoreError: There is none, or it is not JSON.
+        StoreError: There is none, or it is not that of a node.
     """
     try:
-        document = json.loads((node / METADATA_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return document_of(read_text(node / METADATA_FILE), node)
+    except (FileNotFoundError, NotADirectoryError):
         raise missing_store(node) from None
+    except OSError as error:
+        raise _unreadable(node, (error.strerror or str(error)).lower()) from error
     except ValueError as error:
-        raise StoreError.of(
-            str(node / METADATA_FILE),
-            expected="Zarr metadata in JSON",
-            received=str(error),
-            consequence="the store cannot be read",
-            remedy="Ingest the sources again",
-        ) from error
-    return dict(document)
+        raise _unreadable(node, str(error)) from error
+
+
+def document_of(text: str | bytes, place: object) -> Document:
+    """Parses the metadata of a node, and of those below it.
+
+    Args:
+        text: The document.
+        place: Where the node is, for messages.
+
+    Raises:
+        StoreError: It is not JSON, or not the metadata of a node.
+    """
+    try:
+        fields = parse_json(text)
+    except ValueError as error:
+        raise _unreadable(place, str(error)) from error
+    validated(
+        _Node,
+        {"node": fields},
+        place,
+        expected="metadata of Zarr 3 as this package writes them",
+        error=StoreError,
+        consequence="the store cannot be read",
+        remedy="Restore its zarr.json, or ingest the sources again",
+    )
+    assert isinstance(fields, dict)  # which it is, when valid
+    return fields
 
 
 def read_nodes(store: Path) -> dict[str, Document]:
@@ -84,8 +176,7 @@ def nodes_of(root: Document, place: object) -> dict[str, Document]:
     Raises:
         StoreError: It carries none.
     """
-    consolidated = root.get("consolidated_metadata")
-    if not isinstance(consolidated, Mapping):
+    if not root.get("consolidated_metadata"):
         raise StoreError.of(
             str(place),
             expected="a root group with consolidated metadata",
@@ -93,7 +184,17 @@ def nodes_of(root: Document, place: object) -> dict[str, Document]:
             consequence="this is not a store that this package wrote",
             remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
         )
-    return dict(consolidated["metadata"])
+    return dict(root["consolidated_metadata"]["metadata"])
+
+
+def _unreadable(place: object, received: str) -> StoreError:
+    return StoreError.of(
+        str(place),
+        expected="Zarr metadata in JSON",
+        received=received,
+        consequence="the store cannot be read",
+        remedy="Restore its zarr.json, or ingest the sources again",
+    )
 
 
 def missing_store(place: object) -> StoreError:

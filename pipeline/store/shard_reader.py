@@ -9,7 +9,6 @@ Here a chunk is one read and one decoding, both outside the interpreter lock.
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import struct
@@ -28,7 +27,7 @@ from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.metadata import ArrayV3Metadata
 
-from pipeline.store.metadata import METADATA_FILE
+from pipeline.store.metadata import METADATA_FILE, document_of
 
 # Sharding codec of Zarr v3: the offset of a chunk that is not there.
 _ABSENT: Final = 2**64 - 1
@@ -87,10 +86,13 @@ class ShardedArray:
             opener: Opens files there.
         """
         with open(folder / METADATA_FILE, opener=opener) as file:
-            document = json.load(file)
+            document = document_of(file.read(), folder)
         if document.get("zarr_format") != 3:
             return None
-        metadata = ArrayV3Metadata.from_dict(document)
+        try:
+            metadata = ArrayV3Metadata.from_dict(document)
+        except Exception as error:  # zarr raises many kinds for what it does not know
+            raise ValueError(f"the metadata of {folder} are damaged: {error}") from error
         if len(metadata.codecs) != 1:
             return None
         (sharding,) = metadata.codecs

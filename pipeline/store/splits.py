@@ -197,7 +197,9 @@ def _values(store: Store, name: str, schema: StoreSchema) -> Iterator[np.ndarray
     if not isinstance(array, zarr.Array):
         raise TypeError(f"{name} of {store} is a group, along {MOLECULE} an array is needed")
     for start in range(0, schema.n_molecules, _READ):
-        yield np.asarray(array[start : min(start + _READ, schema.n_molecules)])
+        with store.reading():
+            values = np.asarray(array[start : min(start + _READ, schema.n_molecules)])
+        yield values
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

@@ -135,7 +135,7 @@ def write_dcm(path: Path, molecule: ChargedMolecule, name: str = RESIDUE, title:
             count = f"{len(local)}  0"
             lines.append(f"{count}          ! no. chgs and polarizable sites for atom {atom + 1}")
             lines += ["".join(f"{value:18.10f}" for value in row) for row in local]
-    path.write_text("\n".join([*lines, "", ""]))
+    path.write_text("\n".join([*lines, "", ""]), encoding="utf-8")
 
 
 def read_dcm(path: str | Path) -> tuple[DcmResidue, ...]:
@@ -147,7 +147,9 @@ def read_dcm(path: str | Path) -> tuple[DcmResidue, ...]:
     Raises:
         SourceError: It is another kind of file, damaged, or has other frames.
     """
-    words = [line.split("!")[0].split() for line in Path(path).read_text().splitlines()]
+    words = [
+        line.split("!")[0].split() for line in Path(path).read_text(encoding="utf-8").splitlines()
+    ]
     lines = iter([line for line in words if line])
     try:
         count = int(next(lines)[0])

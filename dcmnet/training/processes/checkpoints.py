@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dcmnet.experiment.checkpoints import Checkpoints, Series
-from dcmnet.experiment.state import TrainState
+from dcmnet.experiment.state import Progress, TrainState
 from dcmnet.model import Parameters
 from dcmnet.training.processes.devices import Devices
 
@@ -28,24 +27,24 @@ class SharedCheckpoints(Checkpoints):
         else:
             self.directory, self._managers = directory, {}
 
-    def save(self, series: Series, step: int, state: TrainState, progress: dict[str, Any]) -> None:
+    def save(self, series: Series, step: int, state: TrainState, progress: Progress) -> None:
         """Starts writing a checkpoint, on the first process; see ``Checkpoints``."""
         if self._processes.is_first:
             super().save(series, step, self._on_host(state), progress)
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores the latest checkpoint on all processes; see ``Checkpoints``."""
         state = self._on_host(like)
-        progress: dict[str, Any] = {}
+        progress = Progress(epoch=0)
         with self._processes.together():
             if self._processes.is_first:
                 state, progress = super().restore(state)
         return self._devices.replicate(state), self._of_first(progress)
 
-    def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, dict[str, Any]]:
+    def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, Progress]:
         """Restores parameters on the first device of all processes; see ``Checkpoints``."""
         params = self._on_host(like)
-        progress: dict[str, Any] = {}
+        progress = Progress(epoch=0)
         with self._processes.together():
             if self._processes.is_first:
                 params, progress = super().restore_model(which, params)
@@ -58,6 +57,6 @@ class SharedCheckpoints(Checkpoints):
         found: _Tree = self._devices.fetch(tree)
         return found
 
-    def _of_first(self, progress: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._processes.texts(json.dumps(progress))[0])
-        return found
+    def _of_first(self, progress: Progress) -> Progress:
+        (text, *_) = self._processes.texts(progress.model_dump_json())
+        return Progress.model_validate_json(text)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from dcmnet.experiment.checkpoints import Checkpoints
+from dcmnet.experiment.state import Progress
 from store_schema.problems import CheckpointError
 from tests.dcmnet.training.training_case import batch_of, make_case, molecules, new_state
 
-PROGRESS = {"epoch": 3, "best": 0.1 + 0.2, "best_epoch": 2, "iterator": {"place": 17}}
+PROGRESS = Progress(epoch=3, best=0.1 + 0.2, best_epoch=2, iterator={"place": 17})
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,12 @@ def test_a_model_is_its_moving_average(saved, trained, which):
         params, progress = checkpoints.restore_model(which, like.params)
         assert checkpoints.names() == ["best", "latest", "epoch_1"]
     assert_identical(jax.device_get(params), state.ema_params)
-    assert progress["epoch"] == 3
+    assert progress.epoch == 3
 
 
 def test_latest_and_best_keep_their_newest_and_periodic_all(saved, trained):
     state, like = trained
-    newer = {**PROGRESS, "epoch": 4}
+    newer = PROGRESS.model_copy(update={"epoch": 4})
     with Checkpoints(saved) as checkpoints:
         for series, step in (("latest", 5), ("best", 4), ("periodic", 4)):
             checkpoints.save(series, step, state, newer)

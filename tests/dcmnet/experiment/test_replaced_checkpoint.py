@@ -9,6 +9,7 @@ import numpy as np
 from dcmnet import load_model
 from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.state import Progress
 from dcmnet.training.optimizer import make_optimizer
 from dcmnet.training.step import initial_state
 from tests.experiments import copy
@@ -26,7 +27,7 @@ def test_the_best_is_read_while_it_is_replaced(trained, tmp_path):
             while not read.is_set():
                 params = jax.tree.map(lambda leaf, e=epoch: jnp.full_like(leaf, e), first.params)
                 state = initial_state(params, optimizer)
-                checkpoints.save("best", epoch, state, {"epoch": epoch})
+                checkpoints.save("best", epoch, state, Progress(epoch=epoch))
                 checkpoints.wait()
                 epoch += 1
 

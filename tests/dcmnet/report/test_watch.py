@@ -148,7 +148,7 @@ def test_a_page_that_is_served_is_kept_after_training_and_sees_what_comes(experi
             until(lambda: live.status.state == "running")
             with metrics.open("a") as file:
                 file.writelines(later)
-            until(lambda: "epoch 3 of 3" in live.status.told)
+            until(lambda: "epoch 3 of 3" in live.status.text)
         until(lambda: live.status.state == "finished")
         before = live.status.version
         analysis = Experiment(experiment).analysis_path / "best_analysis.json"

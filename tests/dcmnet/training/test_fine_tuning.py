@@ -73,7 +73,7 @@ def test_what_fits_is_taken_and_the_rest_is_told(trained):
     params, _, directory = trained
     told = []
     network = load_model(directory).network
-    taken = parameters_from(directory, network.clone(n_dcm=5), tell=told.append)
+    taken = parameters_from(directory, network.clone(n_dcm=5), report=told.append)
     jax.tree.map(
         np.testing.assert_array_equal,
         taken["params"]["message_passing"],
@@ -84,7 +84,7 @@ def test_what_fits_is_taken_and_the_rest_is_told(trained):
     assert "charge_head/Dense_0/kernel" in text
     assert "message_passing" not in text
     told.clear()
-    parameters_from(directory, network, tell=told.append)
+    parameters_from(directory, network, report=told.append)
     assert not told
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dcmnet.experiment.checkpoints import Checkpoints
+from dcmnet.experiment.state import Progress
 from dcmnet.training.epoch import Data, Trainer
-from dcmnet.training.loop import Progress, train
+from dcmnet.training.loop import train
 from dcmnet.training.optimizer import make_schedule
 from store_schema.problems import TrainingError
 from tests.dcmnet.training.training_case import (
@@ -54,7 +55,7 @@ def run(case, data, folder, config=CONFIG, progress=None, **callbacks):
             trainer,
             data,
             checkpoints,
-            progress or Progress(),
+            progress or Progress(epoch=0),
             on_epoch=records.append,
             **callbacks,
         )

@@ -285,7 +285,7 @@ def test_the_bundled_sample_stands_in_for_a_store(sample_store, tmp_path, monkey
         return {}, 0.0, run.experiment.directory
 
     monkeypatch.setattr(train_runner, "ingest", ingest)
-    monkeypatch.setattr(train_runner, "train", train)
+    monkeypatch.setattr(train_runner, "run_to_end", train)
     run_training("first", out=str(tmp_path))
     run_training("second", out=str(tmp_path))
     assert ingested == [sample_sources()]

@@ -158,7 +158,7 @@ def test_molecules_too_wide_to_be_worked_on_are_refused_unread(tmp_path):
 
 def test_an_unknown_array_too_wide_to_store_is_refused_unread(tmp_path, columns, monkeypatch):
     monkeypatch.setattr("pipeline.ingestion.plan._MAX_KEPT_VALUES", 8)
-    with pytest.raises(SourceError, match=r"cube: expected at most 8 values a molecule"):
+    with pytest.raises(SourceError, match=r"cube: expected at most 8 values per molecule"):
         stored(tmp_path, columns | {"cube": np.zeros((12, 3, 3))})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
