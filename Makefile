@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Written last, so that an interrupted installation is done again.
 STAMP := $(VENV)/installed
 
-.PHONY: env demo test distributed lint bench docs clean
+.PHONY: env demo test slow distributed lint bench docs clean
 
 env: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: env
 # In a process a core, each of which may take 3 GB; tests of a file share what its fixtures made.
 test: env
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# What takes minutes and seldom fails alone: notebooks, kills, thousands of cases.
+slow: env
+	$(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # Extras, several processes, outages: what 'make test' leaves out.
 distributed: env

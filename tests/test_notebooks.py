@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Those that train take a minute each, of what other tests cover.
+RUN = [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -41,7 +43,9 @@ def test_cells_are_short_and_told_about(notebook):
         assert "def " not in cell.source  # what is worth a function is worth a test
 
 
-def test_a_notebook_runs_and_shows_figures(notebook, tmp_path, monkeypatch, request):
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_figures(path, tmp_path, monkeypatch, request):
+    notebook = nbformat.read(path, as_version=4)
     monkeypatch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("programs")))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("TMPDIR", str(tmp_path))

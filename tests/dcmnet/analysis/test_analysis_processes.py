@@ -100,6 +100,7 @@ def place(trained, sample_store, tmp_path, pytestconfig):
     return experiment, store, launch
 
 
+@pytest.mark.slow
 def test_two_analyses_at_once_are_killed_and_both_arrive_the_next_time(place, tmp_path):
     experiment, store, launch = place
     other = copy(experiment, tmp_path / "other")

@@ -96,6 +96,7 @@ def assert_as_never_killed(directory, expected, checkpoints):
         jax.tree.map(np.testing.assert_array_equal, found.params, model.params)
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_ends_as_one_never_killed(
     trained, sample_store, tmp_path, pytestconfig, rng
 ):
