@@ -88,7 +88,9 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("coord", "coordinate", "geometry", "geometries"), ("positions",)),
     **dict.fromkeys(("z", "atomic_numbers", "numbers", "nuclear_charges"), ("atomic_numbers",)),
     **dict.fromkeys(("species", "symbols", "elements", "atomic_number"), ("atomic_numbers",)),
-    **dict.fromkeys(("n", "n_atoms", "natoms", "number_of_atoms"), ("n_atoms",)),
+    **dict.fromkeys(
+        ("n", "n_atoms", "natoms", "number_of_atoms", "num_atoms", "natom", "nat"), ("n_atoms",)
+    ),
     **dict.fromkeys(("n_grid", "ngrid"), ("n_grid",)),
     **dict.fromkeys(("e", "energy", "energies"), ("energy",)),
     **dict.fromkeys(("f", "force", "forces"), _FORCES),

@@ -155,6 +155,8 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
 }
 _LAST: Final = re.compile(r"\^-?\d+$")
 _INVERSE: Final = re.compile(r"\^?-1$")
+# Only of these is "per mole" part of the name: J/mol is no joule.
+_PER_MOLE: Final = re.compile(r"\b(kcal|kj)(?:/mol|[*.]?mol\^?-1)")
 _PRODUCT: Final = re.compile(r"/(?!mol)|\*")
 
 
@@ -172,6 +174,8 @@ def parse_unit(text: str, quantity: Quantity) -> str:
         ValueError: The unit is not one of this quantity's; the message lists those.
     """
     known = {name.lower(): name for name in FACTORS[quantity]}
+    if "MeV" in text:  # a thousand million times the other
+        raise ValueError(f"{text!r} is not a unit of {quantity}; meV is another")
     key = (
         "".join(text.split())
         .lower()
@@ -217,7 +221,7 @@ def _spelled_out(key: str) -> str:
     """A unit with its parts by this package's names: ``Ha/Å`` is ``hartree/angstrom``."""
     if key in _PARTS:
         return _PARTS[key]
-    parts = re.split(r"([*/])", key.replace("/mol", "").replace("mol^-1", ""))
+    parts = re.split(r"([*/])", _PER_MOLE.sub(r"\1", key))
     names = []
     for part in parts:
         power = match[0] if (match := _LAST.search(part)) and part != "cm^-1" else ""

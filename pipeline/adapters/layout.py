@@ -143,6 +143,15 @@ def propose(columns: Mapping[str, Column], place: str, names: Names | None = Non
             remedy="Store both arrays with the same molecules and atoms",
         )
     _, n, widths = min(readings, key=lambda reading: reading[:2])
+    length = columns[numbers].shape
+    if n > 1 and len(length) == 1 and columns[positions].shape == (*length, 3):
+        raise SourceError.of(
+            f"{place}, {numbers} and {positions}",
+            expected=f"numbers of atoms that add up to {length[0]}, such as a key N",
+            received=f"the atoms of {n} molecules one after the other, without them",
+            consequence="atoms cannot be given to molecules, and nothing was stored",
+            remedy="Say which key has them with --declare KEY=n_atoms, or add one",
+        )
     layout = _layout(columns, names, positions, n, widths)
     _check_known(columns, names, layout, place)
     return layout
@@ -194,13 +203,13 @@ def _layout(
         options = _fits(names.meanings(key), column, n, atoms, grid)
         if options:
             fits[key] = options
-        elif single and column.dtype.kind in "biuf":
+        elif single and column.dtype.kind in "biuf" and not names.meanings(key):
             kept[key] = column.shape
         elif not column.shape or (column.dtype.kind in "US" and column.shape == (1,) != (n,)):
             ignored[key] = METADATA
         elif names.meanings(key) and {m.name for m in names.meanings(key)} <= _COUNTS:
             ignored[key] = f"its shape {column.shape} does not belong to {n} molecules"
-        elif column.shape[0] == n:
+        elif column.shape[0] == n and not single:
             kept[key] = column.shape[1:]
         else:
             ignored[key] = f"its shape {column.shape} does not belong to {n} molecules"

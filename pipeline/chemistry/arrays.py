@@ -42,6 +42,9 @@ def numeric(values: np.ndarray) -> np.ndarray:
     return numbers
 
 
+_ISOTOPES: Final = ("D", "T")
+
+
 def element_numbers(values: np.ndarray) -> np.ndarray:
     """Returns atomic numbers that may be written as symbols of elements; 0 for no text.
 
@@ -64,6 +67,8 @@ def _element_number(name: str) -> int:
         return 0
     if name.removesuffix(".0").isdigit():
         return int(name.removesuffix(".0"))
+    if name in _ISOTOPES:
+        return 1
     return atomic_numbers.get(name.capitalize(), NO_ELEMENT) or NO_ELEMENT
 
 

@@ -14,6 +14,7 @@ from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.joint import alone
 from pipeline.inference.questions import CONFIDENT
 from pipeline.inference.stretching import stretching
+from store_schema.problems import AmbiguityError
 
 
 def settle_energies(work: Interpreter, atoms: Atoms) -> None:
@@ -30,6 +31,17 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
         for key, pull in pulls.items()
     }
 
+    for key, pull in pulls.items():
+        wrong = "" if work.is_nothing(key) else forces.are_unrelated(atoms, pull, raw)
+        if wrong and key not in work.declarations.semantics:
+            raise AmbiguityError.of(
+                f"{work.source.place}, {key}",
+                expected="forces on molecules that stand alone",
+                received=f"values of which {wrong}",
+                consequence="atoms, axes or molecules may be in another order; nothing was stored",
+                remedy=f"Look at its axes; --declare {key}=forces takes it as it is, "
+                f"--declare {key}=unknown leaves it out",
+            )
     own = certain("energy", "")
     if energy is not None and raw is not None:
         units = energies.energy_units(atoms, raw)

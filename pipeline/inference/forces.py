@@ -20,6 +20,9 @@ from store_schema.units import weight_of
 _NEAR, _SAME, _PAIRS, _MIN_PAIRS = 0.5, 1e-4, 400, 3
 _MIN_CORRELATION: Final = 0.9
 _SLOPE_SPREAD: Final = 0.012
+# So many pairs that correlate less contradict each other. Forces on a molecule of some atoms add up
+# to less of their size; in data it is a few percent, or less than nothing at minima.
+_ENOUGH_PAIRS, _UNRELATED, _NET, _FEW_ATOMS = 12, 0.5, 0.3, 3
 # Pairs are looked for among so many geometries that follow.
 _FOLLOWING: Final = 64
 # E and F seldom have different units of energy, and forces are hardly given by pm or m; as
@@ -119,6 +122,53 @@ def slope_of(
     Returns:
         Their ratio; None where there is too little evidence.
     """
+    near = _near_pairs(atoms, forces, energies)
+    if near is None or not abs(near.correlation) > _MIN_CORRELATION:
+        return None
+    error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(near.correlation, near.n + 1))
+    return Slope(near.ratio, error)
+
+
+def are_unrelated(
+    atoms: Atoms,
+    forces: Float[np.ndarray, "molecule atom 3"],
+    energies: Float[np.ndarray, " molecule"] | None,
+) -> str:
+    """Says why values cannot be forces of these molecules, whatever their unit; empty if they can.
+
+    Forces on a molecule that stands alone add up to nothing, and are slopes of its energies.
+    """
+    known = np.isfinite(forces).all(axis=-1) & atoms.mask
+    whole = known.sum(axis=1) == atoms.mask.sum(axis=1)
+    rows = whole & (known.sum(axis=1) > _FEW_ATOMS)
+    if rows.any():
+        pulls = np.where(atoms.mask[rows, :, None], forces[rows], 0.0)
+        size = np.linalg.norm(pulls, axis=-1).sum(axis=1)
+        net = np.linalg.norm(pulls.sum(axis=1), axis=-1)
+        share = float(np.median(np.divide(net, size, out=np.zeros_like(net), where=size > 0)))
+        if share > _NET:
+            return (
+                f"they add up to {100 * share:.0f} % of their size over a molecule, not to nothing"
+            )
+    near = None if energies is None else _near_pairs(atoms, forces, energies)
+    if near is not None and near.n >= _ENOUGH_PAIRS and abs(near.correlation) < _UNRELATED:
+        return f"the work does not follow the energies (correlation {near.correlation:.2f})"
+    return ""
+
+
+class _Pairs(NamedTuple):
+    """Work of forces between near geometries, held against the energies they differ by."""
+
+    ratio: float
+    correlation: float
+    n: int
+
+
+def _near_pairs(
+    atoms: Atoms,
+    forces: Float[np.ndarray, "molecule atom 3"],
+    energies: Float[np.ndarray, " molecule"],
+) -> _Pairs | None:
     same: dict[bytes, list[int]] = defaultdict(list)
     for row, numbers in enumerate(atoms.numbers):
         same[numbers.tobytes()].append(row)
@@ -137,11 +187,8 @@ def slope_of(
     norm = math.sqrt(float(done @ done) * float(lost @ lost))
     if len(done) < _MIN_PAIRS or not norm > 0:
         return None
-    correlation = float(done @ lost) / norm
-    if not abs(correlation) > _MIN_CORRELATION:
-        return None
-    error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(correlation, len(done) + 1))
-    return Slope(float(done @ lost) / float(lost @ lost), error)
+    ratio = float(done @ lost) / float(lost @ lost)
+    return _Pairs(ratio, float(done @ lost) / norm, len(done))
 
 
 def _relative_error(correlation: float, n: int) -> float:

@@ -206,6 +206,7 @@ class Interpreter:
             AmbiguityError: Several readings are left, or none fits.
             ConfigError: Evidence contradicts a declaration.
         """
+        self._check_words(key)
         conclusion = conclude(self.said(key), weighed)
         best = conclusion.hypothesis
         stored = SEMANTICS[best.semantics].stored_as
@@ -227,6 +228,19 @@ class Interpreter:
             }
         )
         return conclusion
+
+    def _check_words(self, key: str) -> None:
+        """Raises an AmbiguityError where the file names a unit that is not known."""
+        for semantics in sorted(self.allowed(key)):
+            unread = self.words.unread(key, semantics)
+            if unread and self.declarations.unit(key, semantics) is None:
+                raise AmbiguityError.of(
+                    f"{self.source.place}, {key}",
+                    expected=f"a unit of {SEMANTICS[semantics].quantity} that is known",
+                    received=unread,
+                    consequence="its values may be in any other, so nothing was stored",
+                    remedy=f"Say its unit with --declare unit.{key}=UNIT, or convert the values",
+                )
 
     def record_together(self, first: str, own: Sequence[Hypothesis], others: Others) -> None:
         """Settles keys of which all others are held against one, and records them.

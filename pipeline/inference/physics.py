@@ -22,7 +22,7 @@ from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpretation, Interpreter
 from pipeline.inference.kept import keep_rest
 from pipeline.inference.reference import Reference
-from store_schema.problems import ConfigError, SourceError
+from store_schema.problems import AmbiguityError, ConfigError, SourceError
 from store_schema.semantics import UNKNOWN
 
 # Rounding of a grid that was written twice changes what charges leave of the ESP by less.
@@ -84,6 +84,14 @@ def _positions(work: Interpreter) -> Atoms:
     key = work.next_key("positions")
     assert key is not None  # the layout has one
     atoms = read_atoms(numbers, work.columns[key])
+    if _padding_has_places(numbers, work.columns[key]):
+        raise AmbiguityError.of(
+            f"{work.source.place}, {work.readings['atomic_numbers'].key} and {key}",
+            expected="atomic numbers, 0 where there is no atom",
+            received="zeros for atoms that have places of their own, as an index of elements has",
+            consequence="atoms would be lost, so nothing was stored",
+            remedy="Write atomic numbers or symbols instead of the index, or blank out the places",
+        )
     if work.whole and not atoms.mask.any():
         key = work.readings["atomic_numbers"].key
         raise _nothing_in(work, key, "atomic numbers above 0", "there are no atoms")
@@ -105,6 +113,21 @@ def _positions(work: Interpreter) -> Atoms:
         other = read_atoms(numbers, work.columns[repeat])
         work.take(repeat, lengths.position_units(other))
     return atoms._replace(positions=atoms.positions * factor)
+
+
+def _padding_has_places(numbers: np.ndarray, positions: np.ndarray) -> bool:
+    """Whether slots of no element lie at places of their own in most molecules that have some."""
+    if numbers.dtype.kind in "US":
+        return False
+    places = np.asarray(positions, np.float64)
+    found = []
+    for row, absent in enumerate(np.asarray(numbers) == 0):
+        lost, real = places[row][absent], places[row][~absent]
+        if len(lost) > 1 and len(real) and np.isfinite(lost).all():
+            size = np.ptp(real, axis=0).max() if len(real) > 1 else 1.0
+            apart = np.linalg.norm(lost[1:] - lost[0], axis=1)
+            found.append(bool((apart > 0.01 * size).all() and (apart < 20 * size + 1e-9).all()))
+    return bool(found) and bool(np.mean(found) > 0.5)
 
 
 def _nothing_in(work: Interpreter, key: str, expected: str, consequence: str) -> SourceError:

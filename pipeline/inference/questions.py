@@ -204,7 +204,7 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
         )
     elif word is not None and _is_contradicted(word, weighed):
         named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
-        other = min(named, key=lambda h: h.misfit)
+        other = min(named, key=lambda h: h.misfit, default=best)
         measured = f"read as {other.name}, {other.evidence}"
         received = f"a contradiction: {word.said}, but {measured}"
         remedy = f"Look at how the file was made, then --declare unit.{said.key}=UNIT"

@@ -12,6 +12,7 @@ from ase.data import covalent_radii
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.radii import radius_of
 
 # In hartree/Å², by the other atom: 5.4, 7.5, 9.5, 9.7, 2.8, 3.2, 4.2, 5.2, 4.1 and 3.1 mdyn/Å of
 # hydrocarbons, amines, alcohols and the hydrides; and their relative error between molecules.
@@ -106,12 +107,12 @@ def _bonds(atoms: Atoms, forces: Float[np.ndarray, "molecule atom 3"]) -> Iterat
         hydrogens = np.flatnonzero(z == 1)
         if len(z) < 2 or not hydrogens.size:
             continue
-        radii = covalent_radii[z]
+        radii = radius_of(covalent_radii, z)
         usual = radii[:, None] + radii
         apart = np.linalg.norm(place[:, None] - place, axis=-1)
         np.fill_diagonal(apart, np.inf)
         for h in hydrogens:
-            other = int((apart[h] / usual[h]).argmin())
+            other = int(np.nan_to_num(apart[h] / usual[h], nan=np.inf).argmin())
             length = float(apart[h, other] - usual[h, other])
             outwards = (place[h] - place[other]) / apart[h, other]
             along = float(pull[h] @ outwards)

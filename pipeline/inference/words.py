@@ -64,6 +64,12 @@ class Words:
                 continue
         return None
 
+    def unread(self, key: str, semantics: str) -> str:
+        """Returns what the file says of the unit of a key that is none known; empty if nothing."""
+        if SEMANTICS[semantics].quantity == "none" or self.of(key, semantics) is not None:
+            return ""
+        return next((said for text, said in self._named(key, semantics) if text.strip()), "")
+
     def _named(self, key: str, semantics: str) -> list[tuple[str, str]]:
         """What entries say that name a key, or its meaning where no other key has it."""
         if key.lower() in self._said:

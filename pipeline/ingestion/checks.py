@@ -353,6 +353,8 @@ def _explain(
         points, esp = grid.points[some, :width], grid.esp[some, :width]
         usable = usable_points(points, esp)
         known = usable[:, ::stride].sum(axis=1) > columns
+        if not known.any():
+            continue
         left[some[known]] = unexplained_by_multipoles(
             atoms.positions[some[known], :count],
             np.nan_to_num(points[known]),

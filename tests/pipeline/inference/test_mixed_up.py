@@ -1,0 +1,112 @@
+"""Values in another order than their keys say: asked about, never stored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import ingest, open_store
+from pipeline.sample import sample_sources
+from store_schema.problems import AmbiguityError, DcmError, SourceError
+from store_schema.units import parse_unit
+
+_, _, ROLES, _ = sample_sources()
+
+
+def roles():
+    with np.load(ROLES / "energies_forces_dipoles.npz") as raw:
+        return {key: raw[key].copy() for key in ("Z", "R", "E", "F", "N")}
+
+
+def stored(folder, columns, name="a", **declare):
+    np.savez(folder / f"{name}.npz", **columns)
+    return ingest([folder / f"{name}.npz"], folder / f"{name}.zarr", declare=declare)
+
+
+def concatenated(n, sizes="N"):
+    columns = roles()
+    some = [np.flatnonzero(columns["Z"][row] > 0) for row in range(n)]
+    parts = {key: [columns[key][row][atoms] for row, atoms in enumerate(some)] for key in "ZR"}
+    return {key: np.concatenate(rows) for key, rows in parts.items()} | {
+        "E": columns["E"][:n],
+        sizes: np.array([len(atoms) for atoms in some]),
+    }
+
+
+@pytest.mark.parametrize("n", range(3, 13))
+def test_atoms_one_after_the_other_need_their_numbers(tmp_path, n):
+    columns = concatenated(n, "sizes")
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns)
+    even = {"Z": columns["Z"][: 4 * n], "R": columns["R"][: 4 * n], "E": columns["E"]}
+    with pytest.raises(SourceError, match="one after the other"):
+        stored(tmp_path, even, "even")
+    assert stored(tmp_path, columns, "declared", sizes="n_atoms").n_molecules == n
+
+
+@pytest.mark.parametrize("alias", ["N", "num_atoms", "natom"])
+def test_the_numbers_of_atoms_have_many_names(tmp_path, alias):
+    assert stored(tmp_path, concatenated(8, alias)).n_molecules == 8
+
+
+@pytest.mark.parametrize("pad", [0, -1])
+def test_an_index_of_elements_is_not_taken_for_atomic_numbers(tmp_path, pad):
+    columns = roles()
+    index = np.full(120, -5)
+    index[[1, 6, 7, 8, 9, 16, 17]] = np.arange(7)
+    real = columns["Z"] > 0
+    columns["Z"] = np.where(real, index[columns["Z"]], pad)
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns)
+
+
+@pytest.mark.parametrize("key", ["R", "F"])
+def test_axes_in_another_order_are_asked_about(tmp_path, key):
+    columns = roles()
+    columns[key] = columns[key].transpose(0, 2, 1).reshape(columns[key].shape).copy()
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns)
+
+
+def test_forces_of_other_molecules_are_asked_about(tmp_path):
+    columns = roles()
+    n = 24
+    columns = {key: np.repeat(values[:1], n, axis=0) for key, values in columns.items()}
+    rng = np.random.default_rng(0)
+    real = (columns["Z"] > 0)[..., None]
+    step = np.where(real, rng.normal(scale=0.03, size=columns["R"].shape), 0.0)
+    columns["R"] = columns["R"] + step
+    columns["E"] = columns["E"] + 0.5 * (step**2).sum(axis=(1, 2))
+    columns["F"] = -(step - step.sum(axis=1, keepdims=True) * real / real.sum(axis=1)[:, None])
+    columns["F"] = columns["F"][rng.permutation(n)]
+    with pytest.raises(AmbiguityError, match=r", F: .*work does not follow"):
+        stored(tmp_path, columns)
+
+
+@pytest.mark.parametrize("text", ["J/mol", "J mol-1", "MeV", "mHartree"])
+def test_a_unit_that_is_not_known_is_not_another(tmp_path, text):
+    with pytest.raises(ValueError, match="not a unit"):
+        parse_unit(text, "energy")
+    columns = {key: roles()[key] for key in "ZRE"}
+    with pytest.raises(AmbiguityError, match="e_unit says"):
+        stored(tmp_path, columns | {"e_unit": np.array(text)})
+    report = stored(tmp_path, columns | {"e_unit": np.array(text)}, "b", **{"unit.E": "hartree"})
+    assert report.schema.sources[0].keys["E"].unit == "hartree"
+
+
+def test_padding_by_minus_one_is_one_line(tmp_path):
+    columns = roles()
+    absent = columns["Z"] == 0
+    columns["Z"] = np.where(absent, -1, columns["Z"])
+    columns["R"][absent] = 999.0
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns)
+
+
+def test_deuterium_is_hydrogen(tmp_path):
+    columns = {key: roles()[key] for key in "ZR"}
+    symbols = np.array(["", "D", *["?"] * 4, "C", "N", "O", "F"])
+    known = np.isin(columns["Z"], [0, 1, 6, 7, 8, 9]).all(axis=1)
+    columns = {"Z": symbols[columns["Z"][known]], "R": columns["R"][known]}
+    stored(tmp_path, columns)
+    assert 1 in open_store(tmp_path / "a.zarr").to_dataset().atomic_numbers
