@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -272,15 +273,17 @@ def _progress(place: str, fields: object) -> Progress:
 
 def _refuse_special_files(folder: Path) -> None:
     """Raises a CheckpointError for pipes and links in a checkpoint, which Orbax would wait for."""
-    for path in folder.rglob("*"):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise CheckpointError.of(
-                str(path),
-                expected="a regular file",
-                received="a link, a pipe or a device",
-                consequence="nothing was restored",
-                remedy="Restore the experiment's directory, or name another checkpoint",
-            )
+    with suppress(FileNotFoundError):  # a run replaces it meanwhile, which restoring finds out
+        for path in folder.rglob("*"):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise CheckpointError.of(
+                    str(path),
+                    expected="a regular file",
+                    received="a link, a pipe or a device",
+                    consequence="nothing was restored",
+                    remedy="Restore the experiment's directory, or name another checkpoint",
+                )
 
 
 def _damaged(place: str, error: Exception) -> CheckpointError:
