@@ -26,7 +26,7 @@ def outcome(*words: object) -> str:
     """Runs a command; what it refused with, nothing where it came to its end.
 
     Raises:
-        Exception: It ended as nothing of the kind that users are told.
+        Exception: It ended in an error that is not meant for users.
     """
     try:
         typer.main.get_command(app)([str(word) for word in words], standalone_mode=False)

@@ -1,7 +1,7 @@
 """The folders of each package and the imports between them.
 
 ``python -m tests.import_graph`` draws the picture of ``docs/layout.md`` and prints, by package,
-the number of rooms (folders and the files beside them), floors (the longest chain of imports) and
+the number of rooms (folders, and files next to them), floors (the longest chain of imports) and
 arrows (pairs of rooms that import).
 """
 
@@ -112,7 +112,7 @@ def _file(name: str) -> str | None:
 
 
 def _room(file: str) -> str:
-    """Folder right below the package, or the file beside such folders."""
+    """Folder right below the package, or a file next to such folders."""
     return "/".join(file.split("/")[:2]).removesuffix(".py")
 
 

@@ -1,10 +1,11 @@
-"""Compiled functions, kept between processes: the network compiles once a machine, not a start."""
+"""Compiled functions, kept between processes: once per machine, not once per start."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -17,11 +18,8 @@ def use_compilation_cache() -> None:
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcmnet" / "xla"
-        try:
+        with suppress(OSError):
             cache.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            _note(cache)
-            return
         if not os.access(cache, os.W_OK):
             _note(cache)
             return

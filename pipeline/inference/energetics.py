@@ -26,22 +26,14 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     raw = None if energy is None else numeric(work.columns[energy]).reshape(-1)
     pulls = {key: atoms.per_atom(work.columns[key]) for key in keys}
     stretches = {key: stretching(atoms, pull) for key, pull in pulls.items()}
-    slopes = {
-        key: None if raw is None else forces.slope_of(atoms, pull, raw)
+    pairs = {
+        key: None if raw is None else forces.near_pairs(atoms, pull, raw)
         for key, pull in pulls.items()
     }
-
+    slopes = {key: None if near is None else near.slope() for key, near in pairs.items()}
     for key, pull in pulls.items():
-        wrong = "" if work.is_nothing(key) else forces.are_unrelated(atoms, pull, raw)
-        if wrong and key not in work.declarations.semantics:
-            raise AmbiguityError.of(
-                f"{work.source.place}, {key}",
-                expected="forces on molecules that stand alone",
-                received=f"values of which {wrong}",
-                consequence="atoms, axes or molecules may be in another order; nothing was stored",
-                remedy=f"Look at its axes; --declare {key}=forces takes it as it is, "
-                f"--declare {key}=unknown leaves it out",
-            )
+        if key not in work.declarations.semantics and not work.is_nothing(key):
+            _refuse_unrelated(work, key, forces.are_unrelated(atoms, pull, pairs[key]))
     own = certain("energy", "")
     if energy is not None and raw is not None:
         units = energies.energy_units(atoms, raw)
@@ -71,6 +63,19 @@ def settle_energies(work: Interpreter, atoms: Atoms) -> None:
     work.record_together(energy or "", own, others)
     while (key := work.next_key("energy")) is not None:
         work.take(key, energies.energy_units(atoms, numeric(work.columns[key]).reshape(-1)))
+
+
+def _refuse_unrelated(work: Interpreter, key: str, wrong: str) -> None:
+    """Raises an AmbiguityError for values that cannot be forces, if something says so."""
+    if wrong:
+        raise AmbiguityError.of(
+            f"{work.source.place}, {key}",
+            expected="forces on molecules that stand alone",
+            received=f"values of which {wrong}",
+            consequence="atoms, axes or molecules may be in another order; nothing was stored",
+            remedy=f"Look at its axes; --declare {key}=forces takes it as it is, "
+            f"--declare {key}=unknown leaves it out",
+        )
 
 
 def settle_sizes(work: Interpreter, atoms: Atoms) -> None:

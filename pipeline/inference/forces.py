@@ -122,17 +122,35 @@ def slope_of(
     Returns:
         Their ratio; None where there is too little evidence.
     """
-    near = _near_pairs(atoms, forces, energies)
-    if near is None or not abs(near.correlation) > _MIN_CORRELATION:
-        return None
-    error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(near.correlation, near.n + 1))
-    return Slope(near.ratio, error)
+    near = near_pairs(atoms, forces, energies)
+    return None if near is None else near.slope()
+
+
+class NearPairs(NamedTuple):
+    """Work of forces between near geometries, held against the energies they differ by.
+
+    Attributes:
+        ratio: Of work to energy, in the units of the file.
+        correlation: Of the two.
+        n: Pairs.
+    """
+
+    ratio: float
+    correlation: float
+    n: int
+
+    def slope(self) -> Slope | None:
+        """Returns the ratio with its error; None where they correlate too little."""
+        if not abs(self.correlation) > _MIN_CORRELATION:
+            return None
+        error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(self.correlation, self.n + 1))
+        return Slope(self.ratio, error)
 
 
 def are_unrelated(
     atoms: Atoms,
     forces: Float[np.ndarray, "molecule atom 3"],
-    energies: Float[np.ndarray, " molecule"] | None,
+    near: NearPairs | None,
 ) -> str:
     """Says why values cannot be forces of these molecules, whatever their unit; empty if they can.
 
@@ -147,28 +165,18 @@ def are_unrelated(
         net = np.linalg.norm(pulls.sum(axis=1), axis=-1)
         share = float(np.median(np.divide(net, size, out=np.zeros_like(net), where=size > 0)))
         if share > _NET:
-            return (
-                f"they add up to {100 * share:.0f} % of their size over a molecule, not to nothing"
-            )
-    near = None if energies is None else _near_pairs(atoms, forces, energies)
+            return f"the sum over a molecule is {100 * share:.0f} % of their size, not nothing"
     if near is not None and near.n >= _ENOUGH_PAIRS and abs(near.correlation) < _UNRELATED:
         return f"the work does not follow the energies (correlation {near.correlation:.2f})"
     return ""
 
 
-class _Pairs(NamedTuple):
-    """Work of forces between near geometries, held against the energies they differ by."""
-
-    ratio: float
-    correlation: float
-    n: int
-
-
-def _near_pairs(
+def near_pairs(
     atoms: Atoms,
     forces: Float[np.ndarray, "molecule atom 3"],
     energies: Float[np.ndarray, " molecule"],
-) -> _Pairs | None:
+) -> NearPairs | None:
+    """Holds the work between near geometries of one molecule against the energies."""
     same: dict[bytes, list[int]] = defaultdict(list)
     for row, numbers in enumerate(atoms.numbers):
         same[numbers.tobytes()].append(row)
@@ -188,7 +196,7 @@ def _near_pairs(
     if len(done) < _MIN_PAIRS or not norm > 0:
         return None
     ratio = float(done @ lost) / float(lost @ lost)
-    return _Pairs(ratio, float(done @ lost) / norm, len(done))
+    return NearPairs(ratio, float(done @ lost) / norm, len(done))
 
 
 def _relative_error(correlation: float, n: int) -> float:

@@ -186,8 +186,8 @@ def test_results_of_another_configuration_are_told(analysed, tmp_path):
     directory = copy(analysed.directory, tmp_path / "changed")
     config = Experiment(directory).config().with_fields({"training.learning_rate": 0.125})
     config.save(Experiment(directory).config_path)
-    told, command = sections.next_step(read_content(directory))
-    assert "another configuration" in told
+    text, command = sections.next_step(read_content(directory))
+    assert "another configuration" in text
     assert command == f"dcmnet analyze {directory} --overwrite"
     assert "another configuration" not in text_of(analysed.page.read_text())
 

@@ -71,21 +71,21 @@ def test_fewer_charges_are_the_first_ones(batch):
 
 def test_what_fits_is_taken_and_the_rest_is_told(trained):
     params, _, directory = trained
-    told = []
+    reported = []
     network = load_model(directory).network
-    taken = parameters_from(directory, network.clone(n_dcm=5), report=told.append)
+    taken = parameters_from(directory, network.clone(n_dcm=5), report=reported.append)
     jax.tree.map(
         np.testing.assert_array_equal,
         taken["params"]["message_passing"],
         params["params"]["message_passing"],
     )
-    (text,) = told
+    (text,) = reported
     assert "n_dcm 2" in text
     assert "charge_head/Dense_0/kernel" in text
     assert "message_passing" not in text
-    told.clear()
-    parameters_from(directory, network, report=told.append)
-    assert not told
+    reported.clear()
+    parameters_from(directory, network, report=reported.append)
+    assert not reported
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Result:
 
     @property
     def decidable(self) -> bool:
-        """Whether the file tells what is true: no question has to be asked."""
+        """Whether the file shows what is true, so that no question is needed."""
         kind = self.kind
         still = kind.get("F is") and (kind.get("geometries", "") == "minima" or "zero" not in kind)
         anywhere = kind.get("zero", "total") not in ("total", "atoms") and "F is" not in kind
