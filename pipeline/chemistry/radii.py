@@ -1,11 +1,11 @@
-"""Radii of atoms, and distances in their units: bonds, surfaces, centres of mass."""
+"""Radii of atoms, and distances in their units: bonds and surfaces."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-from ase.data import atomic_masses, covalent_radii, vdw_radii
+from ase.data import covalent_radii, vdw_radii
 from jaxtyping import Float, Int
 
 from pipeline.chemistry.arrays import Atoms
@@ -58,11 +58,3 @@ def surface_distance(
         )
         nearest = np.fmin(nearest, distance / radii[:, atom, None])
     return np.where(np.isfinite(points).all(axis=-1) & np.isfinite(nearest), nearest, np.nan)
-
-
-def center_of_mass(atoms: Atoms) -> Float[np.ndarray, "molecule 3"]:
-    """Returns the centre of mass of the atoms, in their unit."""
-    masses = radius_of(atomic_masses, atoms.numbers)
-    masses = np.where(np.isfinite(masses), masses, 0.0)
-    total = np.maximum(masses.sum(axis=1), 1e-9)
-    return np.einsum("ma,max->mx", masses, np.nan_to_num(atoms.positions)) / total[:, None]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.chemistry.centers import POINTS
 from store_schema.problems import ConfigError, Problem
 from store_schema.semantics import SEMANTICS, UNKNOWN
 from store_schema.units import SIGNED, parse_unit
@@ -14,7 +15,7 @@ from store_schema.units import SIGNED, parse_unit
 if TYPE_CHECKING:
     from pipeline.inference.hypothesis import Hypothesis
 
-_UNIT = "unit."
+_UNIT, _POINT = "unit.", "point."
 
 
 class Sibling(NamedTuple):
@@ -25,14 +26,14 @@ class Sibling(NamedTuple):
         semantics: Meaning.
         factor: To the canonical unit.
         order: Of the columns; see ``pipeline.inference.hypothesis.Hypothesis``.
-        about_center: See there.
+        about: See there.
     """
 
     place: str
     semantics: str
     factor: float
     order: tuple[int, ...]
-    about_center: bool
+    about: str
 
     def reads_as(self, reading: Hypothesis) -> bool:
         """Says whether a reading of a key is this one."""
@@ -40,7 +41,7 @@ class Sibling(NamedTuple):
             reading.semantics == self.semantics
             and math.isclose(reading.factor, self.factor)
             and reading.order == self.order
-            and reading.about_center == self.about_center
+            and reading.about == self.about
         )
 
 
@@ -52,6 +53,7 @@ class Declarations:
         text: As given, for the record.
         semantics: Meaning of keys, by key.
         units: Unit as written, by key or variable.
+        points: Point that a dipole is about, by key or variable.
         total_charge: Net charge in e of molecules whose source has none.
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
@@ -62,6 +64,7 @@ class Declarations:
     text: Mapping[str, str]
     semantics: Mapping[str, str]
     units: Mapping[str, str]
+    points: Mapping[str, str]
     total_charge: float | None = None
     level_of_theory: str = ""
     force: bool = False
@@ -84,11 +87,16 @@ class Declarations:
         text = {str(key): str(value) for key, value in (declare or {}).items()}
         semantics: dict[str, str] = {}
         units: dict[str, str] = {}
+        points: dict[str, str] = {}
         charge: float | None = None
         problems = []
         for key, value in text.items():
             if key.startswith(_UNIT):
                 units[key.removeprefix(_UNIT)] = value
+            elif key.startswith(_POINT):
+                points[key.removeprefix(_POINT)] = value
+                if value not in POINTS:
+                    problems.append(_problem(key, value, f"one of {', '.join(POINTS)}"))
             elif key == "total_charge":
                 try:
                     charge = float(int(value))
@@ -102,7 +110,7 @@ class Declarations:
         if problems:
             raise ConfigError(problems)
         theory = text.get("level_of_theory", "")
-        return cls(text, semantics, units, charge, theory, force, drop_inside)
+        return cls(text, semantics, units, points, charge, theory, force, drop_inside)
 
     def unit(self, key: str, semantics: str) -> str | None:
         """Returns the declared unit of a key, None if there is none.
@@ -124,11 +132,17 @@ class Declarations:
                 return unit
         return None
 
+    def point(self, key: str, semantics: str) -> str | None:
+        """Returns the declared point that a dipole is about, None if there is none."""
+        names = (key, SEMANTICS[semantics].stored_as, semantics)
+        return next((self.points[name] for name in names if name in self.points), None)
+
     def check_keys(self, keys: Iterable[str]) -> None:
         """Raises a ConfigError for declarations about keys that no source has."""
         known = set(keys) | {meaning.stored_as for meaning in SEMANTICS.values()} | set(SEMANTICS)
         strangers = [key for key in self.semantics if key not in known]
         strangers += [_UNIT + key for key in self.units if key not in known]
+        strangers += [_POINT + key for key in self.points if key not in known]
         if strangers:
             raise ConfigError(
                 _problem(key, self.text[key], f"a key of the sources: {', '.join(sorted(keys))}")

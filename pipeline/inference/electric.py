@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid, numeric
-from pipeline.inference import moments, quadrupoles
+from pipeline.inference import charges, dipoles, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis, certain, curve, weigh
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.potential import Fitted, fitted_charges, potential_units
@@ -51,7 +51,7 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
     if esp is not None:
         first, readings = esp, potential_units(atoms, grid, fitted)
     elif mono is not None:
-        first, readings = mono, moments.charge_hypotheses(work.columns[mono], atoms)
+        first, readings = mono, charges.charge_hypotheses(work.columns[mono], atoms)
     else:
         first, readings = "", certain("total_charge", "")
     values = None if mono is None else atoms.per_atom(work.columns[mono].reshape(work.n, -1))
@@ -112,21 +112,20 @@ def _readings(work: Interpreter, key: str, context: _Context) -> list[Hypothesis
                 references += [
                     each for each in context.rough if each.is_measured or reference is None
                 ]
-            found += moments.dipole_hypotheses(semantics, values, references)
+            found += dipoles.dipole_hypotheses(semantics, values, references)
         elif semantics.startswith("quadrupole"):
             found += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
         elif semantics == "total_charge":
-            found += moments.total_charge_hypotheses(values, reference)
+            found += charges.total_charge_hypotheses(values, reference)
         elif semantics == "atomic_charges":
-            found += moments.charge_hypotheses(values, context.atoms, reference, context.fitted)
+            found += charges.charge_hypotheses(values, context.atoms, reference, context.fitted)
         elif semantics == "atomic_dipoles" and len(work.allowed(key)) > 1:
-            found += moments.atomic_dipole_hypotheses(values, context.atoms, None, None)
+            found += dipoles.atomic_dipole_hypotheses(values, context.atoms, None, None)
         elif semantics == "esp" and context.fitted is not None:
             found += _repeated(work, key, context.first)
         elif semantics == "esp":
             found += potential_units(context.atoms, context.grid, None)
-    declared = key in work.declarations.semantics
-    return [h for h in found if not (declared and h.about_center)]  # as the store has them
+    return found
 
 
 def _repeated(work: Interpreter, key: str, first: str) -> list[Hypothesis]:
@@ -151,7 +150,7 @@ def _atomic_dipoles(work: Interpreter, atoms: Atoms, reference: Reference | None
     monopoles = None if scaled is None else atoms.per_atom(scaled.reshape(work.n, -1))
     while (key := work.next_key("atomic_dipoles")) is not None:
         values = work.columns[key]
-        work.take(key, moments.atomic_dipole_hypotheses(values, atoms, reference, monopoles))
+        work.take(key, dipoles.atomic_dipole_hypotheses(values, atoms, reference, monopoles))
 
 
 def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:

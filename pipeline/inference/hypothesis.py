@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.centers import ORIGIN
 from store_schema.semantics import SEMANTICS
 from store_schema.units import FACTORS, SIGNED, to_canonical, weight_of
 
@@ -98,7 +99,7 @@ class Hypothesis:
         prior: Negative logarithm of how usual it is.
         scale: Further factor, such as 2/3 for a quadrupole in Buckingham's convention.
         order: Columns of the values in the order of the store; empty where they are in it.
-        about_center: A dipole about the centre of mass.
+        about: Point that a dipole is about; see ``pipeline.chemistry.centers``.
         log_factor: Logarithm of the factor where there is no unit.
     """
 
@@ -109,7 +110,7 @@ class Hypothesis:
     prior: float = 0.0
     scale: float = 1.0
     order: tuple[int, ...] = ()
-    about_center: bool = False
+    about: str = ORIGIN
     log_factor: float = math.nan
 
     @property
@@ -124,7 +125,8 @@ class Hypothesis:
     def name(self) -> str:
         """How messages call it."""
         unit = "a factor that no unit has" if self.unit is None else self.unit or "1"
-        return f"{self.semantics} in {unit}"
+        about = "" if self.about == ORIGIN else f" about the {self.about.replace('_', ' ')}"
+        return f"{self.semantics} in {unit}{about}"
 
 
 def weigh(

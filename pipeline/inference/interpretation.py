@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
 from pipeline.chemistry.arrays import storable
+from pipeline.chemistry.centers import ORIGIN
 from pipeline.inference.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.joint import Others, Weighed, alone, together
@@ -28,14 +29,14 @@ class Reading:
         semantics: What it means.
         factor: What its values are multiplied by.
         order: Columns of its values in the order of the store; empty where they are in it.
-        about_center: A dipole about the centre of mass.
+        about: Point that a dipole is about.
     """
 
     key: str
     semantics: str
     factor: float = 1.0
     order: tuple[int, ...] = ()
-    about_center: bool = False
+    about: str = ORIGIN
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Interpretation:
         """Returns what keys mean here, for files of the same keys; ``place`` names this one."""
         return {
             reading.key: Sibling(
-                place, reading.semantics, reading.factor, reading.order, reading.about_center
+                place, reading.semantics, reading.factor, reading.order, reading.about
             )
             for reading in self.readings.values()
         }
@@ -213,9 +214,7 @@ class Interpreter:
         if stored in self.readings:
             self._repeat(key, best, stored)
             return conclusion
-        self.readings[stored] = Reading(
-            key, best.semantics, best.factor, best.order, best.about_center
-        )
+        self.readings[stored] = Reading(key, best.semantics, best.factor, best.order, best.about)
         if best.unit and conclusion.unit_from in ("declared", "forced"):
             self.declared.add(stored)
         self.records[key] = self._record(key, best.semantics, stored).model_copy(

@@ -84,7 +84,7 @@ def _over_all(
     for share, others_given in zip(shares, given, strict=True):
         readings = others_given.get(key, ())
         for h, p in zip(readings, probabilities(readings) if readings else (), strict=True):
-            name = (h.semantics, h.unit, h.scale, h.order, h.about_center)
+            name = (h.semantics, h.unit, h.scale, h.order, h.about)
             added[name] = added.get(name, 0.0) + share * p
             if name not in shown or share > shown[name][0]:
                 shown[name] = share, h

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.chemistry.centers import center_of_mass
 from pipeline.chemistry.fitted_charges import fit_charges
-from pipeline.chemistry.radii import center_of_mass, nearest_bonds, surface_distance
+from pipeline.chemistry.radii import nearest_bonds, surface_distance
 from pipeline.inference.hypothesis import (
     CONTRADICTED,
     Hypothesis,

@@ -55,7 +55,7 @@ def quadrupole_hypotheses(
         residual=reference.residual[known],
         dipole=reference.dipole[known],
         charges=reference.charges[known],
-        centers=reference.centers[known],
+        centers={name: center[known] for name, center in reference.centers.items()},
     )
     if not values.any() or not np.isfinite(expected).all():
         return unsettled(semantics, "there is none to hold against another")
@@ -123,7 +123,7 @@ def _moved(
     """Says that quadrupoles are about another point than the origin; empty if they are not.
 
     About a point s, Σ q (r - s)(r - s) = Q - μ s - s μ + q s s: one s for all molecules is
-    fitted, and the centres of mass are tried.
+    fitted, and the centres of the molecules are tried.
     """
     if not reference.is_sharp or not len(given):
         return ""
@@ -141,7 +141,9 @@ def _moved(
     fitted = least_squares(off, np.zeros(3), method="trf")
     places = {
         f"a point {np.linalg.norm(fitted.x):.1f} Å from the origin": np.linalg.norm(fitted.fun),
-        "the centres of mass": np.linalg.norm(off(reference.centers)),
+    } | {
+        name.replace("_", " "): np.linalg.norm(off(center))
+        for name, center in reference.centers.items()
     }
     name, there = min(places.items(), key=lambda place: place[1])
     size = float(np.linalg.norm(expected))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pipeline.chemistry.centers import ORIGIN, POINTS
 from pipeline.inference.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import CONTRADICTED, NO_FIT, Hypothesis
 from pipeline.inference.joint import Weighed
@@ -64,6 +65,10 @@ class Said:
         """Returns the declared unit, None if there is none."""
         return self.declarations.unit(self.key, semantics)
 
+    def point(self, semantics: str) -> str | None:
+        """Returns the declared point of a dipole, None if there is none."""
+        return self.declarations.point(self.key, semantics)
+
     @property
     def meaning(self) -> str | None:
         """The declared meaning, None if there is none."""
@@ -82,11 +87,25 @@ class Said:
         ]
         if hypotheses and not left:
             raise _impossible(self, hypotheses)
-        if self.sibling is not None and not any(h.about_center for h in left):
-            # Around neutral molecules the point makes no difference, and is not weighed.
-            left = [replace(h, about_center=self.sibling.about_center) for h in left]
+        left = self._about(left)
         usual = min((h.prior for h in left), default=0.0)
         return [replace(h, prior=self._prior(h, usual) + self._against(h)) for h in left]
+
+    def _about(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Readings about the point that is declared, or that another file shows.
+
+        Where it makes no difference, as around neutral molecules, it is not weighed.
+        """
+        weighed = any(h.about != ORIGIN for h in hypotheses)
+        about = next((p for h in hypotheses if (p := self.point(h.semantics))), None)
+        if about is None and not weighed and self.sibling is not None:
+            about = self.sibling.about
+        if about is None:
+            return list(hypotheses)
+        if not weighed:
+            movable = "molecular_dipole_vector"
+            return [replace(h, about=about) if h.semantics == movable else h for h in hypotheses]
+        return [h for h in hypotheses if h.about == about] or list(hypotheses)
 
     def _prior(self, h: Hypothesis, usual: float) -> float:
         """How unusual a reading is; a unit that the file names is as usual as any."""
@@ -139,6 +158,8 @@ def conclude(said: Said, weighed: Sequence[Weighed]) -> Conclusion:
     carried = said.sibling is not None and said.sibling.reads_as(best) and not unit_declared
     if carried and _is_doubted(weighed):
         raise _ambiguous(said, weighed)
+    if best.about != ORIGIN and best.semantics == "dipole_magnitude":
+        raise _not_about_the_origin(said, best)
     several_meanings = len({each.hypothesis.semantics for each in weighed}) > 1
     several_units = len({each.hypothesis.unit for each in weighed}) > 1
     by_user: Origin = "forced" if contradicted else "declared"
@@ -166,12 +187,12 @@ def _is_doubted(weighed: Sequence[Weighed]) -> bool:
     return weighed[0].hypothesis.misfit - least > _DOUBTED
 
 
-def _fitting(weighed: Sequence[Weighed]) -> list[Hypothesis]:
-    """Readings that could be true."""
+def _fitting(said: Said, weighed: Sequence[Weighed]) -> list[Hypothesis]:
+    """Readings that could be true; what is declared could be."""
     return [
         each.hypothesis
         for each in weighed
-        if each.hypothesis.misfit <= NO_FIT
+        if (each.hypothesis.misfit <= NO_FIT or said.unit(each.hypothesis.semantics) is not None)
         and each.hypothesis.unit is not None
         and not _is_negative(each.hypothesis)
         and each.probability > _MENTIONED
@@ -182,11 +203,16 @@ def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
     """How to answer; what fits is named, and none of it proposed before the others."""
     meanings = sorted({h.semantics for h in readings})
     units = sorted({str(h.unit) for h in readings if h.unit})
+    points = sorted({h.about for h in readings}, key=POINTS.index)
     parts = []
     if len(meanings) > 1:
         parts.append(f"what it is with --declare {key}=MEANING ({' or '.join(meanings)})")
     if len(units) > 1:
         parts.append(f"its unit with --declare unit.{key}=UNIT ({' or '.join(units)})")
+    if len(points) > 1:
+        parts.append(
+            f"the point it is about with --declare point.{key}=POINT ({' or '.join(points)})"
+        )
     if not parts:
         parts.append(f"its unit with --declare unit.{key}=UNIT, if you know it")
     return "Say " + " and ".join(parts)
@@ -194,7 +220,7 @@ def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
 
 def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
     best = weighed[0].hypothesis
-    fitting = _fitting(weighed)
+    fitting = _fitting(said, weighed)
     word = said.word.get(best.semantics)
     if _is_negative(best):
         received = f"the opposite sign: read as {best.name.replace('-', '')}, {_plain(weighed)}"
@@ -246,6 +272,17 @@ def _plain(weighed: Sequence[Weighed]) -> str:
         if each.hypothesis.unit == unit:
             return each.hypothesis.evidence
     return weighed[0].hypothesis.evidence
+
+
+def _not_about_the_origin(said: Said, best: Hypothesis) -> AmbiguityError:
+    return AmbiguityError.of(
+        said.place,
+        expected="magnitudes of dipoles about the origin",
+        received=f"magnitudes of which those of ions are about another point: {best.evidence}",
+        consequence="without their direction they cannot be moved there, so nothing was stored",
+        remedy=f"Leave it out with --declare {said.key}=unknown; if it is about the origin all the "
+        f"same, say --declare point.{said.key}=origin",
+    )
 
 
 def _contradicted(said: Said, declared: Hypothesis) -> ConfigError:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pipeline.chemistry.arrays import Atoms, Grid
+from pipeline.chemistry.centers import CENTERS
 from pipeline.chemistry.fitted_charges import fit_multipoles, moments
-from pipeline.chemistry.radii import center_of_mass, surface_distance
+from pipeline.chemistry.radii import surface_distance
 from pipeline.inference.equilibration import equilibrated_charges, measured_dipole
 from pipeline.inference.hypothesis import Curve, curve
 from pipeline.inference.lengths import PENETRATED
@@ -32,6 +33,8 @@ _KNOWN_SPREAD: Final = (0.1, 0.12)
 _WRONG_ALTOGETHER, _WRONG_ISOMER, _WRONG_SPREAD = 0.15, 0.05, 1.0
 # They are that much too large, as a comparison with PBE0 dipoles showed.
 _ROUGH_SCALE = 0.92
+# Errors of dipoles in e·Å, by which the points show that those of ions are about.
+_ESP_ERROR, _MONOPOLE_ERROR, _ROUGH_ERROR = 0.01, 0.05, 0.3
 # What messages call dipoles from experiments.
 MEASURED: Final = "such molecules by experiment"
 # Multipoles that leave more of the ESP say nothing of its moments.
@@ -48,22 +51,24 @@ class Reference(NamedTuple):
     Attributes:
         rows: Rows of these molecules in the sample.
         charges: Net charges in e.
-        centers: Centres of mass in Å.
+        centers: Points other than the origin that dipoles may be about, by name, in Å.
         dipole: About the origin, in e·Å.
         quadrupole: Traceless, in e·Å².
         residual: What fitted multipoles leave of the ESP; NaN without an ESP.
         spread: Relative error to expect.
+        error: Error of a dipole to expect, in e·Å.
         origin: What they come from, for messages.
         broad: How often it is of a kind that is off by more, and by how much.
     """
 
     rows: np.ndarray
     charges: Float[np.ndarray, " molecule"]
-    centers: Float[np.ndarray, "molecule 3"]
+    centers: Mapping[str, Float[np.ndarray, "molecule 3"]]
     dipole: Float[np.ndarray, "molecule 3"]
     quadrupole: Float[np.ndarray, "molecule 3 3"]
     residual: Float[np.ndarray, " molecule"]
     spread: float
+    error: float
     origin: str
     broad: tuple[float, float] = (0.0, 1.0)
 
@@ -112,9 +117,16 @@ def moments_of_esp(atoms: Atoms, grid: Grid) -> Reference | None:
         return None
     sums, dipoles, quadrupoles, residuals = (np.array(each) for each in zip(*found, strict=True))
     spread = math.hypot(ESP_SPREAD, _RESIDUAL_SPREAD * float(np.median(residuals)))
-    centers = center_of_mass(atoms)[kept]
     return Reference(
-        np.array(kept), sums, centers, dipoles, quadrupoles, residuals, spread, "the ESP"
+        np.array(kept),
+        sums,
+        _centers(atoms, np.array(kept)),
+        dipoles,
+        quadrupoles,
+        residuals,
+        spread,
+        _ESP_ERROR,
+        "the ESP",
     )
 
 
@@ -136,14 +148,21 @@ def moments_of_monopoles(
     return Reference(
         np.array(kept),
         sums,
-        center_of_mass(atoms)[kept],
+        _centers(atoms, np.array(kept)),
         _MONOPOLE_SCALE * dipoles,
         quadrupoles,
         np.full(len(kept), np.nan),
         spread,
+        _MONOPOLE_ERROR,
         "the monopoles",
         (_OTHER_PARTITION, _OTHER_PARTITION_SPREAD),
     )
+
+
+def _centers(
+    atoms: Atoms, rows: Int[np.ndarray, " row"]
+) -> dict[str, Float[np.ndarray, "molecule 3"]]:
+    return {name: center(atoms)[rows] for name, center in CENTERS.items()}
 
 
 def species(atoms: Atoms, rows: Sequence[int]) -> int:
@@ -183,11 +202,12 @@ def rough_references(
         Reference(
             np.array(list(dipoles)),
             total[list(dipoles)],
-            center_of_mass(atoms)[list(dipoles)],
+            _centers(atoms, np.array(list(dipoles))),
             np.array(list(dipoles.values())),
             np.full((len(dipoles), 3, 3), np.nan),
             np.full(len(dipoles), np.nan),
             math.hypot(spread, averaged / math.sqrt(n)),
+            _ROUGH_ERROR,
             origin,
             (wrong / n**2, _WRONG_SPREAD),
         )

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.chemistry.arrays import Atoms, Grid
-from pipeline.inference import energies, forces, lengths, moments, quadrupoles
+from pipeline.chemistry.centers import ORIGIN
+from pipeline.inference import charges, dipoles, energies, forces, lengths, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis
 from pipeline.inference.potential import fitted_charges, potential_units
 from pipeline.inference.reference import moments_of_esp, moments_of_monopoles
@@ -48,7 +49,7 @@ def doubts(atoms: Atoms, grid: Grid, values: Mapping[str, np.ndarray]) -> list[D
     found: dict[str, Doubt] = {}
     for variable, hypotheses in _weighed(atoms, grid, values):
         stored = [h for h in hypotheses if h.unit is not None and math.isclose(h.factor, 1.0)]
-        stored = [h for h in stored if not h.about_center] or stored
+        stored = [h for h in stored if h.about == ORIGIN] or stored
         best = min(hypotheses, key=lambda h: h.misfit, default=None)
         if not stored or best is None:
             continue
@@ -75,14 +76,14 @@ def _weighed(
         yield "esp", potential_units(atoms, grid, fitted)
     monopoles = values.get("monopoles")
     if monopoles is not None and np.isfinite(monopoles).any():
-        yield "monopoles", moments.charge_hypotheses(monopoles, atoms, fitted=fitted)
+        yield "monopoles", charges.charge_hypotheses(monopoles, atoms, fitted=fitted)
     reference = moments_of_esp(atoms, grid)
     if reference is None and monopoles is not None:
         reference = moments_of_monopoles(atoms, atoms.per_atom(monopoles))
     if reference is not None:
         for variable, semantics in _MOMENTS.items():
             if variable in values and np.nan_to_num(values[variable]).any():
-                yield variable, moments.dipole_hypotheses(semantics, values[variable], [reference])
+                yield variable, dipoles.dipole_hypotheses(semantics, values[variable], [reference])
         tensor = values.get("quadrupole")
         if tensor is not None and np.nan_to_num(tensor).any() and reference.is_sharp:
             plain = quadrupoles.quadrupole_hypotheses("quadrupole_tensor", tensor, reference)

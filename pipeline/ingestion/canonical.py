@@ -19,8 +19,9 @@ from pipeline.chemistry.arrays import (
     read_grid,
     usable_points,
 )
+from pipeline.chemistry.centers import CENTERS, ORIGIN
 from pipeline.chemistry.fitted_charges import FittedCharges, fit_charges
-from pipeline.chemistry.radii import center_of_mass, surface_distance
+from pipeline.chemistry.radii import surface_distance
 from pipeline.inference.interpretation import Interpretation, Reading
 from pipeline.inference.lengths import PENETRATED
 from pipeline.inference.quadrupoles import quadrupole_tensor
@@ -125,8 +126,9 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         values["total_charge"] = np.full(n, interpretation.total_charge)
     elif interpretation.derives_charge:
         values["total_charge"] = _derived_charge(fit, values.get("monopoles"))
-    if "dipole" in readings and readings["dipole"].about_center:
-        values["dipole"] += values["total_charge"][:, None] * center_of_mass(atoms)
+    if "dipole" in readings and readings["dipole"].about != ORIGIN:
+        center = CENTERS[readings["dipole"].about](atoms)
+        values["dipole"] += values["total_charge"][:, None] * center
     given = readings.get("n_atoms")
     counts = None if given is None else numeric(columns[given.key]).reshape(-1)
     return CanonicalBlock(_typed(values), atoms, grid, fit, counts, interpretation.declared)

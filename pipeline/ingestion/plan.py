@@ -16,6 +16,7 @@ from jaxtyping import Int
 
 from pipeline.adapters import Block, Source, split_of
 from pipeline.adapters.layout import Layout
+from pipeline.chemistry.centers import ORIGIN
 from pipeline.inference.declarations import Declarations
 from pipeline.inference.interpretation import Interpretation
 from pipeline.inference.physics import interpret
@@ -137,7 +138,7 @@ def _alike(look: Look, plan: Plan, others: Sequence[Plan], declarations: Declara
     for other in others:
         if _belong_together(plan.source, other.source):
             known = other.interpretation.as_siblings(Path(other.source.place).name)
-            known = {key: sibling for key, sibling in known.items() if sibling.about_center}
+            known = {key: sibling for key, sibling in known.items() if sibling.about != ORIGIN}
             if known:
                 siblings = replace(declarations, siblings=known)
                 return look(plan.source, siblings)

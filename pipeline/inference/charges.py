@@ -1,10 +1,8 @@
-"""Charges and dipoles: what they must be to agree with the ESP, or with rougher knowledge."""
+"""Charges: what they must be to agree with the ESP, or with rougher knowledge."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -12,29 +10,18 @@ from jaxtyping import Float
 from pipeline.chemistry.arrays import Atoms
 from pipeline.inference.equilibration import equilibrated_charges
 from pipeline.inference.hypothesis import (
-    NO_FIT,
     Curve,
     Evidence,
     Hypothesis,
     curve,
     deviation,
-    unsettled,
     weigh,
 )
 from pipeline.inference.potential import Fitted, WholeSums
 from pipeline.inference.reference import Reference, line, species
 
-# Below, a rough reference says nothing, however well a ratio fits a unit.
+# Below, what charges are held against says nothing of them.
 _LEAST_ALIGNMENT = 0.6
-_ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
-# In e·Å; less does not distinguish the points that dipoles are about.
-_MOVED, _ESP_DIPOLE = 0.03, 0.01
-_NEARLY_WHOLE = 0.1
-# Dipoles about the centre of mass are rarer, which matters where there is no ESP to decide.
-_SELDOM, _SELDOM_ROUGHLY = 1.0, 5.0
-# In e·Å: dipoles below this are mostly errors of what they are held against.
-_LEAST_DIPOLE = 0.01
-_ALL_ZERO = "it is zero or missing in every molecule that was looked at"
 # Calibrated on the reference data (docs/inference.md): MBIS monopoles over charges fitted to
 # the ESP, and over those from electronegativities. Other partitions differ by more.
 _ESP_SCALE, _ESP_SPREAD, _ESP_SPREAD_OF_ONE = 1.05, 0.08, 0.25
@@ -52,100 +39,6 @@ _WHOLE, _TINY = 0.1, 1e-12
 # Sums of an ion's charges, over their size, are above this. Fewer ions than these, or than one
 # in so many molecules, may be mistakes.
 _ION, _LEAST_ION, _FEW_IONS, _ODD = 1.0, 0.5, 2, 10
-
-
-def dipole_hypotheses(
-    semantics: str, values: np.ndarray, references: Sequence[Reference]
-) -> list[Hypothesis]:
-    """Weighs the units of molecular dipoles or their magnitudes.
-
-    Dipoles of ions depend on the point they are about: the origin, or the centre of mass.
-
-    Args:
-        semantics: What the values are taken to be.
-        values: As in the file, molecules of the sample first.
-        references: What they should be; all of them count.
-    """
-    flat = values.reshape(len(values), -1).astype(np.float64)
-    if semantics == "dipole_magnitude":
-        sizes = [np.linalg.norm(each.dipole, axis=1)[:, None] for each in references]
-        return _against(semantics, flat, references, sizes)
-    plain = [each.dipole for each in references]
-    moved = [_whole(each.charges)[:, None] * each.centers for each in references]
-    far = any(
-        np.sqrt(np.mean(shift**2)) > _MOVED * (1.0 if each.is_sharp else 4.0)
-        for each, shift in zip(references, moved, strict=True)
-    )
-    if not far or not np.nan_to_num(flat).any():
-        return _against(semantics, flat, references, plain)
-    seldom = _SELDOM if references[0].is_sharp else _SELDOM_ROUGHLY
-    about = [dipole - shift for dipole, shift in zip(plain, moved, strict=True)]
-    return [
-        replace(
-            h,
-            misfit=h.misfit + _apart(flat * h.factor, expected[0], references[0]),
-            evidence=("about the centre of mass " if about_center else "") + h.evidence,
-            prior=h.prior + prior,
-            about_center=about_center,
-        )
-        for about_center, expected, prior in ((False, plain, 0.0), (True, about, seldom))
-        for h in _against(semantics, flat, references, expected)
-    ]
-
-
-def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molecule"]:
-    """Net charges, 0 where they are not near a whole number."""
-    return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
-
-
-def _apart(given: np.ndarray, expected: np.ndarray, reference: Reference) -> float:
-    """Misfit of dipoles to those of the ESP, in e·Å; 0 where there is but a rough reference."""
-    if not reference.is_sharp:
-        return 0.0
-    ions = np.abs(_whole(reference.charges)) > 0
-    given = given[reference.rows]
-    off = float(np.nanmedian(np.linalg.norm((given - expected)[ions], axis=1)))
-    return min(deviation(off, 0.0, _ESP_DIPOLE), NO_FIT)
-
-
-def _against(
-    semantics: str,
-    given: Float[np.ndarray, "molecule k"],
-    references: Sequence[Reference],
-    expected: Sequence[np.ndarray],
-) -> list[Hypothesis]:
-    """Weighs the units of dipoles that should be ``expected`` by each reference, in e·Å."""
-    curves, said, silent, extra = [], [], "there is nothing to hold it against", 0.0
-    for reference, dipoles in zip(references, expected, strict=True):
-        values = given[reference.rows]
-        known = np.isfinite(values).all(axis=1)
-        ratio, alignment = line(values[known], dipoles[known])
-        if not math.isfinite(ratio) or not ratio:
-            silent = _ALL_ZERO
-        elif not np.sqrt(np.mean(dipoles[known] ** 2)) > _LEAST_DIPOLE:
-            silent = f"that of {reference.origin} is next to nothing"
-        elif not reference.is_sharp and abs(alignment) < _LEAST_ALIGNMENT:
-            silent = f"{reference.origin} is too rough to tell (correlation {alignment:.2f})"
-        else:
-            spread = _ALIGNMENT_SPREAD if reference.is_sharp else _ROUGH_ALIGNMENT_SPREAD
-            extra += deviation(abs(alignment), 1.0, spread)
-            curves.append(reference.evidence(ratio))
-            said.append((ratio, alignment, reference.origin))
-    if not curves:
-        return unsettled(semantics, silent)
-    return weigh(
-        semantics,
-        curves,
-        lambda factor: (
-            "it is "
-            + " and ".join(
-                f"{factor / ratio:.3g} times that of {origin} "
-                f"(correlation {math.copysign(1, factor) * alignment:.2f})"
-                for ratio, alignment, origin in said
-            )
-        ),
-        extra=extra,
-    )
 
 
 def charge_hypotheses(
@@ -265,32 +158,3 @@ def total_charge_hypotheses(values: np.ndarray, reference: Reference | None) -> 
             misfit += deviation(float(np.nanmedian(differences[ions])), 0.0, 0.15)
         evidence += f" and {apart:.2g} e from what {reference.origin} gives"
     return [Hypothesis("total_charge", "e", misfit, evidence)]
-
-
-def atomic_dipole_hypotheses(
-    values: np.ndarray,
-    atoms: Atoms,
-    reference: Reference | None,
-    monopoles: Float[np.ndarray, "molecule atom"] | None,
-) -> list[Hypothesis]:
-    """Weighs the units of atomic dipoles: with the monopoles they make the molecule's."""
-    semantics = "atomic_dipoles"
-    if reference is None or monopoles is None or not reference.is_sharp:
-        return unsettled(semantics, "that takes an ESP and monopoles to hold them against")
-    rows = reference.rows
-    charges = np.nan_to_num(monopoles[rows])
-    placed = np.nan_to_num(atoms.positions[rows])
-    left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
-    given = np.nansum(atoms.per_atom(values)[rows], axis=1)
-    ratio, alignment = line(given, left)
-    if not math.isfinite(ratio) or not abs(alignment) > _LEAST_ALIGNMENT:
-        return unsettled(semantics, "their sum does not point where the ESP says")
-    return weigh(
-        semantics,
-        [curve(ratio, 0.1)],
-        lambda factor: (
-            f"with the monopoles they leave {factor / ratio:.3g} times the molecular dipole "
-            f"(correlation {math.copysign(1, factor) * alignment:.2f})"
-        ),
-        extra=deviation(abs(alignment), 1.0, 0.2),
-    )

@@ -1,0 +1,181 @@
+"""Dipoles: what they must be to agree with the ESP, the monopoles, or rougher knowledge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.centers import CENTERS, ORIGIN
+from pipeline.inference.hypothesis import (
+    NO_FIT,
+    Hypothesis,
+    curve,
+    deviation,
+    unsettled,
+    weigh,
+)
+from pipeline.inference.reference import Reference, line
+
+# Below, a rough reference says nothing, however well a ratio fits a unit.
+_LEAST_ALIGNMENT: Final = 0.6
+_ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
+# In e·Å, over ions; less does not distinguish the points that dipoles are about.
+_MOVED: Final = 0.03
+_NEARLY_WHOLE: Final = 0.1
+# How seldom dipoles are about each point, as negative logarithms.
+_SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 3.0}
+# In e·Å: dipoles below this are mostly errors of what they are held against.
+_LEAST_DIPOLE: Final = 0.01
+_ALL_ZERO: Final = "it is zero or missing in every molecule that was looked at"
+
+
+def dipole_hypotheses(
+    semantics: str, values: np.ndarray, references: Sequence[Reference]
+) -> list[Hypothesis]:
+    """Weighs the units of molecular dipoles or their magnitudes, and the point they are about.
+
+    Dipoles of ions depend on that point: about s, the dipole is that about the origin less q·s.
+
+    Args:
+        semantics: What the values are taken to be.
+        values: As in the file, molecules of the sample first.
+        references: What they should be; all of them count.
+    """
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    size = semantics == "dipole_magnitude"
+    points = _points(references) if np.nan_to_num(flat).any() else (ORIGIN,)
+    found, moved = [], len(points) > 1
+    for about in points:
+        expected = [_dipoles(each, about, size=size) for each in references]
+        text = "" if about == ORIGIN else f"about the {about.replace('_', ' ')} "
+        found += [
+            replace(
+                h,
+                misfit=h.misfit + (_apart(flat * h.factor, expected, references) if moved else 0.0),
+                evidence=text + h.evidence,
+                prior=h.prior + _SELDOM[about],
+                about=about,
+            )
+            for h in _against(semantics, flat, references, expected)
+        ]
+    return found
+
+
+def _points(references: Sequence[Reference]) -> tuple[str, ...]:
+    """Points that dipoles may be about: the origin alone, where that makes no difference."""
+    return ORIGIN, *(
+        name
+        for name in CENTERS
+        for shifts in [[_shift(each, name)[_ions(each)] for each in references]]
+        if any(shift.size and np.sqrt(np.mean(shift**2)) > _MOVED for shift in shifts)
+    )
+
+
+def _ions(reference: Reference) -> np.ndarray:
+    return np.abs(_whole(reference.charges)) > 0
+
+
+def _shift(reference: Reference, about: str) -> Float[np.ndarray, "molecule 3"]:
+    """What dipoles about the origin have more than those about another point, in e·Å."""
+    if about == ORIGIN:
+        return np.zeros_like(reference.dipole)
+    return _whole(reference.charges)[:, None] * reference.centers[about]
+
+
+def _dipoles(reference: Reference, about: str, *, size: bool) -> Float[np.ndarray, "molecule k"]:
+    """Dipoles about a point, or their magnitudes."""
+    dipole = reference.dipole - _shift(reference, about)
+    return np.linalg.norm(dipole, axis=1)[:, None] if size else dipole
+
+
+def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molecule"]:
+    """Net charges, 0 where they are not near a whole number."""
+    return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
+
+
+def _apart(
+    given: np.ndarray, expected: Sequence[np.ndarray], references: Sequence[Reference]
+) -> float:
+    """Misfit of the dipoles of ions, over errors in e·Å, to the best of what they should be."""
+    if not references or not _ions(references[0]).any():
+        return 0.0
+    ions = _ions(references[0])
+    apart = np.linalg.norm((given[references[0].rows] - expected[0])[ions], axis=1)
+    if not np.isfinite(apart).any():
+        return 0.0
+    return min(deviation(float(np.nanmedian(apart)), 0.0, references[0].error), NO_FIT)
+
+
+def _against(
+    semantics: str,
+    given: Float[np.ndarray, "molecule k"],
+    references: Sequence[Reference],
+    expected: Sequence[np.ndarray],
+) -> list[Hypothesis]:
+    """Weighs the units of dipoles that should be ``expected`` by each reference, in e·Å."""
+    curves, said, silent, extra = [], [], "there is nothing to hold it against", 0.0
+    for reference, dipoles in zip(references, expected, strict=True):
+        values = given[reference.rows]
+        known = np.isfinite(values).all(axis=1)
+        ratio, alignment = line(values[known], dipoles[known])
+        if not math.isfinite(ratio) or not ratio:
+            silent = _ALL_ZERO
+        elif not np.sqrt(np.mean(dipoles[known] ** 2)) > _LEAST_DIPOLE:
+            silent = f"that of {reference.origin} is next to nothing"
+        elif not reference.is_sharp and abs(alignment) < _LEAST_ALIGNMENT:
+            silent = f"{reference.origin} is too rough to tell (correlation {alignment:.2f})"
+        else:
+            spread = _ALIGNMENT_SPREAD if reference.is_sharp else _ROUGH_ALIGNMENT_SPREAD
+            extra += deviation(abs(alignment), 1.0, spread)
+            curves.append(reference.evidence(ratio))
+            said.append((ratio, alignment, reference.origin))
+    if not curves:
+        return unsettled(semantics, silent)
+    return weigh(
+        semantics,
+        curves,
+        lambda factor: (
+            "it is "
+            + " and ".join(
+                f"{factor / ratio:.3g} times that of {origin} "
+                f"(correlation {math.copysign(1, factor) * alignment:.2f})"
+                for ratio, alignment, origin in said
+            )
+        ),
+        extra=extra,
+    )
+
+
+def atomic_dipole_hypotheses(
+    values: np.ndarray,
+    atoms: Atoms,
+    reference: Reference | None,
+    monopoles: Float[np.ndarray, "molecule atom"] | None,
+) -> list[Hypothesis]:
+    """Weighs the units of atomic dipoles: with the monopoles they make the molecule's."""
+    semantics = "atomic_dipoles"
+    if reference is None or monopoles is None or not reference.is_sharp:
+        return unsettled(semantics, "that takes an ESP and monopoles to hold them against")
+    rows = reference.rows
+    charges = np.nan_to_num(monopoles[rows])
+    placed = np.nan_to_num(atoms.positions[rows])
+    left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
+    given = np.nansum(atoms.per_atom(values)[rows], axis=1)
+    ratio, alignment = line(given, left)
+    if not math.isfinite(ratio) or not abs(alignment) > _LEAST_ALIGNMENT:
+        return unsettled(semantics, "their sum does not point where the ESP says")
+    return weigh(
+        semantics,
+        [curve(ratio, 0.1)],
+        lambda factor: (
+            f"with the monopoles they leave {factor / ratio:.3g} times the molecular dipole "
+            f"(correlation {math.copysign(1, factor) * alignment:.2f})"
+        ),
+        extra=deviation(abs(alignment), 1.0, 0.2),
+    )
