@@ -117,8 +117,8 @@ QUADRUPOLE_COMPONENTS: Final = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 # Words that a key may end in to say its unit: E_kcal, R_bohr, energy_ev, forces_kcal_mol_ang.
 # One letter says nothing: Q_e, E_a.
 _UNIT_WORDS: Final = re.compile(
-    r"[_\s.]*[\[(_.\s](?P<unit>(?:hartree|ha|eh|m?ev|kcal|kj|ry|rydberg|angstrom|ang|bohr|a0|nm|pm"
-    r"|debye|au|cm-1|kelvin)(?:[_/.\s]?(?:mol|per|angstrom|ang|bohr|a0|nm|e|a))*)[\])]?$",
+    r"[_\s.]*[\[(_.\s/](?P<unit>(?:m?hartree|m?ha|eh|m?ev|kcal|kj|ry|rydberg|angstrom|ang|å|bohr|a0"
+    r"|nm|pm|debye|au|cm-1|kelvin)(?:[_/.\s]?(?:mol|per|angstrom|ang|å|bohr|a0|nm|e|a))*)[\])]?$",
     re.IGNORECASE,
 )
 

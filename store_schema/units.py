@@ -19,6 +19,7 @@ HARTREE_IN_J: Final = 4.3597447222071e-18
 _KCAL_IN_KJ: Final = 4.184
 _HARTREE_IN_WAVENUMBERS: Final = 219474.63136320
 _HARTREE_IN_KELVIN: Final = 315775.02480407
+_ROOM_TEMPERATURE: Final = 298.15
 _ELEMENTARY_CHARGE_IN_C: Final = 1.602176634e-19
 # 1 D is 1e-21 C m^2/s divided by the speed of light; e and c are exact in the SI.
 DEBYE_IN_E_ANGSTROM: Final = 1e-21 / 299792458.0 / _ELEMENTARY_CHARGE_IN_C / 1e-10
@@ -63,6 +64,9 @@ _ENERGIES: Final[dict[str, float]] = {
     "cm^-1": 1.0 / _HARTREE_IN_WAVENUMBERS,
     "K": 1.0 / _HARTREE_IN_KELVIN,
     "J": 1.0 / HARTREE_IN_J,
+    "mHartree": 1e-3,
+    "kT": _ROOM_TEMPERATURE / _HARTREE_IN_KELVIN,
+    "aJ": 1e-18 / HARTREE_IN_J,
 }
 _LENGTHS: Final[dict[str, float]] = {
     "angstrom": 1.0,
@@ -85,6 +89,7 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
         "debye": DEBYE_IN_E_ANGSTROM,
         "e*nm": 10.0,
         "C*m": _COULOMB_METRE,
+        "1e-30*C*m": 1e-30 * _COULOMB_METRE,
     },
     "quadrupole": {
         "e*angstrom^2": 1.0,
@@ -114,18 +119,26 @@ SIGNED: Final = ("potential", "charge", "dipole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "nm", "pm", "m", "C", "C*m")
-_WEIGHTS: Final = dict.fromkeys((*_SELDOM, "e/angstrom"), 0.1)
+_WEIGHTS: Final = {
+    **dict.fromkeys((*_SELDOM, "e/angstrom"), 0.1),
+    **{"mHartree": 0.02, "kT": 0.01, "aJ": 0.02, "1e-30": 0.5},
+}
 
 # Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only
 # where nothing else does.
 _PARTS: Final[dict[str, str]] = {
-    **dict.fromkeys(("å", "a", "ang", "angs", "angstroms", "ångström", "ångstrom"), "angstrom"),
+    **dict.fromkeys(
+        ("å", "a", "aa", "ang", "angs", "angstroms", "ångström", "ångstrom"), "angstrom"
+    ),
     **dict.fromkeys(("angström", "angstroem"), "angstrom"),
     **dict.fromkeys(("a0", "bohrs", "a_0", "bohrradius"), "bohr"),
     **dict.fromkeys(("nanometer", "nanometre", "nanometers", "nanometres"), "nm"),
     **dict.fromkeys(("picometer", "picometre", "picometers", "picometres"), "pm"),
     **dict.fromkeys(("meter", "metre", "meters", "metres"), "m"),
-    **dict.fromkeys(("ha", "eh", "e_h", "hartrees", "hartree/particle"), "hartree"),
+    **dict.fromkeys(("ha", "eh", "e_h", "hartrees"), "hartree"),
+    **dict.fromkeys(("mha", "meh", "millihartree", "millihartrees"), "mhartree"),
+    **dict.fromkeys(("k_bt", "kbt"), "kt"),
+    **dict.fromkeys(("attojoule", "attojoules"), "aj"),
     **dict.fromkeys(("ry", "rydbergs"), "rydberg"),
     **dict.fromkeys(("kelvin",), "k"),
     **dict.fromkeys(("joule", "joules"), "j"),
@@ -135,13 +148,15 @@ _PARTS: Final[dict[str, str]] = {
     **dict.fromkeys(("kj", "kjmol", "kj.mol-1", "kjmol-1", "kj*mol^-1"), "kj/mol"),
     **dict.fromkeys(("d", "debyes"), "debye"),
     **dict.fromkeys(("coulomb", "coulombs"), "c"),
+    "|e|": "e",
 }
 # Whole units that are not made of those parts.
 _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
     "length": {"au": "bohr", "a.u.": "bohr"},
     "charge": {"au": "e", "a.u.": "e", "elementary_charge": "e"},
     "energy": {"au": "hartree", "a.u.": "hartree", "kcal_mol": "kcal/mol", "kj_mol": "kJ/mol"},
-    "force": {"au": "hartree/bohr", "a.u.": "hartree/bohr"},
+    "force": {"au": "hartree/bohr", "a.u.": "hartree/bohr"}
+    | {"mdyn": "aJ/angstrom", "millidyne": "aJ/angstrom", "nn": "aJ/nm", "n": "J/m"},
     "potential": {
         **{name.lower(): f"{name}/e" for name in _ENERGIES},
         **{"v": "eV/e", "volt": "eV/e", "volts": "eV/e", "mv": "meV/e", "millivolt": "meV/e"},
@@ -149,10 +164,21 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
     },
     "dipole": {"ea0": "e*bohr", "eå": "e*angstrom", "ea": "e*angstrom", "cm": "C*m"}
     | {"au": "e*bohr", "a.u.": "e*bohr"},
-    "quadrupole": {"buckingham": "debye*angstrom", "ea0^2": "e*bohr^2"}
+    "quadrupole": {
+        "buckingham": "debye*angstrom",
+        "ea0^2": "e*bohr^2",
+        "eå^2": "e*angstrom^2",
+        "ea^2": "e*angstrom^2",
+    }
     | {"au": "e*bohr^2", "a.u.": "e*bohr^2"},
     "polarizability": {"au": "bohr^3", "a.u.": "bohr^3", "c*m^2/v": "C^2*m^2/J"},
 }
+# Signs that stand for others; the first are taken before what they contain.
+_WRITTEN: Final = (
+    *(("⁻³⁰", "^-30"), ("⁻¹", "^-1"), ("²", "^2"), ("³", "^3"), ("₀", "0")),
+    *(("·", "*"), ("**", "^"), ("10^-30", "1e-30")),
+)
+_OF_ONE: Final = re.compile(r"\s*(?:/|_per_|\bper\s)\s*(?:molecule|particle)s?\b")
 _LAST: Final = re.compile(r"\^-?\d+$")
 _INVERSE: Final = re.compile(r"\^?-1$")
 # Only of these is "per mole" part of the name: J/mol is no joule.
@@ -176,44 +202,48 @@ def parse_unit(text: str, quantity: Quantity) -> str:
     known = {name.lower(): name for name in FACTORS[quantity]}
     if "MeV" in text:  # a thousand million times the other
         raise ValueError(f"{text!r} is not a unit of {quantity}; meV is another")
-    key = (
-        "".join(text.split())
-        .lower()
-        .replace("·", "*")
-        .replace("**", "^")
-        .replace("²", "^2")
-        .replace("³", "^3")
-        .replace("⁻¹", "^-1")
-        .replace("₀", "0")
-    )
+    plain = _plain(text)
+    key = "".join(plain.split())
     sign = "-" if key.startswith("-") and quantity != "none" else ""
     key = key.removeprefix(sign)
-    fraction = _fraction(text.strip().removeprefix(sign))
+    fraction = _fraction(plain.strip().removeprefix(sign))
     whole = _WHOLE.get(quantity, {}).get(key.replace("atomicunits", "au"), "").lower()
     for spelled in (key, whole, _spelled_out(key), _spelled_out(fraction)):
         for unit in (spelled, f"{spelled}/e" if quantity == "potential" else spelled):
             if unit in known:
                 return sign + known[unit]
-    raise ValueError(
-        f"{text!r} is not a unit of {quantity}; expected one of {', '.join(FACTORS[quantity])}"
-    )
+    raise ValueError(f"{text!r} is not a unit of {quantity}; expected {_known(quantity)}")
+
+
+def _known(quantity: Quantity) -> str:
+    """Units of a quantity, for messages."""
+    if quantity == "force":
+        return f"one of {', '.join(_ENERGIES)} by one of {', '.join(_LENGTHS)}"
+    return f"one of {', '.join(FACTORS[quantity])}"
+
+
+def _plain(text: str) -> str:
+    """A unit in lower case and ASCII powers, without the molecule that energies are of."""
+    plain = text.lower()
+    for written, meant in _WRITTEN:
+        plain = plain.replace(written, meant)
+    return _OF_ONE.sub("", plain)
 
 
 def _fraction(text: str) -> str:
     """A unit with its divisors behind slashes: ``kJ mol^-1 nm^-1`` is ``kj/mol/nm``."""
-    plain = text.lower().replace("⁻¹", "^-1").replace("²", "^2").replace("³", "^3")
-    plain = plain.replace("₀", "0").replace("_per_", "/").replace(" per ", "/")
+    plain = text.replace("_per_", "/").replace(" per ", "/")
     above: list[str] = []
     below: list[str] = []
     # Within parentheses everything divides: kJ/(mol nm).
     outside, _, inside = plain.partition("(")
     for index, part in enumerate(outside.split("/")):
-        for token in re.split(r"[\s*·._]+", part.replace("**", "^").strip()):
+        for token in re.split(r"[\s*._]+", part.strip()):
             if token:
                 power = _INVERSE.search(token)
                 named = token.removesuffix(power[0]) if power else token
                 (below if index or power else above).append(named)
-    below += [token for token in re.split(r"[\s*·._/]+", inside.rstrip(") ")) if token]
+    below += [token for token in re.split(r"[\s*._/]+", inside.rstrip(") ")) if token]
     return "/".join(["*".join(above), *below])
 
 

@@ -19,6 +19,8 @@ from store_schema.semantics import SEMANTICS
 CONFIDENT: Final = 0.98
 # How much less a reading is believed if the file itself, or another of its folder, contradicts.
 _AGAINST_WORD, _AGAINST_SIBLING, _AGAINST_NAME = 7.0, 10.0, 5.0
+# What follows from the units of other keys is likely, but settles nothing.
+_AGAINST_DERIVED: Final = 1.0
 # What a file says of itself is doubted if another reading fits better by this.
 _DOUBTED: Final = 2.5
 # Readings that are less probable are not mentioned; of so many the evidence is shown.
@@ -69,6 +71,11 @@ class Said:
         """Returns the declared point of a dipole, None if there is none."""
         return self.declarations.point(self.key, semantics)
 
+    def literal(self, semantics: str) -> Word | None:
+        """Returns the unit that the file names for this very key, None if it names none."""
+        word = self.word.get(semantics)
+        return None if word is None or word.is_derived else word
+
     @property
     def meaning(self) -> str | None:
         """The declared meaning, None if there is none."""
@@ -116,12 +123,15 @@ class Said:
         """What speaks against a reading apart from its values, as a negative logarithm."""
         word = self.word.get(h.semantics)
         # A file that says its units calls what is negative by its name.
-        cost = _AGAINST_NAME if word is not None and self._is_misnamed(h) else 0.0
+        said = word is not None and not word.is_derived
+        cost = _AGAINST_NAME if said and self._is_misnamed(h) else 0.0
         if self.unit(h.semantics) is not None:
             return cost
         if self.sibling is not None:
             return 0.0 if self.sibling.reads_as(h) else _AGAINST_SIBLING
-        return cost + (0.0 if word is None or h.unit == word.unit else _AGAINST_WORD)
+        if word is None or h.unit == word.unit:
+            return cost
+        return cost + (_AGAINST_DERIVED if word.is_derived else _AGAINST_WORD)
 
     def _is_misnamed(self, h: Hypothesis) -> bool:
         return SEMANTICS[h.semantics].sign < 0 and "grad" not in self.key.lower()
@@ -148,7 +158,7 @@ def conclude(said: Said, weighed: Sequence[Weighed]) -> Conclusion:
     if declared and contradicted and not said.declarations.force:
         raise _contradicted(said, best)
     unit_declared = said.unit(best.semantics) is not None
-    word = None if unit_declared else said.word.get(best.semantics)
+    word = None if unit_declared else said.literal(best.semantics)
     if probability < CONFIDENT or best.unit is None:
         raise _ambiguous(said, weighed)
     if not unit_declared and (best.misfit > NO_FIT or _is_negative(best)):
@@ -221,7 +231,7 @@ def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
 def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
     best = weighed[0].hypothesis
     fitting = _fitting(said, weighed)
-    word = said.word.get(best.semantics)
+    word = said.literal(best.semantics)
     if _is_negative(best):
         received = f"the opposite sign: read as {best.name.replace('-', '')}, {_plain(weighed)}"
         remedy = (

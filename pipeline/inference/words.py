@@ -9,13 +9,26 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from store_schema.semantics import SEMANTICS, meanings, unit_in
-from store_schema.units import parse_unit
+from store_schema.units import Quantity, parse_unit
 
 # Names of entries about units: e_unit, r_units, unit_energy, units.R.
 _OF_ONE: Final = re.compile(
     r"^(?:(?P<before>.+?)[_.\s-]*units?|units?[_.\s-]+(?P<behind>.+))$", re.IGNORECASE
 )
 _OF_ALL: Final = ("unit", "units")
+# The sGDML format defines forces to be in the first by the second.
+_SGDML: Final = ("e_unit", "r_unit")
+# Quantities whose units no other has, so that a list of units says which is which.
+_LISTED: Final[tuple[Quantity, ...]] = ("energy", "length", "force", "dipole")
+_ATOMIC: Final = {"energy": "hartree", "length": "bohr", "force": "hartree/bohr"} | {
+    **{"dipole": "e*bohr", "potential": "hartree/e", "charge": "e", "quadrupole": "e*bohr^2"}
+}
+# Systems of units by name; "metal" and "real" are those of LAMMPS.
+_SYSTEMS: Final[dict[str, dict[str, str]]] = {
+    **dict.fromkeys(("au", "a.u.", "atomic", "atomic units", "atomic_units"), _ATOMIC),
+    "metal": {"energy": "eV", "length": "angstrom", "force": "eV/angstrom", "charge": "e"},
+    "real": {"energy": "kcal/mol", "length": "angstrom", "force": "kcal/mol/angstrom"},
+}
 
 
 class Word(NamedTuple):
@@ -24,10 +37,12 @@ class Word(NamedTuple):
     Attributes:
         unit: Its name in this package.
         said: Where and how the file says it.
+        is_derived: It follows from the units of other keys, which is likely, but not said.
     """
 
     unit: str
     said: str
+    is_derived: bool = False
 
 
 class Words:
@@ -40,9 +55,10 @@ class Words:
             metadata: Text of the entries without a molecule axis.
         """
         self._said: dict[str, tuple[str, str]] = {}
+        self._is_sgdml = {*_SGDML} <= metadata.keys()
         for entry, text in metadata.items():
             if entry.lower() in _OF_ALL:
-                for name, unit in _dictionary(text).items():
+                for name, unit in _of_all(text).items():
                     self._said[name.lower()] = unit, f"its {entry} says {unit!r} of {name}"
             elif match := _OF_ONE.match(entry):
                 name = match["before"] or match["behind"]
@@ -55,13 +71,11 @@ class Words:
             return None
         found = [(unit_in(key), f"its name ends in {unit_in(key)!r}")] if unit_in(key) else []
         found += self._named(key, semantics)
-        if quantity == "force" and not found:
-            found += self._force()
-        for text, said in found:
-            try:
-                return Word(parse_unit(text, quantity), said)
-            except ValueError:
-                continue
+        derived = quantity == "force" and not found
+        for text, said in self._force() if derived else found:
+            unit = _parsed(text, quantity)
+            if unit:
+                return Word(unit, said, derived and not self._is_sgdml)
         return None
 
     def unread(self, key: str, semantics: str) -> str:
@@ -90,6 +104,26 @@ class Words:
         if energy is None or length is None:
             return []
         return [(f"{energy[0]}/{length[0]}", f"{energy[1]}, {length[1]}")]
+
+
+def _of_all(text: str) -> dict[str, str]:
+    """Units by key or quantity: a dictionary, a list such as ``eV, Angstrom``, or a system."""
+    system = _SYSTEMS.get(text.strip().lower())
+    if system is not None:
+        return system
+    parts = [part.strip() for part in re.split(r"[,;]", text) if part.strip()]
+    named: dict[str, str] = {
+        quantity: part for part in parts for quantity in _LISTED if _parsed(part, quantity)
+    }
+    return _dictionary(text) or (named if len(named) == len(parts) else {})
+
+
+def _parsed(text: str, quantity: Quantity) -> str:
+    """A unit by this package's name; empty if it is none of this quantity."""
+    try:
+        return parse_unit(text, quantity)
+    except ValueError:
+        return ""
 
 
 def _dictionary(text: str) -> dict[str, str]:

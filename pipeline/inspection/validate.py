@@ -137,7 +137,9 @@ def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
                 continue
             word = words.of(key, record.semantics)
             by_user = record.unit_from in ("declared", "forced")
-            if word is not None and record.unit and word.unit != record.unit and not by_user:
+            if word is None or word.is_derived:
+                continue
+            if record.unit and word.unit != record.unit and not by_user:
                 yield Problem(
                     place=f"{store}, {record.stored_as} ({key}, read in {record.unit})",
                     expected=f"values in {word.unit}: {word.said}",

@@ -83,7 +83,7 @@ def test_forces_of_other_molecules_are_asked_about(tmp_path):
         stored(tmp_path, columns)
 
 
-@pytest.mark.parametrize("text", ["J/mol", "J mol-1", "MeV", "mHartree"])
+@pytest.mark.parametrize("text", ["J/mol", "J mol-1", "MeV", "uHartree"])
 def test_a_unit_that_is_not_known_is_not_another(tmp_path, text):
     with pytest.raises(ValueError, match="not a unit"):
         parse_unit(text, "energy")

@@ -19,6 +19,12 @@ from store_schema.semantics import meanings, unit_in
         ({"units": "{'R': 'bohr'}"}, "R", "positions", "bohr"),
         ({"e_unit": "kcal/mol", "r_unit": "Angstrom"}, "F", "forces", "kcal/mol/angstrom"),
         ({"f_unit": "Ha/bohr", "e_unit": "eV", "r_unit": "A"}, "F", "forces", "hartree/bohr"),
+        ({"units": "eV, Angstrom"}, "E", "energy", "eV"),
+        ({"units": "eV, Angstrom"}, "R", "positions", "angstrom"),
+        ({"units": "metal"}, "F", "forces", "eV/angstrom"),
+        ({"units": "a.u."}, "dipole", "molecular_dipole_vector", "e*bohr"),
+        ({}, "energy/eV", "energy", "eV"),
+        ({}, "R (Å)", "positions", "angstrom"),
         ({}, "E_kJ", "energy", "kJ/mol"),
         ({}, "forces_kcal_mol_ang", "forces", "kcal/mol/angstrom"),
         ({}, "dipole [debye]", "molecular_dipole_vector", "debye"),
@@ -57,3 +63,12 @@ def test_a_unit_at_the_end_is_not_part_of_the_name(key):
 @pytest.mark.parametrize("key", ["Q_e", "E_a", "esp_grid", "q_total", "vdw_grid", "E_h2o"])
 def test_one_letter_and_other_words_are_no_units(key):
     assert not unit_in(key)
+
+
+@pytest.mark.parametrize(
+    ("entries", "derived"), [(("e_unit", "r_unit"), False), (("energy_unit", "length_unit"), True)]
+)
+def test_only_sgdml_files_say_the_unit_of_forces_by_those_of_others(entries, derived):
+    word = Words(dict(zip(entries, ("kcal/mol", "angstrom"), strict=True))).of("F", "forces")
+    assert word is not None
+    assert (word.unit, word.is_derived) == ("kcal/mol/angstrom", derived)
