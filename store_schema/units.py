@@ -65,7 +65,6 @@ _ENERGIES: Final[dict[str, float]] = {
     "K": 1.0 / _HARTREE_IN_KELVIN,
     "J": 1.0 / HARTREE_IN_J,
     "mHartree": 1e-3,
-    "kT": _ROOM_TEMPERATURE / _HARTREE_IN_KELVIN,
     "aJ": 1e-18 / HARTREE_IN_J,
 }
 _LENGTHS: Final[dict[str, float]] = {
@@ -82,7 +81,7 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "length": _LENGTHS,
     "charge": {"e": 1.0, "C": 1.0 / _ELEMENTARY_CHARGE_IN_C},
     "potential": {f"{energy}/e": factor for energy, factor in _ENERGIES.items()}
-    | {"e/angstrom": BOHR_IN_ANGSTROM},
+    | {"e/angstrom": BOHR_IN_ANGSTROM, "kT/e": _ROOM_TEMPERATURE / _HARTREE_IN_KELVIN},
     "dipole": {
         "e*angstrom": 1.0,
         "e*bohr": BOHR_IN_ANGSTROM,
@@ -121,7 +120,7 @@ SIGNED: Final = ("potential", "charge", "dipole")
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "nm", "pm", "m", "C", "C*m")
 _WEIGHTS: Final = {
     **dict.fromkeys((*_SELDOM, "e/angstrom"), 0.1),
-    **{"mHartree": 0.02, "kT": 0.01, "aJ": 0.02, "1e-30": 0.5},
+    **{"mHartree": 0.02, "kT": 0.02, "aJ": 0.02, "1e-30": 0.5},
 }
 
 # Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only

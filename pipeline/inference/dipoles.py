@@ -26,7 +26,7 @@ from pipeline.inference.reference import Reference, line
 _LEAST_ALIGNMENT: Final = 0.6
 _ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
 # In e·Å, over ions; less does not distinguish the points that dipoles are about.
-_MOVED: Final = 0.03
+_MOVED: Final = 0.01
 _NEARLY_WHOLE: Final = 0.1
 # How seldom dipoles are about each point, as negative logarithms.
 _SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 3.0}

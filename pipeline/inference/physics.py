@@ -21,6 +21,7 @@ from pipeline.inference.energetics import settle_energies, settle_sizes
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpretation, Interpreter
 from pipeline.inference.kept import keep_rest
+from pipeline.inference.placement import Shift, displaced
 from pipeline.inference.reference import Reference
 from store_schema.problems import AmbiguityError, ConfigError, SourceError
 from store_schema.semantics import UNKNOWN
@@ -193,7 +194,23 @@ def _grid(work: Interpreter, atoms: Atoms) -> Grid:
         conclusion = work.take(key, candidates)
         if work.readings["vdw_surface"].key == key:
             grid = raw._replace(points=raw.points * conclusion.hypothesis.factor)
+    if (reading := work.readings.get("vdw_surface")) is not None:
+        _refuse_displaced(work, reading.key, displaced(atoms, grid))
     return grid
+
+
+def _refuse_displaced(work: Interpreter, key: str, shift: Shift | None) -> None:
+    """Raises an AmbiguityError for grids that do not lie around their molecules."""
+    if shift is None or key in work.declarations.semantics:
+        return
+    raise AmbiguityError.of(
+        f"{work.source.place}, {key}",
+        expected="grids around their molecules",
+        received=f"grids on which charges on the atoms explain the ESP {shift.gain:.1f} times "
+        f"better if they are moved by {shift.distance:.2f} Å",
+        consequence="the molecules may have been moved and their grids not, so nothing was stored",
+        remedy=f"Look at how the file was written; --declare {key}=vdw_surface takes it as it is",
+    )
 
 
 def _check_declared_charge(work: Interpreter, reference: Reference | None) -> None:

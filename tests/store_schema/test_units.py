@@ -25,7 +25,6 @@ ENERGIES = {
     "K": scipy.constants.k,
     "J": 1.0,
     "mHartree": HARTREE / 1000,
-    "kT": 298.15 * scipy.constants.k,
     "aJ": 1e-18,
 }
 LENGTHS = {"angstrom": ANGSTROM, "bohr": BOHR, "nm": 1e-9, "pm": 1e-12, "m": 1.0}
@@ -33,7 +32,8 @@ SI = {
     "length": LENGTHS,
     "charge": {"e": E, "C": 1.0},
     "potential": {f"{energy}/e": value / E for energy, value in ENERGIES.items()}
-    | {"e/angstrom": E / (4 * scipy.constants.pi * scipy.constants.epsilon_0 * ANGSTROM)},
+    | {"e/angstrom": E / (4 * scipy.constants.pi * scipy.constants.epsilon_0 * ANGSTROM)}
+    | {"kT/e": 298.15 * scipy.constants.k / E},
     "dipole": {
         "e*angstrom": E * ANGSTROM,
         "e*bohr": E * BOHR,

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from ase.data import chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 
 from tests.pipeline.inference.force_field import Surface, sampled
 from tests.pipeline.inference.open_units import (
     ATOMS,
+    CORRELATION,
     DIPOLE,
     ENERGY,
     FORCE,
     LENGTH,
     POTENTIAL,
     QUADRUPOLE,
+    RARE,
     VALENCE,
 )
 from tests.pipeline.inference.written import Written, fit
@@ -29,6 +31,10 @@ from tests.pipeline.inference.written import Written, fit
 # How near a factor of no unit may come to one of a unit, as a logarithm: what lies within the
 # errors of a unit cannot be told from it.
 APART = 0.25
+# Charges of two partitions differ by as much.
+PARTITIONS = 0.7
+# A usual unit is drawn so many times as often as a rare one.
+_USUAL = 4
 
 
 @dataclass
@@ -91,7 +97,11 @@ class Author:
             rows = np.unique(np.concatenate([rows[: n - len(some)], some]))
         self.case.written.rows = rows
         self.counts = size[rows].astype(int)
-        columns = self.structure(self.get("atomic_numbers"), self.get("positions"))
+        self.moved = np.zeros((len(rows), 1, 3))
+        if self.choose("place", ["as it is", "as it is", "anywhere"]) == "anywhere":
+            self.moved = self.rng.normal(scale=1.0, size=self.moved.shape)
+        positions = self.get("positions") + self.moved
+        columns = self.structure(self.get("atomic_numbers"), positions)
         with_esp = self.choose("ESP", ["yes", "yes", "yes", "no"]) == "yes"
         if with_esp:
             columns |= self.potential()
@@ -110,6 +120,7 @@ class Author:
     def potential(self) -> dict[str, np.ndarray]:
         n_grid = self.data.n_grid.to_numpy()[self.case.written.rows].astype(int)
         grid, esp = (self.trimmed(name, n_grid) for name in ("vdw_surface", "esp"))
+        grid = grid + self.moved
         length = self.unit("grid", "vdw_surface", dict(list(LENGTH.items())[:4]))
         factor, _ = self.scaled("ESP", "esp", POTENTIAL, "esp", signs=(1,) * 9 + (-1,))
         truth = self.case.written.truth
@@ -129,24 +140,51 @@ class Author:
 
     def moments(self, with_esp: bool) -> dict[str, np.ndarray]:
         columns: dict[str, np.ndarray] = {}
-        dipole = self.get("dipole")
+        dipole = self.get("dipole") + self.get("total_charge")[:, None] * self.moved[:, 0]
         kind = self.choose("D", ["none", "vector", "magnitude"])
         if kind != "none" and np.isfinite(dipole).all():
             signs = (1,) * 9 + (-1,) if kind == "vector" else (1,)
             factor, _ = self.scaled("dipole", "dipole", DIPOLE, "D", signs=signs)
-            given = dipole if kind == "vector" else np.linalg.norm(dipole, axis=1)
-            name = "dipole" if kind == "vector" else "dipole_magnitude"
-            self.case.written.truth[name] = given
-            self.case.answers["D"] = (
-                "molecular_dipole_vector" if kind == "vector" else "dipole_magnitude"
-            )
-            columns["D"] = given * factor
+            columns["D"] = self.about(dipole, kind == "vector") * factor
         tensor = self.get("quadrupole")
-        if with_esp and np.isfinite(tensor).all() and self.choose("quad", ["no", "yes"]) == "yes":
+        if (
+            with_esp
+            and np.isfinite(tensor).all()
+            and not self.moved.any()
+            and self.choose("quad", ["no", "yes"]) == "yes"
+        ):
             factor = self.unit("quadrupole", "quadrupole", QUADRUPOLE, "quadrupole")
             self.case.written.truth["quadrupole"] = tensor
             columns["quadrupole"] = tensor * factor
         return columns
+
+    def about(self, dipole: np.ndarray, vector: bool) -> np.ndarray:
+        """Dipoles, or their magnitudes, as programs write them: about some point."""
+        truth, answers = self.case.written.truth, self.case.answers
+        answers["D"] = "molecular_dipole_vector" if vector else "dipole_magnitude"
+        points = ["origin", "origin", "origin", "center_of_mass", "center_of_nuclear_charge"]
+        point = self.choose("point of D", points)
+        answers["point.D"] = point
+        positions, numbers = np.nan_to_num(truth["positions"]), self.get("atomic_numbers")
+        numbers = np.nan_to_num(numbers[:, : positions.shape[1]]).astype(int)
+        numbers[np.isnan(truth["positions"][..., 0])] = 0
+        weights = {
+            "origin": np.zeros(numbers.shape),
+            "center_of_mass": np.where(numbers > 0, atomic_masses[numbers], 0.0),
+            "center_of_nuclear_charge": numbers.astype(float),
+        }[point]
+        center = (weights[..., None] * positions).sum(axis=1)
+        center /= np.maximum(weights.sum(axis=1), 1e-9)[:, None]
+        given = dipole - self.get("total_charge")[:, None] * center
+        if vector:
+            truth["dipole"] = dipole
+            return given
+        size = np.linalg.norm(given, axis=1)
+        if np.abs(size - np.linalg.norm(dipole, axis=1)).max() < _MOVED:
+            truth["dipole_magnitude"] = size
+        else:  # which nothing moves back to the origin
+            answers["D"] = "unknown"
+        return size
 
     def motion(self) -> dict[str, np.ndarray]:
         """Geometries of one molecule or of several, displaced or at their minima."""
@@ -180,11 +218,7 @@ class Author:
         what = self.choose("E", ["none", "yes", "yes"])
         energies = what != "none"
         if energies:
-            zero = (
-                "interaction"
-                if interaction
-                else self.choose("zero", ["total", "total", "atoms", "mean", "minimum", "valence"])
-            )
+            zero = "interaction" if interaction else self.choose("zero", _ZEROS)
             self.case.written.kind["zero"] = zero
             given = energy + _offset(zero, numbers, energy)
             factor, unit = self.scaled("energy", "energy", ENERGY, "E")
@@ -193,8 +227,6 @@ class Author:
         if self.choose("F", ["yes", "yes", "no"] if energies else ["yes"]) == "yes":
             own = {k: v for k, v in FORCE.items() if energies and k.startswith(f"{unit}/")}
             table = own if own and self.rng.random() < 0.9 else FORCE
-            if not energies:  # nobody writes these without their energies, see docs/inference.md
-                table = {k: v for k, v in FORCE.items() if not k.startswith("rydberg")}
             factor, _ = self.scaled("force", "forces", table, "F")
             sign = self.choose("F is", ["forces", "forces", "gradient"])
             self.case.answers["F"] = sign
@@ -256,7 +288,9 @@ class Author:
             wrong = self.choose("word is", ["true"] * 5 + ["wrong"] * told) == "wrong"
             said = "eV" if wrong and unit != "eV" else "hartree" if wrong else unit
             if self.choose("said in", ["entry", "key"]) == "entry":
-                columns["e_unit"] = np.array(said)
+                columns["energy_unit"] = np.array(said)
+                if self.choose("length said", ["no", "yes"]) == "yes":
+                    columns["length_unit"] = np.array(self.case.written.kind["unit of length"])
             elif said in ("eV", "hartree", "kcal/mol", "kJ/mol"):
                 columns[f"E_{said.replace('/mol', '')}"] = columns.pop("E")
                 self.rename({"E": f"E_{said.replace('/mol', '')}"})
@@ -264,7 +298,8 @@ class Author:
 
     def unit(self, what: str, variable: str, table: dict[str, float], key: str = "") -> float:
         """Draws a unit, and notes what a user would declare."""
-        unit = self.choose(f"unit of {what}", table)
+        usual = [unit for unit in table if not RARE & set(unit.split("/"))]
+        unit = self.choose(f"unit of {what}", [*usual * _USUAL, *sorted(table.keys() - {*usual})])
         self.case.answers[f"unit.{key or variable}"] = unit
         return table[unit]
 
@@ -273,7 +308,8 @@ class Author:
         factor = self.unit(what, variable, table, key)
         unit = self.case.written.kind[f"unit of {what}"]
         if self.rng.random() < 0.04:
-            factor = self.nonsense(FORCE if what == "force" else table)
+            apart = PARTITIONS if what == "charge" else APART
+            factor = self.nonsense(FORCE if what == "force" else table, apart)
             self.case.written.kind[f"factor of {what}"] = f"{factor / table[unit]:.3g}"
             self.case.unanswerable = True
             del self.case.answers[f"unit.{key}"]
@@ -284,13 +320,13 @@ class Author:
                 self.case.answers[f"unit.{key}"] = f"-{unit}"
         return sign * factor, unit
 
-    def nonsense(self, table: dict[str, float]) -> float:
+    def nonsense(self, table: dict[str, float], apart: float) -> float:
         """Draws a factor that is none of a unit's, nor near one."""
         usual = [np.log(factor) for factor in table.values() if 1e-6 < factor < 1e7]
         usual = usual or [0.0]
         while True:
             drawn = self.rng.uniform(min(usual) - 1, max(usual) + 1)
-            if min(abs(drawn - each) for each in usual) > APART:
+            if min(abs(drawn - each) for each in usual) > apart:
                 return float(np.exp(drawn))
 
     def get(self, name: str) -> np.ndarray:
@@ -302,6 +338,9 @@ class Author:
         return values
 
 
+_ZEROS = ["total"] * 4 + ["atoms", "mean", "minimum", "valence"] * 2 + ["correlation"]
+# In e·Å: less than the tolerance of a dipole.
+_MOVED = 1e-3
 _SYMBOLS = [*chemical_symbols[1:19]]
 
 
@@ -327,8 +366,9 @@ def _offset(zero: str, numbers: np.ndarray, energy: np.ndarray) -> np.ndarray:
     if zero == "mean":
         return np.full(len(energy), -energy.mean())
     binding = {1: 0.105, 6: 0.25, 7: 0.165, 8: 0.16, 9: 0.12, 16: 0.085, 17: 0.065}
-    table = {"total": ATOMS, "valence": VALENCE, "atoms": {}}[zero]
+    table = {"total": ATOMS, "valence": VALENCE, "correlation": CORRELATION}.get(zero, {})
     each = np.zeros(int(numbers.max()) + 1)
     for number in np.unique(numbers[numbers > 0]):
-        each[number] = table.get(int(number), 0.0) - binding[int(number)]
+        bound = 0.0 if zero == "correlation" else binding[int(number)]
+        each[number] = table.get(int(number), 0.0) - bound
     return each[numbers].sum(axis=1)

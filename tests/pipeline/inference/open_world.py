@@ -58,9 +58,10 @@ class Result:
         kind = self.kind
         still = kind.get("F is") and (kind.get("geometries", "") == "minima" or "zero" not in kind)
         anywhere = kind.get("zero", "total") not in ("total", "atoms") and "F is" not in kind
+        moved = kind.get("point of D", "origin") != "origin" and kind["ions"] != "none"
         rigid = kind["world"] in ("pairs", "scan") and ("zero" in kind or "F is" in kind)
         named = kind["layout"] != "renamed"
-        return named and not (self.faulty or still or anywhere or rigid)
+        return named and not (self.faulty or still or anywhere or rigid or moved)
 
     @property
     def inside(self) -> bool:
@@ -127,7 +128,7 @@ def table(found: Iterable[Result]) -> str:
             f"{kind} {choice}"
             for kind, choice in result.kind.items()
             if kind in ("world", "zero", "layout", "F is", "geometries", "word is")
-            or kind.startswith(("unit of", "sign of"))
+            or kind.startswith(("unit of", "sign of", "point of"))
         ]
         lines += (
             ["a factor of no unit"] if any(k.startswith("factor of") for k in result.kind) else []

@@ -10,7 +10,7 @@ from pipeline.sample import sample_sources
 from store_schema.problems import AmbiguityError, DcmError, SourceError
 from store_schema.units import parse_unit
 
-_, _, ROLES, _ = sample_sources()
+CLASSIC, _, ROLES, _ = sample_sources()
 
 
 def roles():
@@ -110,3 +110,17 @@ def test_deuterium_is_hydrogen(tmp_path):
     columns = {"Z": symbols[columns["Z"][known]], "R": columns["R"][known]}
     stored(tmp_path, columns)
     assert 1 in open_store(tmp_path / "a.zarr").to_dataset().atomic_numbers
+
+
+def test_a_grid_that_was_left_behind_is_a_question(tmp_path):
+    with np.load(CLASSIC) as raw:
+        columns = {key: raw[key][:40].copy() for key in raw.files}
+    real = columns["Z"] > 0
+    weight = np.where(real, columns["Z"], 0)[..., None]
+    center = (weight * columns["R"]).sum(axis=1) / weight.sum(axis=1)
+    length = np.linalg.norm(center, axis=1, keepdims=True)
+    columns["R"] = columns["R"] - 0.5 * (center / length)[:, None] * real[..., None]
+    with pytest.raises(AmbiguityError, match=r"vdw_surface: .*moved by 0\.[4-6]"):
+        stored(tmp_path, columns)
+    report = stored(tmp_path, columns, "b", vdw_surface="vdw_surface")
+    assert report.n_molecules

@@ -54,6 +54,8 @@ TOLERANCE = {
     "vdw_surface": 3e-4,
     "esp": 2e-6,
     "quadrupole": 5e-3,
+    # Points of dipoles are not told apart by less.
+    "dipole": 0.012,
 }
 
 
