@@ -145,7 +145,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the experiment exists, as jobs do.")
+        bool, typer.Option("--resume", help="Resume where the experiment exists, as jobs do.")
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
@@ -171,7 +171,7 @@ def train(
 
 @app.command()
 def resume(experiment: ExperimentPath) -> None:
-    """Go on with an experiment exactly where it stopped; exit codes as train."""
+    """Resume an experiment exactly where it stopped; exit codes as train."""
     is_first = prepare_process()
 
     from dcmnet.experiment.metrics import print_outcome
@@ -355,7 +355,7 @@ def report(
         int | None, typer.Option(help="Of a live page on 127.0.0.1, with --watch; 0: any free one.")
     ] = None,
 ) -> None:
-    """Tell the story of an experiment on one HTML page."""
+    """Write a report of an experiment as one HTML page."""
     from dcmnet.report.command import run
 
     run(experiment, out, store, results, watch=watch, every=every, port=port, console=Console())

@@ -86,7 +86,7 @@ def run_training(
         writer: Where TensorBoard's numbers go; files in the experiment by default.
         verbose: Print a table of all parameters first.
         followers: Objects that follow the run, and may end it after an epoch.
-        resume: Go on where the experiment exists, as jobs do that are started again.
+        resume: Resume where the experiment exists, as jobs do that are started again.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
 

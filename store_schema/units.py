@@ -117,11 +117,8 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
 SIGNED: Final = ("potential", "charge", "dipole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
-_SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "nm", "pm", "m", "C", "C*m")
-_WEIGHTS: Final = {
-    **dict.fromkeys((*_SELDOM, "e/angstrom"), 0.1),
-    **{"mHartree": 0.02, "kT": 0.02, "aJ": 0.02, "1e-30": 0.5},
-}
+_SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "mHartree", "aJ", "kT", "nm", "pm", "m", "C")
+_WEIGHTS: Final = dict.fromkeys((*_SELDOM, "C*m", "1e-30*C*m", "e/angstrom"), 0.1)
 
 # Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only
 # where nothing else does.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,50 @@ def outcome(*words: object) -> str:
     """
     try:
         typer.main.get_command(app)([str(word) for word in words], standalone_mode=False)
-    except (DcmError, OSError, MemoryError) as error:
+    except TimeoutError:
+        raise  # an OSError, too
+    except (DcmError, OSError, MemoryError, typer.Exit) as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+@contextmanager
+def limited(seconds: int, *, stoppable: bool = False) -> Iterator[None]:
+    """Raises a TimeoutError in what takes longer.
+
+    Args:
+        seconds: The limit.
+        stoppable: It trains, perhaps for ever now, and is asked to stop instead, as by the
+            system; then it has as long again.
+    """
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGALRM, too_long)
+        signal.alarm(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    def terminated(*_: object) -> None:
+        raise Stopped
+
+    alarm = signal.signal(signal.SIGALRM, stop if stoppable else too_long)
+    term = signal.signal(signal.SIGTERM, terminated) if stoppable else None
+    signal.alarm(seconds)
+    try:
+        yield
+    except Stopped:
+        pass
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, alarm)
+        if stoppable:
+            signal.signal(signal.SIGTERM, term)
+
+
+class Stopped(BaseException):
+    """The system asked a command to stop that does not see to that itself."""
 
 
 def mutate(folder: Path, rng: np.random.Generator) -> str:

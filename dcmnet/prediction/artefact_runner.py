@@ -13,6 +13,7 @@ import from and run:
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 import zipfile
@@ -22,6 +23,14 @@ import numpy as np
 
 MODEL = "model.stablehlo"
 METADATA = "metadata.json"
+_MOST_BYTES = 2**31
+# What a prediction relies on.
+_NEEDED = {
+    "cutoff": ((int, float), "a number"),
+    "max_atomic_number": (int, "a whole number"),
+    "elements": ((list, type(None)), "a list, or null"),
+    "symbols": (list, "a list"),
+}
 
 
 def with_total_charge(charges: np.ndarray, total_charge: float) -> np.ndarray:
@@ -141,11 +150,49 @@ class ExportedModel:
 def load(path: Any) -> ExportedModel:
     """Loads an exported model from its file.
 
+    The file holds a program, so load it only from those whose programs you would run.
+
     Args:
         path: What ``dcmnet export`` wrote.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not an exported model, or is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        return ExportedModel(archive.read(MODEL), json.loads(archive.read(METADATA)))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} is not a file; give what 'dcmnet export' wrote")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            program = _member(archive, MODEL)
+            metadata = _checked_metadata(json.loads(_member(archive, METADATA)))
+        return ExportedModel(program, metadata)
+    except OSError:
+        raise
+    # Zip archives, compression, JSON and programs each have errors of their own.
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not an exported model, or is damaged ({type(error).__name__}: {error}); "
+            "export it again"
+        ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > _MOST_BYTES:
+        raise ValueError(f"{name} is larger than {_MOST_BYTES >> 20} MiB")
+    return archive.read(name)
+
+
+def _checked_metadata(metadata: Any) -> dict[str, Any]:
+    """Returns metadata in which what a prediction relies on is there, and of its type."""
+    for name, (kind, what) in _NEEDED.items():
+        if not isinstance(metadata, dict) or not isinstance(metadata.get(name), kind):
+            raise ValueError(f"{METADATA} has no {name}, which is {what}")
+    for name, kind in (("elements", int), ("symbols", str)):
+        if not all(type(each) is kind for each in metadata.get(name) or ()):
+            raise ValueError(f"{METADATA} has {name} that are not of type {kind.__name__}")
+    if not 0 < metadata["cutoff"] < float("inf"):
+        raise ValueError(f"{METADATA} has a cutoff of {metadata['cutoff']}")
+    return metadata
 
 
 def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]]]:
@@ -175,7 +222,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (2, 3):
         print("usage: python MODEL FILE.xyz [TOTAL_CHARGE]", file=sys.stderr)
         return 2
-    model = load(arguments[0])
+    try:
+        model = load(arguments[0])
+    except (OSError, ValueError) as error:
+        print(f"Error: {error}.", file=sys.stderr)
+        return 1
     try:
         numbers, positions = read_xyz(arguments[1], model.metadata["symbols"])
         total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0

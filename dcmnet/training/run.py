@@ -63,7 +63,7 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
 
     Args:
         run: What to carry out.
-        resume: Go on with what is there.
+        resume: Resume what is there.
         verbose: Print a table of all parameters first.
 
     Returns:

@@ -28,8 +28,6 @@ _FOLLOWING: Final = 64
 # E and F seldom have different units of energy, and forces are hardly given by pm or m; as
 # negative logarithms. Where nothing else says the unit of either, E and F have the same.
 _MIXED, _ODD_LENGTH, _UNANCHORED = 4.0, 3.0, 2 * NO_FIT
-# How often units of energy are met in forces without energies, at least.
-_LEAST_ALONE: Final = 0.1
 
 
 class Slope(NamedTuple):
@@ -99,8 +97,7 @@ def _prior(force: Hypothesis, energy: Hypothesis | None) -> float:
     own, _, length = force.unit.rpartition("/")
     odd = _ODD_LENGTH if length in ("pm", "m") else 0.0
     if energy is None:
-        # What bonds say is too wide to leave out what is rare.
-        return odd - math.log(weight_of(length) * max(weight_of(own), _LEAST_ALONE))
+        return odd + force.prior
     if own == energy.unit:
         # A rare unit is not rare next to energies in it.
         return odd - math.log(weight_of(length))

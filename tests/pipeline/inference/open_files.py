@@ -340,7 +340,7 @@ class Author:
 
 _ZEROS = ["total"] * 4 + ["atoms", "mean", "minimum", "valence"] * 2 + ["correlation"]
 # In e·Å: less than the tolerance of a dipole.
-_MOVED = 1e-3
+_MOVED = 0.01
 _SYMBOLS = [*chemical_symbols[1:19]]
 
 

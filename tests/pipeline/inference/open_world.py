@@ -93,6 +93,10 @@ def _tried(seed: int, case: Case, place: Path) -> Result:
             if not answers:
                 return Result(seed, case.written.kind, "refused", question)
             declared |= answers
+            left_out = [key for key, meaning in declared.items() if meaning == "unknown"]
+            for key in left_out:  # of which nothing else is said
+                declared.pop(f"unit.{key}", None)
+                declared.pop(f"point.{key}", None)
             continue
         stored = open_store(place / f"{attempt}.zarr").to_dataset()
         wrong = mistakes(case.written, stored)
@@ -112,7 +116,7 @@ def _answers(error: str, case: Case, declared: dict[str, str]) -> dict[str, str]
     asked = set(re.findall(r"--declare (unit\.[^=\s]+|[^=\s]+)=", error))
     if "KEY" in asked:
         asked |= {key for key, value in case.answers.items() if value in error}
-    return {k: v for k, v in case.answers.items() if k in asked and k not in declared}
+    return {k: v for k, v in case.answers.items() if k in asked and declared.get(k) != v}
 
 
 def table(found: Iterable[Result]) -> str:

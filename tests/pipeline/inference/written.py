@@ -56,6 +56,7 @@ TOLERANCE = {
     "quadrupole": 5e-3,
     # Points of dipoles are not told apart by less.
     "dipole": 0.012,
+    "dipole_magnitude": 0.012,
 }
 
 
