@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from store_schema.problems import StoreError
+
+# Within these, in seconds, threads of a stopped writer have ended what they write.
+_ATTEMPTS, _PAUSE = 50, 0.1
 
 
 @contextmanager
@@ -108,8 +113,24 @@ def staging_folder(target: Path) -> Iterator[Path]:
         try:
             yield staging
         finally:
-            with suppress(FileNotFoundError):  # renamed into place
-                shutil.rmtree(staging)
+            _remove(staging)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder, if it is there, in which threads of a stopped writer may be at work."""
+    for _ in range(_ATTEMPTS):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # renamed into place, or a file that a thread renamed
+            if not folder.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+    shutil.rmtree(folder)
 
 
 def empty(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """How all tests run: on the CPU, with shapes checked, and with NaN an error."""
 
+import json
 import os
 from uuid import uuid4
 
@@ -47,6 +48,37 @@ def trained(sample_store, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("experiments")
     return run_training("trial", sample_store, out=str(out), **SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    """A store of a few molecules, with one in quarantine. Tests that change it take a copy."""
+    from pipeline import ingest
+    from pipeline.sample import sample_sources
+
+    with np.load(sample_sources()[0]) as raw:
+        columns = {key: raw[key][:12].copy() for key in raw.files}
+    columns["R"][3, 1] = columns["R"][3, 0]  # two atoms in one place
+    folder = tmp_path_factory.mktemp("small")
+    np.savez(folder / "a.npz", **columns)
+    ingest([folder / "a.npz"], folder / "a.zarr")
+    return folder / "a.zarr"
+
+
+@pytest.fixture(scope="session")
+def small_experiment(small_store, tmp_path_factory):
+    """An experiment on a copy of that store, with an epoch left to train, and the store."""
+    from dcmnet import run_training
+    from tests.experiments import SETTINGS, copy
+
+    folder = tmp_path_factory.mktemp("small")
+    store = copy(small_store, folder / "b.zarr")
+    settings = SETTINGS | {"batch_size": 4, "num_epochs": 2, "save_every_n_epochs": 1}
+    _, _, directory = run_training("trial", store, out=str(folder), **settings)
+    config = json.loads((directory / "config.json").read_text())
+    config["training"]["num_epochs"] = 3
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory, store
 
 
 @pytest.fixture(scope="session", params=["s3", "gs"])

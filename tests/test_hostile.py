@@ -12,8 +12,6 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipeline import ingest
-from tests.experiments import SETTINGS
 from tests.hostile import VALUES, copied, limited, mutate, outcome
 
 STORES, EXPERIMENTS, MODELS, PROCESSES = 40, 3, 60, 2
@@ -23,35 +21,6 @@ MANY_STORES, MANY_EXPERIMENTS = 300, 120
 MOST_MEMORY = 2 * 2**20
 WATER = "3\nwater charge=0\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n"
 ON_STORES = (["inspect"], ["validate"], ["bench", "--seconds", "0.1"])
-
-
-@pytest.fixture(scope="module")
-def small_store(tmp_path_factory):
-    """A few molecules, with one in quarantine."""
-    from pipeline.sample import sample_sources
-
-    with np.load(sample_sources()[0]) as raw:
-        columns = {key: raw[key][:12].copy() for key in raw.files}
-    columns["R"][3, 1] = columns["R"][3, 0]  # two atoms in one place
-    folder = tmp_path_factory.mktemp("hostile")
-    np.savez(folder / "a.npz", **columns)
-    ingest([folder / "a.npz"], folder / "a.zarr")
-    return folder / "a.zarr"
-
-
-@pytest.fixture(scope="module")
-def small_experiment(small_store, tmp_path_factory):
-    """An experiment on a copy of that store, with an epoch left to train."""
-    from dcmnet import run_training
-
-    folder = tmp_path_factory.mktemp("small")
-    store = copied(small_store, folder / "b.zarr")
-    settings = SETTINGS | {"batch_size": 4, "num_epochs": 2, "save_every_n_epochs": 1}
-    _, _, directory = run_training("trial", store, out=str(folder), **settings)
-    config = json.loads((directory / "config.json").read_text())
-    config["training"]["num_epochs"] = 3
-    (directory / "config.json").write_text(json.dumps(config))
-    return directory, store
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -14,6 +17,9 @@ import typer
 from store_schema.problems import DcmError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SOON = 0.02
+# Exit codes of a command that a signal ended, as shells count them.
+_ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}
 
 
 def refuse_politely(run: Callable[[], None]) -> None:
@@ -27,16 +33,21 @@ def refuse_politely(run: Callable[[], None]) -> None:
         sys.argv.remove("--debug")
     else:
         logging.disable(logging.CRITICAL)  # of libraries; this package prints or raises
-        # Reads that a library gave up end in destructors, which nobody can act on.
-        sys.unraisablehook = lambda _: None
+        sys.unraisablehook = _unraisable
     # Figures are written to files; a backend that the user's windows have is not needed.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where tests capture
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another
     try:
-        run()
+        with _terminable():
+            run()
         sys.stdout.flush()
+    except SystemExit as ending:
+        if ending.code in _ENDED:
+            what = "nothing is half written, and what was there before is whole"
+            typer.echo(f"{_ENDED[ending.code]}: {what}.", err=True)
+        raise
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -51,6 +62,32 @@ def refuse_politely(run: Callable[[], None]) -> None:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         _end([f"Error: this should not happen: {what}. See where with --debug."])
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Ends a command that SIGTERM stops as an exit does, so that it takes away what is unfinished.
+
+    A training run asks for the signal itself, and saves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    """Says nothing of reads that a library gave up, which end in destructors.
+
+    A signal that arrived in one of them is sent again, or it would be lost.
+    """
+    for kind, number in ((KeyboardInterrupt, signal.SIGINT), (SystemExit, signal.SIGTERM)):
+        if issubclass(ignored.exc_type, kind):  # once the destructor is left
+            threading.Timer(_SOON, os.kill, (os.getpid(), number)).start()
 
 
 def _end(lines: list[str]) -> NoReturn:

@@ -25,7 +25,7 @@ MODEL = "model.stablehlo"
 METADATA = "metadata.json"
 _MOST_BYTES = 2**31
 # What a prediction relies on.
-_NEEDED = {
+_NEEDED: dict[str, tuple[Any, str]] = {
     "cutoff": ((int, float), "a number"),
     "max_atomic_number": (int, "a whole number"),
     "elements": ((list, type(None)), "a list, or null"),

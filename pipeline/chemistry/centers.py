@@ -43,3 +43,8 @@ CENTERS: Final[Mapping[str, Callable[[Atoms], Float[np.ndarray, "molecule 3"]]]]
     "center_of_nuclear_charge": center_of_nuclear_charge,
 }
 POINTS: Final = (ORIGIN, *CENTERS)
+
+
+def spelled(point: str) -> str:
+    """Returns the name of a point in words."""
+    return point.replace("_", " ").replace("center", "centre")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
-from pipeline.chemistry.centers import CENTERS, ORIGIN
+from pipeline.chemistry.centers import CENTERS, ORIGIN, spelled
 from pipeline.inference.hypothesis import (
     NO_FIT,
     Hypothesis,
@@ -28,8 +28,10 @@ _ALIGNMENT_SPREAD, _ROUGH_ALIGNMENT_SPREAD = 0.05, 0.16
 # In e·Å, over ions; less does not distinguish the points that dipoles are about.
 _MOVED: Final = 0.01
 _NEARLY_WHOLE: Final = 0.1
+# In errors: a dipole that is further off says nothing more of the point.
+_FURTHEST: Final = 10.0
 # How seldom dipoles are about each point, as negative logarithms.
-_SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 3.0}
+_SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 4.0}
 # In e·Å: dipoles below this are mostly errors of what they are held against.
 _LEAST_DIPOLE: Final = 0.01
 _ALL_ZERO: Final = "it is zero or missing in every molecule that was looked at"
@@ -49,31 +51,36 @@ def dipole_hypotheses(
     """
     flat = values.reshape(len(values), -1).astype(np.float64)
     size = semantics == "dipole_magnitude"
-    points = _points(references) if np.nan_to_num(flat).any() else (ORIGIN,)
-    found, moved = [], len(points) > 1
-    for about in points:
-        expected = [_dipoles(each, about, size=size) for each in references]
-        text = "" if about == ORIGIN else f"about the {about.replace('_', ' ')} "
-        found += [
-            replace(
-                h,
-                misfit=h.misfit + (_apart(flat * h.factor, expected, references) if moved else 0.0),
-                evidence=text + h.evidence,
-                prior=h.prior + _SELDOM[about],
-                about=about,
-            )
-            for h in _against(semantics, flat, references, expected)
-        ]
-    return found
+    about = {
+        name: [_dipoles(each, name, size=size) for each in references]
+        for name in (ORIGIN, *CENTERS)
+    }
+    if not np.nan_to_num(flat).any() or not _matters(about, references):
+        return _against(semantics, flat, references, about[ORIGIN])
+    found = [
+        replace(
+            h,
+            evidence=("" if point == ORIGIN else f"about the {spelled(point)} ") + h.evidence,
+            prior=h.prior + _SELDOM[point],
+            about=point,
+        )
+        for point, expected in about.items()
+        for h in _against(semantics, flat, references, expected)
+    ]
+    off = [_off(flat * h.factor, about[h.about][0], references[0]) for h in found]
+    return [
+        replace(h, misfit=h.misfit + min(own - min(off), NO_FIT))
+        for h, own in zip(found, off, strict=True)
+    ]
 
 
-def _points(references: Sequence[Reference]) -> tuple[str, ...]:
-    """Points that dipoles may be about: the origin alone, where that makes no difference."""
-    return ORIGIN, *(
-        name
+def _matters(about: Mapping[str, Sequence[np.ndarray]], references: Sequence[Reference]) -> bool:
+    """Whether dipoles of ions differ by more than errors from one point to another."""
+    ions = [_ions(reference) for reference in references]
+    return any(
+        some.any() and np.sqrt(np.mean((here - there)[some] ** 2)) > _MOVED
         for name in CENTERS
-        for shifts in [[_shift(each, name)[_ions(each)] for each in references]]
-        if any(shift.size and np.sqrt(np.mean(shift**2)) > _MOVED for shift in shifts)
+        for here, there, some in zip(about[ORIGIN], about[name], ions, strict=True)
     )
 
 
@@ -99,17 +106,17 @@ def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molec
     return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
 
 
-def _apart(
-    given: np.ndarray, expected: Sequence[np.ndarray], references: Sequence[Reference]
+def _off(
+    given: Float[np.ndarray, "molecule k"],
+    expected: Float[np.ndarray, "some k"],
+    reference: Reference,
 ) -> float:
-    """Misfit of the dipoles of ions, over errors in e·Å, to the best of what they should be."""
-    if not references or not _ions(references[0]).any():
-        return 0.0
-    ions = _ions(references[0])
-    apart = np.linalg.norm((given[references[0].rows] - expected[0])[ions], axis=1)
-    if not np.isfinite(apart).any():
-        return 0.0
-    return min(deviation(float(np.nanmedian(apart)), 0.0, references[0].error), NO_FIT)
+    """Misfit of the dipoles of ions, of which those of the same atoms share their errors."""
+    ions = _ions(reference)
+    apart = np.linalg.norm((given[reference.rows] - expected)[ions], axis=1) / reference.error
+    apart = np.minimum(apart[np.isfinite(apart)], _FURTHEST)
+    n = len(np.unique(reference.kinds[ions]))
+    return 0.5 * n * float(np.mean(apart**2)) if apart.size else 0.0
 
 
 def _against(

@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.chemistry.centers import ORIGIN
+from pipeline.chemistry.centers import ORIGIN, spelled
 from store_schema.semantics import SEMANTICS
 from store_schema.units import FACTORS, SIGNED, to_canonical, weight_of
 
@@ -125,7 +125,7 @@ class Hypothesis:
     def name(self) -> str:
         """How messages call it."""
         unit = "a factor that no unit has" if self.unit is None else self.unit or "1"
-        about = "" if self.about == ORIGIN else f" about the {self.about.replace('_', ' ')}"
+        about = "" if self.about == ORIGIN else f" about the {spelled(self.about)}"
         return f"{self.semantics} in {unit}{about}"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
+from pipeline.chemistry.centers import spelled
 from pipeline.chemistry.fitted_charges import traceless
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, unsettled, weigh
 from pipeline.inference.reference import Reference, line
@@ -55,6 +56,7 @@ def quadrupole_hypotheses(
         residual=reference.residual[known],
         dipole=reference.dipole[known],
         charges=reference.charges[known],
+        kinds=reference.kinds[known],
         centers={name: center[known] for name, center in reference.centers.items()},
     )
     if not values.any() or not np.isfinite(expected).all():
@@ -142,7 +144,7 @@ def _moved(
     places = {
         f"a point {np.linalg.norm(fitted.x):.1f} Å from the origin": np.linalg.norm(fitted.fun),
     } | {
-        name.replace("_", " "): np.linalg.norm(off(center))
+        f"the {spelled(name)}": np.linalg.norm(off(center))
         for name, center in reference.centers.items()
     }
     name, there = min(places.items(), key=lambda place: place[1])

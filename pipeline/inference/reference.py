@@ -34,7 +34,7 @@ _WRONG_ALTOGETHER, _WRONG_ISOMER, _WRONG_SPREAD = 0.15, 0.05, 1.0
 # They are that much too large, as a comparison with PBE0 dipoles showed.
 _ROUGH_SCALE = 0.92
 # Errors of dipoles in e·Å, by which the points show that those of ions are about.
-_ESP_ERROR, _MONOPOLE_ERROR, _ROUGH_ERROR = 0.01, 0.05, 0.3
+_ESP_ERROR, _MONOPOLE_ERROR, _ROUGH_ERROR = 0.006, 0.05, 0.3
 # What messages call dipoles from experiments.
 MEASURED: Final = "such molecules by experiment"
 # Multipoles that leave more of the ESP say nothing of its moments.
@@ -50,6 +50,7 @@ class Reference(NamedTuple):
 
     Attributes:
         rows: Rows of these molecules in the sample.
+        kinds: Which of them have the same atoms, as numbers.
         charges: Net charges in e.
         centers: Points other than the origin that dipoles may be about, by name, in Å.
         dipole: About the origin, in e·Å.
@@ -62,6 +63,7 @@ class Reference(NamedTuple):
     """
 
     rows: np.ndarray
+    kinds: Int[np.ndarray, " molecule"]
     charges: Float[np.ndarray, " molecule"]
     centers: Mapping[str, Float[np.ndarray, "molecule 3"]]
     dipole: Float[np.ndarray, "molecule 3"]
@@ -119,6 +121,7 @@ def moments_of_esp(atoms: Atoms, grid: Grid) -> Reference | None:
     spread = math.hypot(ESP_SPREAD, _RESIDUAL_SPREAD * float(np.median(residuals)))
     return Reference(
         np.array(kept),
+        compositions(atoms, np.array(kept)),
         sums,
         _centers(atoms, np.array(kept)),
         dipoles,
@@ -147,6 +150,7 @@ def moments_of_monopoles(
     spread = math.hypot(_MONOPOLE_SPREAD, _MONOPOLE_SPREAD_OF_ONE / math.sqrt(species(atoms, kept)))
     return Reference(
         np.array(kept),
+        compositions(atoms, np.array(kept)),
         sums,
         _centers(atoms, np.array(kept)),
         _MONOPOLE_SCALE * dipoles,
@@ -165,12 +169,17 @@ def _centers(
     return {name: center(atoms)[rows] for name, center in CENTERS.items()}
 
 
+def compositions(atoms: Atoms, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
+    """Numbers molecules so that those of the same atoms have the same number."""
+    return np.unique(np.sort(atoms.numbers[rows], axis=1), axis=0, return_inverse=True)[1].ravel()
+
+
 def species(atoms: Atoms, rows: Sequence[int]) -> int:
     """Returns how many different compositions some molecules have.
 
     Errors are much the same in molecules of the same atoms, and do not average out.
     """
-    return max(1, len({tuple(np.sort(atoms.numbers[row])) for row in rows}))
+    return max(1, len(np.unique(compositions(atoms, np.array(rows, np.int64)))))
 
 
 def rough_references(
@@ -201,6 +210,7 @@ def rough_references(
     return [
         Reference(
             np.array(list(dipoles)),
+            compositions(atoms, np.array(list(dipoles))),
             total[list(dipoles)],
             _centers(atoms, np.array(list(dipoles))),
             np.array(list(dipoles.values())),

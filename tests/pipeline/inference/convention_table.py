@@ -38,6 +38,7 @@ KINDS = {
     "D": "dipole",
     "unit of D": "dipole in",
     "point of D": "dipole about",
+    "point of D shown": "point of ions' dipoles shown",
     "Q": "Q",
     "Q is": "quadrupole",
     "unit of Q": "quadrupole in",
@@ -72,6 +73,12 @@ class Outcome(NamedTuple):
     result: str
     detail: str
 
+    @property
+    def shown(self) -> bool:
+        """Whether the file shows what is asked: neither forces alone, nor ions' dipoles alone."""
+        forces_alone = self.kind.get("F", "none") != "none" and self.kind.get("E") == "none"
+        return not forces_alone and self.kind.get("point of D shown") != "hardly"
+
 
 def molecules(folder: Path) -> xr.Dataset:
     """All records that conventions are drawn from, in memory."""
@@ -101,13 +108,16 @@ def table(found: Iterable[Outcome]) -> str:
     """The results by kind, in Markdown."""
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     total: Counter[str] = Counter()
+    shown: Counter[str] = Counter()
     for outcome in found:
         total[outcome.result] += 1
+        shown[outcome.result] += outcome.shown
         for kind, choice in outcome.kind.items():
             if kind in KINDS:
                 counts[KINDS[kind], choice][outcome.result] += 1
     order = list(KINDS.values())
     lines = ["| kind | settled | asked | wrong |", "|---|---:|---:|---:|", _line("**all**", total)]
+    lines.append(_line("neither forces alone, nor dipoles of ions without an ESP", shown))
     for (kind, choice), row in sorted(counts.items(), key=lambda i: (order.index(i[0][0]), i[0])):
         lines.append(_line(f"{kind} {choice}", row))
     return "\n".join(lines)

