@@ -49,6 +49,24 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def readable_name(path: str | Path) -> None:
+    """Refuses a path that libraries and records cannot hold, since it is not UTF-8.
+
+    Raises:
+        StoreError: It has such bytes.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise StoreError.of(
+            str(path).encode("utf-8", "backslashreplace").decode(),
+            expected="a path in UTF-8",
+            received="bytes in it that are not",
+            consequence="it was not opened",
+            remedy="Rename it, or the folder that is named so",
+        ) from None
+
+
 @contextmanager
 def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
     """Holds the writer's lock of a folder.

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
+from dcmnet import run_training
 from dcmnet.console.refusal import refuse_politely
+from pipeline import ingest
 from pipeline.files import replaced, write_text
+from pipeline.inspection.validate import validate_store
+from pipeline.sample import sample_sources
 from store_schema.documents import parse_json, read_text
+from store_schema.problems import StoreError
 
 DCMNET = [sys.executable, "-m", "dcmnet.cli"]
 
@@ -113,3 +120,75 @@ def test_only_regular_files_are_opened(tmp_path, kind):
 def test_what_is_no_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
         parse_json(text)
+
+
+ODD = os.fsdecode(b"a \xff")
+
+
+@pytest.mark.parametrize("odd", ["source", "store", "folder", "experiments"])
+def test_a_name_that_is_no_utf_8_is_one_line(odd, small_store, tmp_path, monkeypatch):
+    (tmp_path / ODD).mkdir()
+    source = sample_sources()[0]
+    if odd == "source":
+        source = shutil.copy(source, tmp_path / f"{ODD}.npz")
+    monkeypatch.chdir(tmp_path / ODD if odd == "folder" else tmp_path)
+    store = f"{ODD}.zarr" if odd == "store" else "a.zarr"
+    run = partial(ingest, [source], store)
+    if odd == "experiments":
+        run = partial(run_training, "t", small_store, out=str(tmp_path / ODD))
+    with pytest.raises(StoreError, match="UTF-8"):
+        run()
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+def test_blanks_and_brackets_are_names_like_others(tmp_path):
+    source = shutil.copy(sample_sources()[0], tmp_path / "a [1] b*.npz")
+    store = tmp_path / "s [x] 'y'" / "a b.zarr"
+    assert ingest([source], store).n_molecules == validate_store(str(store)).n_molecules
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser mounts disks")
+@pytest.mark.parametrize("size", ["300k", "1m"])
+def test_a_small_disk_that_fills_leaves_nothing(small_disk, size, capsys):
+    disk = small_disk(size)
+    with pytest.raises(SystemExit):
+        refuse_politely(lambda: ingest([sample_sources()[0]], disk / "a.zarr"))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"Error: {disk}")
+    assert "No space left on device" in line
+    assert "is whole" in line
+    assert not list(disk.iterdir())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser mounts disks")
+def test_an_append_that_fills_a_disk_leaves_the_old_store(small_disk, small_store, capsys):
+    disk = small_disk("20m")
+    shutil.copytree(small_store, disk / "a.zarr")
+    used = shutil.disk_usage(disk).used
+    remount(disk, f"{used // 1024 + 200}k")
+    with pytest.raises(SystemExit):
+        refuse_politely(lambda: ingest([sample_sources()[0]], disk / "a.zarr", append=True))
+    assert "No space left on device" in capsys.readouterr().err
+    validation = validate_store(str(disk / "a.zarr"))
+    assert not validation.problems
+    assert validation.n_molecules == validate_store(str(small_store)).n_molecules
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts disks of some size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mounted(size):
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("this system mounts no disks")
+        return folder
+
+    yield mounted
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+def remount(disk, size):
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)

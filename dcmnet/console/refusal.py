@@ -102,5 +102,5 @@ def _in_words(error: OSError | MemoryError) -> str:
     places = [str(name) for name in (error.filename, error.filename2) if name is not None]
     text = ": ".join([*places, error.strerror or str(error)])
     if error.errno in _FULL:
-        text += "; what was there before is whole. Make room, and give the command again."
+        text += "; what was there before is whole. Make room, and try again."
     return text

@@ -20,6 +20,8 @@ from store_schema.units import weight_of
 _NEAR, _SAME, _PAIRS, _MIN_PAIRS = 0.5, 1e-4, 400, 3
 _MIN_CORRELATION: Final = 0.9
 _SLOPE_SPREAD: Final = 0.012
+# Relative error of the mean force, by the squared distance in Å: what curvature makes of it.
+_CURVATURE: Final = 0.3
 # So many pairs that correlate less contradict each other. Forces on a molecule of some atoms add up
 # to less of their size; in data it is a few percent, or less than nothing at minima.
 _ENOUGH_PAIRS, _UNRELATED, _NET, _FEW_ATOMS = 12, 0.5, 0.3, 3
@@ -134,17 +136,23 @@ class NearPairs(NamedTuple):
         ratio: Of work to energy, in the units of the file.
         correlation: Of the two.
         n: Pairs.
+        distance: How far apart they are in the median, in Å.
     """
 
     ratio: float
     correlation: float
     n: int
+    distance: float
 
     def slope(self) -> Slope | None:
         """Returns the ratio with its error; None where they correlate too little."""
         if not abs(self.correlation) > _MIN_CORRELATION:
             return None
-        error = math.hypot(_SLOPE_SPREAD, 2 * _relative_error(self.correlation, self.n + 1))
+        error = math.hypot(
+            _SLOPE_SPREAD,
+            2 * _relative_error(self.correlation, self.n + 1),
+            _CURVATURE * self.distance**2,
+        )
         return Slope(self.ratio, error)
 
 
@@ -197,7 +205,8 @@ def near_pairs(
     if len(done) < _MIN_PAIRS or not norm > 0:
         return None
     ratio = float(done @ lost) / float(lost @ lost)
-    return NearPairs(ratio, float(done @ lost) / norm, len(done))
+    distance = float(np.median(np.array(apart)[nearest]))
+    return NearPairs(ratio, float(done @ lost) / norm, len(done), distance)
 
 
 def _relative_error(correlation: float, n: int) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
+from pipeline.files import readable_name
 from store_schema.extras import extra
 from store_schema.problems import StoreError
 
@@ -108,10 +109,11 @@ def location(store: str | Path) -> Path | ObjectLocation:
         store: Path, or URL that begins with ``file://``, ``s3://`` or ``gs://``.
 
     Raises:
-        StoreError: It is neither, or holds more than an address.
+        StoreError: It is neither, or holds more than an address, or is not UTF-8.
     """
     text = str(store)
     if "://" not in text:
+        readable_name(Path(store).absolute())
         return Path(store)
     parts = urlsplit(text)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -239,7 +241,10 @@ def write_rows(array: zarr.Array, folder: Path, start: int, values: np.ndarray) 
         opened = ts.open({"driver": "zarr3", "kvstore": kvstore}, context=_CONTEXT, open=True)
         opened.result()[selection].write(values).result()
     except ValueError as error:  # which is what TensorStore makes of every answer
-        raise OSError(f"{folder}: {error}") from error
+        if shutil.disk_usage(folder).free < values.nbytes:
+            reason = f"{os.strerror(errno.ENOSPC)} for {values.nbytes / 2**20:.1f} MiB"
+            raise OSError(errno.ENOSPC, reason, str(folder)) from error
+        raise OSError(errno.EIO, str(error), str(folder)) from error
 
 
 def publish_shards(staged: Path, target: Path, first_shard: int) -> None:

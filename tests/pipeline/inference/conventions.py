@@ -241,6 +241,8 @@ class Writer:
             columns["Dxyz" if kind == "Dxyz" else "D"] = given.ravel() if kind == "flat" else given
             self.out.truth["dipole"] = vector
         columns |= self.charges(n, width, n_atoms)
+        if "dipole" in self.out.truth and "total_charge" not in self.out.truth:
+            self.out.truth["dipole"] = given.reshape(n, 3) / factor  # nothing says who is an ion
         columns |= self.atomic_dipoles(n_atoms, width, columns)
         columns |= self.polarizability(n)
         return {key: np.asarray(value, dtype=np.float32) for key, value in columns.items()}
