@@ -28,8 +28,13 @@ _MISPLACED, _CLOSER, _LEAST_TO_MOVE = 0.1, 0.5, 4
 _FACTORS: Final = tuple(FACTORS["quadrupole"].values())
 # Traces and asymmetries below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
-# The upper triangle by rows, and the order of Gaussian: xx yy zz xy xz yz.
-_ORDERS: Final = {"": (), "in the order xx yy zz xy xz yz ": (0, 3, 4, 1, 5, 2)}
+# The upper triangle by rows, the order of Gaussian, and the lower triangle by rows; and how seldom
+# they are met, as negative logarithms.
+_ORDERS: Final = {
+    "": ((), 0.0),
+    "in the order xx yy zz xy xz yz ": ((0, 3, 4, 1, 5, 2), 0.0),
+    "in the order xx xy yy xz yz zz ": ((0, 1, 3, 2, 4, 5), 3.0),
+}
 # A. D. Buckingham, Q. Rev. Chem. Soc. 13 (1959) 183: 3/2 of the traceless tensor. Seldom
 # written without a word, so that plain ones are preferred where nothing decides.
 _BUCKINGHAM, _SELDOM = 2 / 3, 4.0
@@ -61,14 +66,21 @@ def quadrupole_hypotheses(
     )
     if not values.any() or not np.isfinite(expected).all():
         return unsettled(semantics, "there is none to hold against another")
-    hypotheses = []
-    for text, order in _ORDERS.items():
-        if not order or semantics == "quadrupole_components":
-            tensors = quadrupole_tensor(values, order)
-            hypotheses += [
-                replace(h, order=order, evidence=text + h.evidence)
-                for h in _weighed(semantics, tensors, expected, reference)
-            ]
+    orders = _ORDERS if semantics == "quadrupole_components" else {"": _ORDERS[""]}
+    tensors = {text: quadrupole_tensor(values, order) for text, (order, _) in orders.items()}
+    # Where one order leaves no trace, it is the diagonal that it says.
+    tracing = {text for text, tensor in tensors.items() if _trace(tensor) > _ROUNDING}
+    hypotheses = [
+        replace(
+            h,
+            order=order,
+            evidence=text + h.evidence,
+            prior=h.prior + seldom,
+            misfit=h.misfit + (2 * NO_FIT if text in tracing and tracing < {*orders} else 0.0),
+        )
+        for text, (order, seldom) in orders.items()
+        for h in _weighed(semantics, tensors[text], expected, reference)
+    ]
     return hypotheses or unsettled(semantics, "it is zero in every molecule that was looked at")
 
 
@@ -81,7 +93,7 @@ def _weighed(
     """Weighs units and conventions of tensors whose components are in order."""
     size = np.linalg.norm(tensors)
     skew = float(np.linalg.norm(tensors - tensors.transpose(0, 2, 1)) / size)
-    trace = float(np.linalg.norm(np.trace(tensors, axis1=1, axis2=2)) / size)
+    trace = _trace(tensors)
     given = traceless(tensors)
     ratio, alignment = line(given, expected)
     spread, wide = _MONOPOLES * reference.spread, 2.0
@@ -115,6 +127,12 @@ def _weighed(
             scale=scale,
         )
     ]
+
+
+def _trace(tensors: Float[np.ndarray, "molecule 3 3"]) -> float:
+    """Traces of tensors, over their size."""
+    size = float(np.linalg.norm(tensors))
+    return float(np.linalg.norm(np.trace(tensors, axis1=1, axis2=2))) / size if size else 0.0
 
 
 def _moved(

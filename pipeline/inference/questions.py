@@ -223,6 +223,8 @@ def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
         parts.append(
             f"the point it is about with --declare point.{key}=POINT ({' or '.join(points)})"
         )
+    if len({h.order for h in readings}) > 1:
+        parts.append("the order of its components by writing it as a 3 by 3 tensor")
     if not parts:
         parts.append(f"its unit with --declare unit.{key}=UNIT, if you know it")
     return "Say " + " and ".join(parts)

@@ -147,13 +147,16 @@ def moments_of_monopoles(
     if not found:
         return None
     sums, dipoles, quadrupoles = (np.array(column) for column in zip(*found, strict=True))
+    centers = _centers(atoms, np.array(kept))
+    # What a net charge has of a dipole is exact.
+    moved = sums[:, None] * centers["center_of_mass"]
     spread = math.hypot(_MONOPOLE_SPREAD, _MONOPOLE_SPREAD_OF_ONE / math.sqrt(species(atoms, kept)))
     return Reference(
         np.array(kept),
         compositions(atoms, np.array(kept)),
         sums,
-        _centers(atoms, np.array(kept)),
-        _MONOPOLE_SCALE * dipoles,
+        centers,
+        moved + _MONOPOLE_SCALE * (dipoles - moved),
         quadrupoles,
         np.full(len(kept), np.nan),
         spread,
@@ -194,6 +197,7 @@ def rough_references(
     rough: dict[int, np.ndarray] = {}
     known: dict[int, np.ndarray] = {}
     total = np.zeros(len(atoms.mask)) if charges is None else charges
+    centers = CENTERS["center_of_mass"](atoms)
     for row in np.flatnonzero(atoms.mask.sum(axis=1) > 1).tolist():
         numbers, positions = atoms.numbers[row][atoms.mask[row]], atoms.positions[row]
         positions = positions[atoms.mask[row]]
@@ -202,7 +206,8 @@ def rough_references(
         fitted = equilibrated_charges(numbers, positions, float(total[row]))
         if fitted is None:
             continue
-        dipole = _ROUGH_SCALE * fitted @ positions
+        moved = float(total[row]) * centers[row]
+        dipole = moved + _ROUGH_SCALE * (fitted @ positions - moved)
         size, measured = float(np.linalg.norm(dipole)), measured_dipole(numbers)
         if measured is not None and total[row] == 0 and size > 0:
             known[row] = dipole * measured / size
