@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
-from pipeline.chemistry.centers import CENTERS, ORIGIN, spelled
+from pipeline.chemistry.centers import ORIGIN, POINTS, spelled
 from pipeline.inference.hypothesis import (
     NO_FIT,
     Hypothesis,
@@ -31,14 +31,17 @@ _NEARLY_WHOLE: Final = 0.1
 # In errors: a dipole that is further off says nothing more of the point.
 _FURTHEST: Final = 10.0
 # How seldom dipoles are about each point, as negative logarithms.
-_SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 4.0}
+_SELDOM: Final = {ORIGIN: 0.0, "center_of_mass": 1.0, "center_of_nuclear_charge": 2.5}
 # In e·Å: dipoles below this are mostly errors of what they are held against.
 _LEAST_DIPOLE: Final = 0.01
 _ALL_ZERO: Final = "it is zero or missing in every molecule that was looked at"
 
 
 def dipole_hypotheses(
-    semantics: str, values: np.ndarray, references: Sequence[Reference]
+    semantics: str,
+    values: np.ndarray,
+    references: Sequence[Reference],
+    declared: str | None = None,
 ) -> list[Hypothesis]:
     """Weighs the units of molecular dipoles or their magnitudes, and the point they are about.
 
@@ -48,15 +51,14 @@ def dipole_hypotheses(
         semantics: What the values are taken to be.
         values: As in the file, molecules of the sample first.
         references: What they should be; all of them count.
+        declared: The point that they are said to be about.
     """
     flat = values.reshape(len(values), -1).astype(np.float64)
     size = semantics == "dipole_magnitude"
-    about = {
-        name: [_dipoles(each, name, size=size) for each in references]
-        for name in (ORIGIN, *CENTERS)
-    }
-    if not np.nan_to_num(flat).any() or not _matters(about, references):
-        return _against(semantics, flat, references, about[ORIGIN])
+    about = _points(references, declared or ORIGIN, size=size)
+    if len(about) == 1 or not np.nan_to_num(flat).any():
+        ((_, expected), *_) = about.items()
+        return _against(semantics, flat, references, expected)
     found = [
         replace(
             h,
@@ -74,13 +76,25 @@ def dipole_hypotheses(
     ]
 
 
-def _matters(about: Mapping[str, Sequence[np.ndarray]], references: Sequence[Reference]) -> bool:
-    """Whether dipoles of ions differ by more than errors from one point to another."""
+def _points(
+    references: Sequence[Reference], first: str, *, size: bool
+) -> dict[str, list[Float[np.ndarray, "molecule k"]]]:
+    """Dipoles about each point that differs from those before it by more than errors, for ions."""
     ions = [_ions(reference) for reference in references]
-    return any(
-        some.any() and np.sqrt(np.mean((here - there)[some] ** 2)) > _MOVED
-        for name in CENTERS
-        for here, there, some in zip(about[ORIGIN], about[name], ions, strict=True)
+    found: dict[str, list[np.ndarray]] = {}
+    for point in dict.fromkeys((first, *POINTS)):
+        dipoles = [_dipoles(reference, point, size=size) for reference in references]
+        if not any(_same(dipoles, others, ions) for others in found.values()):
+            found[point] = dipoles
+    return found
+
+
+def _same(
+    here: Sequence[np.ndarray], there: Sequence[np.ndarray], ions: Sequence[np.ndarray]
+) -> bool:
+    return all(
+        not some.any() or np.sqrt(np.mean((ours - theirs)[some] ** 2)) <= _MOVED
+        for ours, theirs, some in zip(here, there, ions, strict=True)
     )
 
 

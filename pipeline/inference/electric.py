@@ -112,7 +112,8 @@ def _readings(work: Interpreter, key: str, context: _Context) -> list[Hypothesis
                 references += [
                     each for each in context.rough if each.is_measured or reference is None
                 ]
-            found += dipoles.dipole_hypotheses(semantics, values, references)
+            point = work.declarations.point(key, semantics)
+            found += dipoles.dipole_hypotheses(semantics, values, references, point)
         elif semantics.startswith("quadrupole"):
             found += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
         elif semantics == "total_charge":

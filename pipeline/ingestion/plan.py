@@ -136,7 +136,7 @@ def _plan_together(
 def _alike(look: Look, plan: Plan, others: Sequence[Plan], declarations: Declarations) -> Plan:
     """Takes dipoles to be about the same point as in another file, where it showed."""
     for other in others:
-        if _belong_together(plan.source, other.source):
+        if other is not plan and _belong_together(plan.source, other.source):
             known = other.interpretation.as_siblings(Path(other.source.place).name)
             known = {key: sibling for key, sibling in known.items() if sibling.about != ORIGIN}
             if known:
