@@ -118,7 +118,10 @@ SIGNED: Final = ("potential", "charge", "dipole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "mHartree", "aJ", "kT", "nm", "pm", "m", "C")
-_WEIGHTS: Final = dict.fromkeys((*_SELDOM, "C*m", "1e-30*C*m", "e/angstrom"), 0.1)
+_WEIGHTS: Final = {
+    **dict.fromkeys((*_SELDOM, "C*m", "1e-30*C*m", "e/angstrom"), 0.1),
+    "kJ/mol/nm": 1.0,  # of GROMACS
+}
 
 # Other ways of writing the parts of a unit, lower case; "a" and "d" stand for a unit only
 # where nothing else does.

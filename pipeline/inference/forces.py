@@ -29,7 +29,7 @@ _ENOUGH_PAIRS, _UNRELATED, _NET, _FEW_ATOMS = 12, 0.5, 0.3, 3
 _FOLLOWING: Final = 64
 # E and F seldom have different units of energy, and forces are hardly given by pm or m; as
 # negative logarithms. Where nothing else says the unit of either, E and F have the same.
-_MIXED, _ODD_LENGTH, _UNANCHORED = 4.0, 3.0, 2 * NO_FIT
+_MIXED, _ODD_LENGTH, _UNANCHORED = 2.5, 3.0, 2 * NO_FIT
 
 
 class Slope(NamedTuple):
