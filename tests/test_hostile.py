@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from pipeline import ingest
+from pipeline.inspection.validate import validate_store
+from pipeline.sample import sample_sources
+from store_schema.problems import StoreError
 from tests.hostile import VALUES, copied, limited, mutate, outcome
 
 STORES, EXPERIMENTS, MODELS, PROCESSES = 40, 3, 60, 2
@@ -173,3 +178,42 @@ def test_many_damaged_stores_and_experiments(small_store, small_experiment, tmp_
     try_experiments(small_experiment, tmp_path, range(EXPERIMENTS, EXPERIMENTS + MANY_EXPERIMENTS))
     assert not list(elsewhere.iterdir())
     try_processes(small_experiment, tmp_path, range(PROCESSES, 40))
+
+
+def truncated(store):
+    chunk = store / "n_grid" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:5])
+
+
+def lost(store):
+    (store / "n_grid" / "c" / "0").rename(store / "n_grid" / "c" / "9")
+
+
+def linked(store):
+    (store.parent / "elsewhere").mkdir()
+    shutil.rmtree(store / "n_grid" / "c")
+    (store / "n_grid" / "c").symlink_to(store.parent / "elsewhere")
+
+
+def reshaped(store):
+    path = store / "esp" / "zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shape": [5, 5]}))
+
+
+@pytest.mark.parametrize("damage", [truncated, lost, linked, reshaped])
+def test_nothing_is_added_to_a_damaged_store(small_store, tmp_path, damage):
+    store = copied(small_store, tmp_path / "a.zarr")
+    damage(store)
+    with pytest.raises(StoreError, match=r"n_grid|esp"):
+        ingest([sample_sources()[0]], store, append=True)
+    assert not list(tmp_path.glob("elsewhere/*"))
+
+
+def test_stray_files_among_chunks_are_left_alone(small_store, tmp_path):
+    store = copied(small_store, tmp_path / "a.zarr")
+    stray = [store / "esp" / "c" / ".DS_Store", store / "n_grid" / "c" / "²"]
+    for path in stray:
+        path.touch()
+    ingest([sample_sources()[0]], store, append=True)
+    assert not validate_store(str(store)).problems
+    assert all(path.exists() for path in stray)

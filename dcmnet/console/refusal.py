@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -34,11 +35,16 @@ def refuse_politely(run: Callable[[], None]) -> None:
     else:
         logging.disable(logging.CRITICAL)  # of libraries; this package prints or raises
         sys.unraisablehook = _unraisable
+        # Of libraries; what this package warns of is a UserWarning of its own modules.
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
+        warnings.filterwarnings("ignore", module=r"xarray|zarr|orbax|jax|numcodecs|numpy")
     # Figures are written to files; a backend that the user's windows have is not needed.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where tests capture
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another
+    if not _is_somewhere():
+        _end(["Error: the current folder is gone. Change to one that is there."])
     try:
         with _terminable():
             run()
@@ -62,6 +68,14 @@ def refuse_politely(run: Callable[[], None]) -> None:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         _end([f"Error: this should not happen: {what}. See where with --debug."])
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Checkpoints:
             for series in ("latest", "best"):
                 _remove_leftovers(self.directory / series)
         self._managers = {
-            series: _listed(partial(self._manager, series, read_only))
+            series: _listed(partial(self._manager, series, read_only), directory)
             for series in _PREFIX
             if not read_only or series == "periodic" or (self.directory / series).is_dir()
         }
@@ -141,7 +141,7 @@ class Checkpoints:
                 break
             except Exception as error:  # Orbax raises many kinds for damage
                 # A resumed run removes a checkpoint once there is a newer one.
-                _listed(manager.reload)
+                _listed(manager.reload, self.directory)
                 if self._find(which)[1] == step:
                     raise _damaged(place, error) from error
         _check_shapes(place, found["model"], like)
@@ -201,12 +201,20 @@ def _of_this_process() -> ocp.options.MultiprocessingOptions:
     )
 
 
-def _listed(read: Callable[[], _T]) -> _T:
-    """Lists a folder; once more where a run has removed a checkpoint while it was looked at."""
-    for _ in range(_LISTINGS - 1):
-        with suppress(FileNotFoundError):
+def _listed(read: Callable[[], _T], place: Path) -> _T:
+    """Lists a folder; once more where a run has removed a checkpoint while it was looked at.
+
+    Raises:
+        CheckpointError: What describes a checkpoint is damaged.
+    """
+    for _ in range(_LISTINGS):
+        try:
             return read()
-    return read()
+        except FileNotFoundError as error:
+            missing = error
+        except Exception as error:  # Orbax raises many kinds for damage
+            raise _damaged(str(place), error) from error
+    raise missing
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError, SourceError
 from store_schema.results import RESULT_VARIABLES
 
+# What CHARMM and XML take as a name.
+_RESIDUE: Final = re.compile(r"[A-Za-z0-9_+-]{1,8}")
 Molecules = Iterable[ChargedMolecule]
 
 # Variables of the array files: what they are called, their dimensions and type.
@@ -83,6 +86,14 @@ def write_predictions(
             or it has no local frame.
     """
     check_format(path)
+    if not _RESIDUE.fullmatch(residue):
+        raise ConfigError.of(
+            f"the residue {residue!r}",
+            expected="a name of letters, digits, _, + and -, at most 8",
+            received="another",
+            consequence="nothing was written",
+            remedy="Name the residue as the topology does",
+        )
     if path.suffix in _SIMULATION:
         write = _SIMULATION[path.suffix]
         write(path, _only(molecules, survey, path), residue, title)

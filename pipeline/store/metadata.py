@@ -35,7 +35,7 @@ def _inside(path: str) -> str:
     """Refuses a path that leads out of the store."""
     if any(part in ("", ".", "..") or part.startswith(".") for part in path.split("/")):
         raise ValueError("not a path below the store")
-    if set(path) & {"\\", "\0"}:
+    if set(path) & {"\\", "\0"} or not path.isprintable():  # surrogates are not, nor controls
         raise ValueError("not a path below the store")
     return path
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import tensorstore as ts
 import zarr
 
+from pipeline.store.base import UNREADABLE
 from pipeline.store.layout import Compression, create_array, molecules_per_shard
 from pipeline.store.metadata import Document, extend, read_document, write_document
 from pipeline.store.shard_buffer import ShardBuffer
 from store_schema import VARIABLES
 from store_schema.names import Variable
+from store_schema.problems import StoreError
 
 Values = Mapping[str, np.ndarray]
 # What is not published may be lost with the machine; synchronising each file is left out.
 _CONTEXT = ts.Context({"file_io_sync": False})
+_NUMBER: Final = re.compile(r"[0-9]+")
+_QUARANTINE: Final = "quarantine"
 
 
 class TableWriter:
@@ -183,12 +189,23 @@ class TableWriter:
 
     def _partial_shard(self) -> dict[str, np.ndarray]:
         """Reads the published rows behind the last whole shard."""
-        rows = {}
+        rows: dict[str, np.ndarray] = {}
         for name, document in self._committed.items():
-            array = zarr.open_array(self._target / name, mode="r")  # type: ignore[operator]
+            assert self._target is not None  # what is published lies somewhere
+            folder = self._target / name
+            _refuse_links(folder)
             lengths = document["shape"]
             selection = (slice(self._first_row, lengths[0]), *map(slice, lengths[1:]))
-            rows[name] = np.asarray(array[selection])
+            try:
+                array = zarr.open_array(folder, mode="r")
+                rows[name] = np.asarray(array[selection])
+            except UNREADABLE as error:
+                raise _not_to_be_extended(folder, str(error)) from error
+            if list(array.shape) != list(lengths):
+                received = f"a shape of {array.shape}, and of {tuple(lengths)} in the root"
+                raise _not_to_be_extended(folder, received)
+        if self._target is not None and not self._target.name.startswith(_QUARANTINE):
+            _refuse_lost(self._target, rows)
         return rows
 
     def _widen(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -247,6 +264,42 @@ def write_rows(array: zarr.Array, folder: Path, start: int, values: np.ndarray) 
         raise OSError(errno.EIO, str(error), str(folder)) from error
 
 
+def _refuse_links(folder: Path) -> None:
+    """Raises a StoreError for links among the chunks of an array: they lead out of the store."""
+    chunks = folder / "c"
+    for path in (folder, chunks, *chunks.rglob("*")):
+        if path.is_symlink():
+            raise _not_to_be_extended(path, "a link")
+
+
+def _refuse_lost(table: Path, rows: Values) -> None:
+    """Raises a StoreError where a chunk is gone, so that its rows read as if nothing was known."""
+    if not len(rows.get("n_atoms", ())):
+        return
+    if (rows["n_atoms"] < 1).any():
+        raise _not_to_be_extended(table / "n_atoms", "molecules without atoms")
+    for name, count in (("positions", "n_atoms"), ("vdw_surface", "n_grid"), ("esp", "n_grid")):
+        if name not in rows or count not in rows or not rows[name].size:
+            continue
+        finite = np.isfinite(rows[name].reshape(*rows[name].shape[:2], -1))
+        known = np.asarray(finite.all(axis=-1))
+        last = np.where(known.any(axis=1), known.shape[1] - known[:, ::-1].argmax(axis=1), 0)
+        lost = last > rows[count] if name != "positions" else last != rows[count]
+        if lost.any():
+            received = f"other lengths than {count} says, as where a chunk is lost"
+            raise _not_to_be_extended(table / name, received)
+
+
+def _not_to_be_extended(place: Path, received: str) -> StoreError:
+    return StoreError.of(
+        str(place),
+        expected="a sound store to add to",
+        received=received,
+        consequence="nothing was added",
+        remedy="See what is wrong with 'dcmnet validate STORE', or ingest the sources again",
+    )
+
+
 def publish_shards(staged: Path, target: Path, first_shard: int) -> None:
     """Moves the shards of a staged array behind those that an array already has.
 
@@ -261,17 +314,24 @@ def publish_shards(staged: Path, target: Path, first_shard: int) -> None:
     if not target.exists():
         write_document(target, read_document(staged))
     moved = set()
-    for shard in sorted((staged / "c").rglob("*")):
+    for shard in _shards(staged):
         if shard.is_file():
             index, *rest = shard.relative_to(staged / "c").parts
             place = target.joinpath("c", str(int(index) + first_shard), *rest)
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(shard, place)
             moved.add(place)
-    for shard in sorted((target / "c").rglob("*")):
+    for shard in _shards(target):
         n = int(shard.relative_to(target / "c").parts[0])
         if shard.is_file() and n >= first_shard and shard not in moved:
             shard.unlink()
+
+
+def _shards(folder: Path) -> list[Path]:
+    """What lies in an array under the number of a shard; other files are left alone."""
+    chunks = folder / "c"
+    found = sorted(chunks.rglob("*")) if chunks.is_dir() else []
+    return [path for path in found if _NUMBER.fullmatch(path.relative_to(chunks).parts[0])]
 
 
 def n_rows(documents: Mapping[str, Document]) -> int:
