@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from pydantic import AfterValidator, BaseModel
 
 from dcmnet.config import ExperimentConfig
-from pipeline import open_store
+from pipeline import Store
 from pipeline.files import write_text
 from pipeline.store.splits import split_store
 from store_schema.documents import read_json, validated
@@ -77,17 +77,19 @@ def elements_of_store(config: ExperimentConfig) -> frozenset[int]:
     """Returns the atomic numbers of the training split of an experiment's store.
 
     Raises:
-        StoreError: There is no store, or it is not valid.
+        StoreError: There is no store, it is not valid, or a chunk of it is damaged.
     """
     data = config.data
-    numbers = open_store(data.store).to_dataset()["atomic_numbers"]
+    opened = Store.at(data.store)
+    numbers = opened.tree().to_dataset()["atomic_numbers"]
     train: Bool[np.ndarray, " molecule"] = split_store(data.store, data.split_fractions).mask(
         "train"
     )
     found: set[int] = set()
     for start in range(0, numbers.sizes[MOLECULE], _READ):
         part = slice(start, start + _READ)
-        found |= set(np.unique(numbers[part].values[train[part]]).tolist())
+        with opened.reading():
+            found |= set(np.unique(numbers[part].values[train[part]]).tolist())
     return frozenset(found - {0})
 
 

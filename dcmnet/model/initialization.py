@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dcmnet.model import DCMNet, Parameters
-from pipeline import open_store
+from pipeline import Store
 from pipeline.loader import MoleculeBatch, make_batch
 
 # Molecules whose monopoles are averaged; more do not change a mean that matters.
@@ -36,12 +36,18 @@ def _smallest_batch(network: DCMNet) -> MoleculeBatch:
 def mean_monopoles(
     store: str | Path, rows: Int[np.ndarray, " n"], max_atomic_number: int
 ) -> Float[np.ndarray, " element"]:
-    """Returns the mean reference monopole of each element, in e; 0 where there is none."""
-    molecules = open_store(store).to_dataset()
+    """Returns the mean reference monopole of each element, in e; 0 where there is none.
+
+    Raises:
+        StoreError: There is no store, or a chunk of it is damaged.
+    """
+    opened = Store.at(store)
+    molecules = opened.tree().to_dataset()
     if "monopoles" not in molecules:
         return np.zeros(max_atomic_number + 1)
     some = molecules[["atomic_numbers", "monopoles"]].isel(molecule=np.sort(rows)[:_MOLECULES])
-    numbers, monopoles = some["atomic_numbers"].values, some["monopoles"].values
+    with opened.reading():
+        numbers, monopoles = some["atomic_numbers"].values, some["monopoles"].values
     known = (numbers > 0) & (numbers <= max_atomic_number) & np.isfinite(monopoles)
     size = max_atomic_number + 1
     total = np.bincount(numbers[known], weights=monopoles[known], minlength=size)

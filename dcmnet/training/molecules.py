@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from dcmnet.config import ExperimentConfig
 from dcmnet.training.epoch import Data
-from pipeline import make_loader, open_store, read_schema
+from pipeline import Store, make_loader, read_schema
 from pipeline.loader.parts import WHOLE, Part
 from store_schema.problems import TrainingError
 
@@ -78,7 +78,9 @@ def _notes(config: ExperimentConfig, sizes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _names(store: str, rows: Iterable[int]) -> list[str]:
-    ids = open_store(store).to_dataset()["molecule_id"].values
+    opened = Store.at(store)
+    with opened.reading():
+        ids = opened.tree().to_dataset()["molecule_id"].values
     return [str(ids[row]) for row in rows]
 
 
