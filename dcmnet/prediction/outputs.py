@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,15 +16,13 @@ import xarray as xr
 
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.predict import Survey
-from dcmnet.prediction.simulation.charmm import RESIDUE, write_dcm
+from dcmnet.prediction.simulation.charmm import RESIDUE, check_residue, write_dcm
 from dcmnet.prediction.simulation.openmm import write_force_field
 from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError, SourceError
 from store_schema.results import RESULT_VARIABLES
 
-# What CHARMM and XML take as a name.
-_RESIDUE: Final = re.compile(r"[A-Za-z0-9_+-]{1,8}")
 Molecules = Iterable[ChargedMolecule]
 
 # Variables of the array files: what they are called, their dimensions and type.
@@ -81,20 +78,13 @@ def write_predictions(
         residue: Name of the residue in files for simulations.
 
     Raises:
-        ConfigError: The suffix names no format.
+        ConfigError: The suffix names no format, or the residue has a name that none can have.
         SourceError: A file for a simulation is asked for, and there is not one molecule,
             or it has no local frame.
     """
     check_format(path)
-    if not _RESIDUE.fullmatch(residue):
-        raise ConfigError.of(
-            f"the residue {residue!r}",
-            expected="a name of letters, digits, _, + and -, at most 8",
-            received="another",
-            consequence="nothing was written",
-            remedy="Name the residue as the topology does",
-        )
     if path.suffix in _SIMULATION:
+        check_residue(residue)
         write = _SIMULATION[path.suffix]
         write(path, _only(molecules, survey, path), residue, title)
     else:

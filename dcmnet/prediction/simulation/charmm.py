@@ -68,6 +68,22 @@ class DcmResidue(NamedTuple):
         return np.concatenate(charges), np.concatenate(places)
 
 
+def check_residue(name: str) -> None:
+    """Refuses a name of a residue that CHARMM cannot read, nor XML hold.
+
+    Raises:
+        ConfigError: It has other characters than letters and digits, or too many.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]{1,8}", name):
+        raise ConfigError.of(
+            "residue",
+            expected="1 to 8 letters and digits",
+            received=repr(name),
+            consequence="nothing was written",
+            remedy="Give the name that the residue has in the topology",
+        )
+
+
 def dcm_residue(molecule: ChargedMolecule, name: str = RESIDUE) -> DcmResidue:
     """Returns the charges of a molecule in local frames.
 
@@ -80,14 +96,7 @@ def dcm_residue(molecule: ChargedMolecule, name: str = RESIDUE) -> DcmResidue:
         ConfigError: The name is none that CHARMM can read.
     """
     structure = molecule.structure
-    if not re.fullmatch(r"[A-Za-z0-9]{1,8}", name):
-        raise ConfigError.of(
-            "residue",
-            expected="1 to 8 letters and digits",
-            received=repr(name),
-            consequence="nothing was written",
-            remedy="Give the name that the residue has in the topology",
-        )
+    check_residue(name)
     chosen = choose_frames(structure.atomic_numbers, structure.positions)
     if not chosen:
         raise SourceError.of(
