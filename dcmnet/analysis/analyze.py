@@ -33,6 +33,7 @@ from dcmnet.experiment.directory import Experiment, TrainedModel, load_model
 from dcmnet.experiment.versions import installed_versions
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
+from pipeline.store.base import readable
 from pipeline.store.results import ResultsWriter
 from pipeline.store.splits import split_store
 from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
@@ -214,7 +215,8 @@ def write_results(
         expected=expected,
     )
     molecules = open_store(store).to_dataset()
-    collector = _collector(molecules)
+    with readable(molecules):
+        collector = _collector(molecules)
     bar = progress_bar(Console(stderr=True) if progress else None, "molecules")
     task = bar.add_task("analysing", total=schema.n_molecules)
 

@@ -24,6 +24,7 @@ from dcmnet.analysis.statistics import (
     WorstMolecule,
 )
 from pipeline.chemistry.fitted_charges import traceless
+from pipeline.store.base import readable
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.units import DEBYE_IN_E_ANGSTROM
 
@@ -78,10 +79,10 @@ def described(molecules: xr.Dataset, rows: Int[np.ndarray, " row"]) -> xr.Datase
         and, where the store has them, ``total_charge``, ``dipole`` and ``quadrupole``.
     """
     names = [name for name in _DESCRIBING if name in molecules]
-    columns = {name: (molecules[name].dims, molecules[name].values[rows]) for name in names}
-    return xr.Dataset(
-        {**columns, "formula": (MOLECULE, _formulas(molecules, rows))}, coords={MOLECULE: rows}
-    )
+    with readable(molecules):
+        columns = {name: (molecules[name].dims, molecules[name].values[rows]) for name in names}
+        formulas = _formulas(molecules, rows)
+    return xr.Dataset({**columns, "formula": (MOLECULE, formulas)}, coords={MOLECULE: rows})
 
 
 def table_of(molecules: xr.Dataset, results: xr.Dataset) -> pd.DataFrame:

@@ -183,13 +183,7 @@ class Store(ABC):
 
     def unreadable(self, error: Exception) -> StoreError:
         """Returns the error that says what it means that a chunk cannot be read."""
-        return StoreError.of(
-            str(self),
-            expected="arrays that can be read",
-            received=str(error),
-            consequence="molecules are missing",
-            remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
-        )
+        return _unreadable(str(self), error)
 
     @abstractmethod
     def scratch(self, name: str) -> AbstractContextManager[Path]:
@@ -226,6 +220,29 @@ class Store(ABC):
 
 StoreLike: TypeAlias = str | Path | Store
 """A store, or the path or URL of one."""
+
+
+@contextmanager
+def readable(values: xr.Dataset) -> Iterator[None]:
+    """Says what it means that values of an opened store cannot be read; see ``Store.reading``.
+
+    Raises:
+        StoreError: A chunk is damaged, or cannot be read.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise _unreadable(str(values.encoding.get("source", "the store")), error) from error
+
+
+def _unreadable(place: str, error: Exception) -> StoreError:
+    return StoreError.of(
+        place,
+        expected="arrays that can be read",
+        received=str(error),
+        consequence="molecules are missing",
+        remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
+    )
 
 
 def open_store(store: StoreLike) -> xr.DataTree:
