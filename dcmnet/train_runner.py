@@ -21,7 +21,7 @@ from dcmnet.training.followers import Follower
 from dcmnet.training.processes.joining import joined
 from dcmnet.training.run import Run, refuse_existing, run_to_end
 from pipeline import Store, ingest
-from pipeline.files import readable_name
+from pipeline.files import check_utf8
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError
 
@@ -103,7 +103,7 @@ def run_training(
         SystemExit: SIGTERM asked to stop; everything is saved, the exit code is ``STOPPED``.
     """
     chosen = make_config(config, preset, {"name": name, **fields})
-    readable_name(Path(chosen.out).absolute())
+    check_utf8(Path(chosen.out).absolute())
     experiment = Experiment(Path(chosen.out) / chosen.name)
     console = console or Console()
     all_followers = [*make_trackers(experiment, chosen.track, console, writer), *followers]

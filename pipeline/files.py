@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def readable_name(path: str | Path) -> None:
+def check_utf8(path: str | Path) -> None:
     """Refuses a path that libraries and records cannot hold, since it is not UTF-8.
 
     Raises:

@@ -18,6 +18,7 @@ import typer
 from store_schema.problems import DcmError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# In seconds: when a signal that a destructor swallowed is sent again.
 _SOON = 0.02
 # Exit codes of a command that a signal ended, as shells count them.
 _ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}

@@ -15,7 +15,7 @@ from pipeline.adapters.padded import PaddedSource, layout_of
 from pipeline.adapters.protocol import Source
 from pipeline.adapters.single_molecule import SingleMoleculeSource
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
-from pipeline.files import readable_name
+from pipeline.files import check_utf8
 from store_schema.problems import SourceError
 
 _SPLIT_NAMES: Final = {
@@ -103,7 +103,7 @@ def _files(text: str) -> list[Path]:
             remedy="Check the path",
         )
     for file in files:
-        readable_name(file)
+        check_utf8(file)
         if not file.is_file():  # to open a pipe would wait for its writer, forever
             raise SourceError.of(
                 str(file),

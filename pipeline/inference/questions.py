@@ -112,7 +112,7 @@ class Said:
         if not weighed:
             movable = "molecular_dipole_vector"
             return [replace(h, about=about) if h.semantics == movable else h for h in hypotheses]
-        return [h for h in hypotheses if h.about == about] or list(hypotheses)
+        return [h for h in hypotheses if h.about == about]
 
     def _prior(self, h: Hypothesis, usual: float) -> float:
         """How unusual a reading is; a unit that the file names is as usual as any."""

@@ -119,11 +119,12 @@ def moments_of_esp(atoms: Atoms, grid: Grid) -> Reference | None:
         return None
     sums, dipoles, quadrupoles, residuals = (np.array(each) for each in zip(*found, strict=True))
     spread = math.hypot(ESP_SPREAD, _RESIDUAL_SPREAD * float(np.median(residuals)))
+    molecules = np.array(kept)
     return Reference(
-        np.array(kept),
-        compositions(atoms, np.array(kept)),
+        molecules,
+        compositions(atoms, molecules),
         sums,
-        _centers(atoms, np.array(kept)),
+        _centers(atoms, molecules),
         dipoles,
         quadrupoles,
         residuals,
@@ -147,13 +148,14 @@ def moments_of_monopoles(
     if not found:
         return None
     sums, dipoles, quadrupoles = (np.array(column) for column in zip(*found, strict=True))
-    centers = _centers(atoms, np.array(kept))
+    molecules = np.array(kept)
+    centers = _centers(atoms, molecules)
     # What a net charge has of a dipole is exact.
     moved = sums[:, None] * centers["center_of_mass"]
     spread = math.hypot(_MONOPOLE_SPREAD, _MONOPOLE_SPREAD_OF_ONE / math.sqrt(species(atoms, kept)))
     return Reference(
-        np.array(kept),
-        compositions(atoms, np.array(kept)),
+        molecules,
+        compositions(atoms, molecules),
         sums,
         centers,
         moved + _MONOPOLE_SCALE * (dipoles - moved),
@@ -212,27 +214,40 @@ def rough_references(
         if measured is not None and total[row] == 0 and size > 0:
             known[row] = dipole * measured / size
         rough[row] = dipole
-    return [
-        Reference(
-            np.array(list(dipoles)),
-            compositions(atoms, np.array(list(dipoles))),
-            total[list(dipoles)],
-            _centers(atoms, np.array(list(dipoles))),
-            np.array(list(dipoles.values())),
-            np.full((len(dipoles), 3, 3), np.nan),
-            np.full(len(dipoles), np.nan),
-            math.hypot(spread, averaged / math.sqrt(n)),
-            _ROUGH_ERROR,
-            origin,
-            (wrong / n**2, _WRONG_SPREAD),
-        )
-        for dipoles, (spread, averaged), origin, wrong in (
-            (rough, _ROUGH_SPREAD, "the electronegativity of the atoms", _WRONG_ALTOGETHER),
-            (known, _KNOWN_SPREAD, MEASURED, _WRONG_ISOMER),
-        )
-        if dipoles
-        for n in [species(atoms, list(dipoles))]
-    ]
+    name = "the electronegativity of the atoms"
+    found = []
+    if rough:
+        found.append(_rough(atoms, total, rough, _ROUGH_SPREAD, name, _WRONG_ALTOGETHER))
+    if known:
+        found.append(_rough(atoms, total, known, _KNOWN_SPREAD, MEASURED, _WRONG_ISOMER))
+    return found
+
+
+def _rough(  # noqa: PLR0917 - what makes a reference
+    atoms: Atoms,
+    total: Float[np.ndarray, " molecule"],
+    dipoles: Mapping[int, np.ndarray],
+    spread: tuple[float, float],
+    origin: str,
+    wrong: float,
+) -> Reference:
+    """Makes a reference of dipoles by row, of which a share is wrong altogether."""
+    molecules = np.array(list(dipoles))
+    n = species(atoms, list(dipoles))
+    shared, averaged = spread
+    return Reference(
+        molecules,
+        compositions(atoms, molecules),
+        total[molecules],
+        _centers(atoms, molecules),
+        np.array(list(dipoles.values())),
+        np.full((len(molecules), 3, 3), np.nan),
+        np.full(len(molecules), np.nan),
+        math.hypot(shared, averaged / math.sqrt(n)),
+        _ROUGH_ERROR,
+        origin,
+        (wrong / n**2, _WRONG_SPREAD),
+    )
 
 
 class Line(NamedTuple):

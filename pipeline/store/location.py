@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from pipeline.files import readable_name
+from pipeline.files import check_utf8
 from store_schema.extras import extra
 from store_schema.problems import StoreError
 
@@ -113,7 +113,7 @@ def location(store: str | Path) -> Path | ObjectLocation:
     """
     text = str(store)
     if "://" not in text:
-        readable_name(Path(store).absolute())
+        check_utf8(Path(store).absolute())
         return Path(store)
     parts = urlsplit(text)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):

@@ -20,14 +20,16 @@ from pipeline.store.layout import Compression, create_array, molecules_per_shard
 from pipeline.store.metadata import Document, extend, read_document, write_document
 from pipeline.store.shard_buffer import ShardBuffer
 from store_schema import VARIABLES
-from store_schema.names import Variable
+from store_schema.names import ATOM, GRID_POINT, Variable
 from store_schema.problems import StoreError
 
 Values = Mapping[str, np.ndarray]
 # What is not published may be lost with the machine; synchronising each file is left out.
 _CONTEXT = ts.Context({"file_io_sync": False})
 _NUMBER: Final = re.compile(r"[0-9]+")
-_QUARANTINE: Final = "quarantine"
+# What says how long an axis of a molecule is. Those that are set aside may be wrong in that, and
+# their axes have other names.
+_COUNTED: Final = {ATOM: "n_atoms", GRID_POINT: "n_grid"}
 
 
 class TableWriter:
@@ -190,8 +192,9 @@ class TableWriter:
     def _partial_shard(self) -> dict[str, np.ndarray]:
         """Reads the published rows behind the last whole shard."""
         rows: dict[str, np.ndarray] = {}
+        if self._target is None:
+            return rows
         for name, document in self._committed.items():
-            assert self._target is not None  # what is published lies somewhere
             folder = self._target / name
             _refuse_links(folder)
             lengths = document["shape"]
@@ -204,8 +207,7 @@ class TableWriter:
             if list(array.shape) != list(lengths):
                 received = f"a shape of {array.shape}, and of {tuple(lengths)} in the root"
                 raise _not_to_be_extended(folder, received)
-        if self._target is not None and not self._target.name.startswith(_QUARANTINE):
-            _refuse_lost(self._target, rows)
+        _refuse_lost(self._target, self.variables, rows)
         return rows
 
     def _widen(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -272,19 +274,17 @@ def _refuse_links(folder: Path) -> None:
             raise _not_to_be_extended(path, "a link")
 
 
-def _refuse_lost(table: Path, rows: Values) -> None:
+def _refuse_lost(table: Path, variables: Mapping[str, Variable], rows: Values) -> None:
     """Raises a StoreError where a chunk is gone, so that its rows read as if nothing was known."""
-    if not len(rows.get("n_atoms", ())):
-        return
-    if (rows["n_atoms"] < 1).any():
-        raise _not_to_be_extended(table / "n_atoms", "molecules without atoms")
-    for name, count in (("positions", "n_atoms"), ("vdw_surface", "n_grid"), ("esp", "n_grid")):
-        if name not in rows or count not in rows or not rows[name].size:
+    for name, values in rows.items():
+        count = _COUNTED.get("".join(variables[name].dims[1:2]), "")
+        if count not in rows or values.dtype.kind != "f" or not values.size:
             continue
-        finite = np.isfinite(rows[name].reshape(*rows[name].shape[:2], -1))
+        finite = np.isfinite(values.reshape(*values.shape[:2], -1))
         known = np.asarray(finite.all(axis=-1))
-        last = np.where(known.any(axis=1), known.shape[1] - known[:, ::-1].argmax(axis=1), 0)
-        lost = last > rows[count] if name != "positions" else last != rows[count]
+        length = np.where(known.any(axis=1), known.shape[1] - known[:, ::-1].argmax(axis=1), 0)
+        # Every atom has a place; anything else may be missing.
+        lost = length != rows[count] if name == "positions" else length > rows[count]
         if lost.any():
             received = f"other lengths than {count} says, as where a chunk is lost"
             raise _not_to_be_extended(table / name, received)

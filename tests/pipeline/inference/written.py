@@ -54,7 +54,7 @@ TOLERANCE = {
     "vdw_surface": 3e-4,
     "esp": 2e-6,
     "quadrupole": 5e-3,
-    # Points of dipoles are not told apart by less.
+    # In e·Å; less does not distinguish the points that dipoles are about.
     "dipole": 0.012,
     "dipole_magnitude": 0.012,
 }

@@ -74,7 +74,7 @@ def test_readers_beside_writers_see_what_was_published(pieces, tmp_path):
                 ingest([piece], store, append=True)
                 n = len(open_store(store).to_dataset().positions)
                 errors = xr.Dataset({"esp_rmse": ("molecule", np.arange(n, dtype="f4"))})
-                write_results(store, "beside", errors, overwrite=True)
+                write_results(store, "errors", errors, overwrite=True)
         finally:
             ended.set()
         counts = [found for future in readers for found in future.result()]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,102 +14,18 @@ import zarr
 from pipeline import open_store, read_schema
 from pipeline.store.layout import MAX_SHARD_BYTES, MOLECULES_PER_BLOCK, molecules_per_shard
 from pipeline.store.molecules import StoreWriter
-from pipeline.store.results import ResultsWriter, write_results
-from store_schema import RESULT_VARIABLES, VARIABLES, SourceRecord, StoreSchema
-from store_schema.names import ATOM, DCM, GRID_POINT, XYZ, Variable
+from pipeline.store.results import write_results
+from store_schema import VARIABLES
+from store_schema.names import ATOM, GRID_POINT, XYZ
 from store_schema.problems import StoreError
-
-NAMES = (
-    "molecule_id",
-    "n_atoms",
-    "n_grid",
-    "atomic_numbers",
-    "positions",
-    "monopoles",
-    "esp",
-    "vdw_surface",
-    "energy",
+from tests.pipeline.store.store_case import (
+    NAMES,
+    assert_holds,
+    digest,
+    molecules,
+    schema,
+    write,
 )
-KEPT = Variable("occupation", ("molecule", "occupation_1"), "float64", "none", "kept")
-
-
-def molecules(seed: int, n: int, atoms: int, grid: int) -> dict[str, np.ndarray]:
-    """Padded arrays of random molecules, as ingest hands them to the writer."""
-    rng = np.random.default_rng(seed)
-    n_atoms = rng.integers(1, atoms, n, endpoint=True).astype(np.int32)
-    n_grid = rng.integers(1, grid, n, endpoint=True).astype(np.int32)
-    no_atom = np.arange(atoms) >= n_atoms[:, None]
-    no_point = np.arange(grid) >= n_grid[:, None]
-    values: dict[str, np.ndarray] = {
-        "molecule_id": np.array([f"{seed}é/{i}" for i in range(n)], dtype=object),
-        "n_atoms": n_atoms,
-        "n_grid": n_grid,
-        "atomic_numbers": np.where(no_atom, 0, rng.integers(1, 18, (n, atoms))).astype(np.int32),
-        "positions": rng.normal(size=(n, atoms, 3)).astype(np.float32),
-        "monopoles": rng.normal(size=(n, atoms)).astype(np.float32),
-        "esp": rng.normal(size=(n, grid)).astype(np.float32),
-        "vdw_surface": rng.normal(size=(n, grid, 3)).astype(np.float32),
-        "energy": rng.normal(size=n),
-    }
-    for name in ("positions", "monopoles"):
-        values[name][no_atom] = np.nan
-    for name in ("esp", "vdw_surface"):
-        values[name][no_point] = np.nan
-    return values
-
-
-def schema(n: int, lengths: dict[str, int], n_quarantined: int = 0) -> StoreSchema:
-    source = SourceRecord(convention="test", files=(), n_molecules=n, keys={})
-    return StoreSchema(
-        n_molecules=n,
-        n_quarantined=n_quarantined,
-        max_atoms=lengths.get(ATOM, 0),
-        max_grid=lengths.get(GRID_POINT, 0),
-        variables=NAMES,
-        units={},
-        sources=(source,),
-        created_by="test",
-    )
-
-
-def write(
-    store: Path, values: dict[str, np.ndarray], block: int = 50, append: bool = False, **options
-) -> None:
-    n = len(values["n_atoms"])
-    sizes = {ATOM: values["positions"].shape[1], GRID_POINT: values["esp"].shape[1], XYZ: 3}
-    variables = [VARIABLES[name] for name in values]
-    with StoreWriter(store, variables, sizes, append=append, **options) as writer:
-        for start in range(0, n, block):
-            rows = slice(start, min(start + block, n))
-            writer.write(rows.stop - start, {k: v[rows] for k, v in values.items()})
-        writer.commit(schema(writer.n_molecules, writer.lengths))
-
-
-def assert_holds(store: Path, *expected: dict[str, np.ndarray]) -> None:
-    """The store holds these molecules one after the other, padded with what is missing."""
-    dataset = open_store(store).to_dataset()
-    row = 0
-    for values in expected:
-        for name, array in values.items():
-            stored = dataset[name].to_numpy()[row : row + len(array)]
-            inside = tuple(map(slice, array.shape))
-            np.testing.assert_array_equal(stored[inside], array, err_msg=name)
-            padding = np.ones(stored.shape, dtype=bool)
-            padding[inside] = False
-            if stored.dtype.kind == "f":
-                assert np.isnan(stored[padding]).all()
-            elif stored.dtype.kind == "i":
-                assert not stored[padding].any()
-        row += len(values["n_atoms"])
-    assert dataset.sizes["molecule"] == row
-
-
-def digest(store: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("compression", ["lz4", "uncompressed"])
@@ -317,78 +231,6 @@ def test_quarantine_has_dimensions_of_its_own(tmp_path):
     assert tree["quarantine"].sizes["quarantined_molecule"] == 6
     assert set(tree["quarantine/reason"].to_numpy()) == {"atoms on top of each other"}
     np.testing.assert_array_equal(tree["quarantine/esp"][3:, : bad["esp"].shape[1]], bad["esp"])
-
-
-def test_results_come_in_any_order(tmp_path):
-    store = tmp_path / "a.zarr"
-    write(store, molecules(19, 200, 8, 90))
-    rng = np.random.default_rng(0)
-    rows = rng.permutation(200)[:120]
-    charges = rng.normal(size=(120, 6, 4)).astype(np.float32)
-    names = ("charges", "esp_rmse")
-    split = Variable("split", ("molecule",), "str", "none", "split of the molecule")
-    variables = [*(RESULT_VARIABLES[name] for name in names), split]
-    arguments = (store, "run", variables, {DCM: 4}, {"epoch": 3})
-    with ResultsWriter(*arguments, coordinates=["split"]) as writer:
-        writer.write(rows[:50], {"charges": charges[:50]})
-        writer.write(rows[50:], {"charges": charges[50:]})
-        writer.write(0, {"split": np.array(["train"] * 200, dtype=object)})
-        assert "results" not in open_store(store).children
-        writer.commit()
-    group = open_store(store)["results/run"]
-    stored = group["charges"].to_numpy()
-    np.testing.assert_array_equal(stored[rows][:, :6], charges)
-    assert np.isnan(stored[rows][:, 6:]).all()
-    assert np.isnan(np.delete(stored, rows, axis=0)).all()
-    assert np.isnan(group["esp_rmse"]).all()
-    assert set(group.coords["split"].to_numpy()) == {"train"}
-    assert group.attrs["epoch"] == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
-    with pytest.raises(StoreError, match="results of this name"):
-        ResultsWriter(*arguments)
-    with ResultsWriter(*arguments, overwrite=True) as writer:
-        writer.commit()
-    assert np.isnan(open_store(store)["results/run/charges"]).all()
-
-
-def test_results_of_whole_blocks_are_written_while_others_come(tmp_path, rng):
-    """Of expected rows, in any order, only those of blocks that lack some are in memory."""
-    n, store = 2 * MOLECULES_PER_BLOCK + 70, tmp_path / "a.zarr"
-    write(store, molecules(23, n, 4, 30))
-    expected = rng.random(n) < 0.8
-    expected[:MOLECULES_PER_BLOCK] = False
-    esp = rng.normal(size=(n, 30)).astype(np.float32)
-    variables = [RESULT_VARIABLES["esp_predicted"], RESULT_VARIABLES["esp_rmse"]]
-    with ResultsWriter(store, "run", variables, {}, {}, expected=expected) as writer:
-        for rows in np.array_split(rng.permutation(np.flatnonzero(expected)), 9):
-            writer.write(rows, {"esp_predicted": esp[rows], "esp_rmse": esp[rows, 0]})
-        assert not writer._waiting
-        with pytest.raises(ValueError, match="twice"):
-            writer.write(rows[:1], {"esp_rmse": esp[rows[:1], 0]})
-        writer.commit()
-    group = open_store(store)["results/run"]
-    for name, values in {"esp_predicted": esp, "esp_rmse": esp[:, 0]}.items():
-        np.testing.assert_array_equal(group[name][expected], values[expected])
-        assert np.isnan(group[name][~expected]).all()
-
-
-def test_two_analyses_at_once_both_arrive(tmp_path):
-    store = tmp_path / "a.zarr"
-    write(store, molecules(20, 20, 8, 90))
-    variables = [RESULT_VARIABLES["esp_rmse"]]
-    with (
-        ResultsWriter(store, "one", variables, {}, {}) as one,
-        ResultsWriter(store, "two", variables, {}, {}) as two,
-    ):
-        one.write(0, {"esp_rmse": np.zeros(20)})
-        two.write(0, {"esp_rmse": np.ones(20)})
-        write(store, molecules(21, 5, 30, 120), append=True)
-        one.commit()
-        two.commit()
-    tree = open_store(store)
-    assert set(tree["results"].children) == {"one", "two"}
-    assert int(tree["results/two/esp_rmse"].sum()) == 20
-    assert tree["results/two"].sizes["molecule"] == 25
 
 
 def test_a_lost_or_broken_store_is_one_error(tmp_path):
