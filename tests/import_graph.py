@@ -139,8 +139,8 @@ def draw(graphs: list[Graph], path: Path) -> None:
             for row, rooms in enumerate(floors)
             for i, room in enumerate(rooms)
         }
-        for room, direct in graph.reduced().items():
-            for each in direct:
+        for room, direct in sorted(graph.reduced().items()):
+            for each in sorted(direct):
                 ax.annotate("", place[each], place[room], arrowprops=_ARROW)
         for room, (x, y) in place.items():
             ax.text(x, y, room.split("/")[1], ha="center", va="center", fontsize=9, bbox=_BOX)
