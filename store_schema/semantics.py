@@ -86,26 +86,29 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("id", "ids", "molecule_id", "name", "names"), ("molecule_id",)),
     **dict.fromkeys(("r", "positions", "coordinates", "coords", "xyz", "pos"), ("positions",)),
     **dict.fromkeys(("coord", "coordinate", "geometry", "geometries"), ("positions",)),
+    **dict.fromkeys(("conformations", "conformers", "atxyz"), ("positions",)),
     **dict.fromkeys(("z", "atomic_numbers", "numbers", "nuclear_charges"), ("atomic_numbers",)),
     **dict.fromkeys(("species", "symbols", "elements", "atomic_number"), ("atomic_numbers",)),
+    "atnum": ("atomic_numbers",),
     **dict.fromkeys(
         ("n", "n_atoms", "natoms", "number_of_atoms", "num_atoms", "natom", "nat"), ("n_atoms",)
     ),
     **dict.fromkeys(("n_grid", "ngrid"), ("n_grid",)),
-    **dict.fromkeys(("e", "energy", "energies"), ("energy",)),
-    **dict.fromkeys(("f", "force", "forces"), _FORCES),
-    **dict.fromkeys(("gradient", "gradients", "grad", "grads"), ("gradient",)),
+    **dict.fromkeys(("e", "energy", "energies", "total_energy", "total_energies"), ("energy",)),
+    **dict.fromkeys(("f", "force", "forces", "total_forces"), _FORCES),
+    **dict.fromkeys(("gradient", "gradients", "grad", "grads", "total_gradient"), ("gradient",)),
     **dict.fromkeys((*_MONO, *_MONO_BY), ("atomic_charges",)),
     **dict.fromkeys(("esp", "v", "potential", "electrostatic_potential"), ("esp",)),
     **dict.fromkeys(("vdw_surface", "esp_grid", "vdw_grid", "grid"), ("vdw_surface",)),
     **dict.fromkeys(("espmask", "esp_mask", "grid_mask"), ("esp_mask",)),
     **dict.fromkeys((*_CHARGE, "overall_charge", "formal_charge"), ("total_charge",)),
-    **dict.fromkeys(("d", "dipole", "dipoles"), _DIPOLE),
+    "initial_charges_sum": ("total_charge",),
+    **dict.fromkeys(("d", "dipole", "dipoles", "dipole_moment", "dipole_moments"), _DIPOLE),
     **dict.fromkeys(("dxyz", "dipole_vector"), ("molecular_dipole_vector",)),
-    **dict.fromkeys(("dip", "atomic_dipoles"), ("atomic_dipoles",)),
+    **dict.fromkeys(("dip", "atomic_dipoles", "mbis_dipoles"), ("atomic_dipoles",)),
     "dipole_magnitude": ("dipole_magnitude",),
     "q": _Q,
-    **dict.fromkeys(("quadrupole", "quadrupoles", "quad"), _QUADRUPOLE),
+    **dict.fromkeys(("quadrupole", "quadrupoles", "quad", "quadrupole_moment"), _QUADRUPOLE),
     **dict.fromkeys(("com", "center_of_mass"), ("center_of_mass",)),
     **dict.fromkeys(("polar", "polarizability"), ("polarizability",)),
 }
@@ -122,6 +125,16 @@ _UNIT_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 
+# How a key may begin that says whose value it is: REF_energy, dft_total_gradient,
+# wb97x_dz.forces. What else stands before a name may make it something else: corr_energy.
+_LEVEL: Final = re.compile(
+    r"^(?:ref|reference|target|dft|qm|scf|ab_?initio|hf|mp2|(?:dlpno[-_])?ccsd(?:\(t\))?|b3lyp"
+    r"|(?:rev)?pbe0?|wb97[xm](?:[-_]?(?:v|d|d3|d4|d3bj))?)(?:[-_](?:dz|tz|qz|cbs))?[-_.]",
+    re.IGNORECASE,
+)
+# Shorter names, such as those of one letter, mean too many things to stand behind one.
+_LEAST_NAME: Final = 4
+
 
 def unit_in(key: str) -> str:
     """Returns the unit that the end of a key says, as it is written; empty if it says none."""
@@ -135,9 +148,12 @@ def unit_in(key: str) -> str:
 def meanings(key: str) -> tuple[Semantics, ...]:
     """Returns every meaning the alias table gives a key; none for an unknown key.
 
-    A unit at its end is not part of its name: ``E_kcal`` is an ``E``.
+    A unit at its end is not part of its name, nor a level of theory at its beginning:
+    ``E_kcal`` is an ``E``, and ``dft_forces`` are ``forces``.
     """
     name = key.lower()
     if name not in ALIASES and unit_in(key):
         name = _UNIT_WORDS.sub("", key).lower()
+    if name not in ALIASES and len(bare := _LEVEL.sub("", name)) >= _LEAST_NAME:
+        name = bare
     return tuple(SEMANTICS[name] for name in ALIASES.get(name, ()))

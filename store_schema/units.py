@@ -176,8 +176,11 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
 _WRITTEN: Final = (
     *(("⁻³⁰", "^-30"), ("⁻¹", "^-1"), ("²", "^2"), ("³", "^3"), ("₀", "0")),
     *(("·", "*"), ("**", "^"), ("10^-30", "1e-30")),
+    *(("elementary_charge", "e"), ("elementary charge", "e")),
+    *(("kilojoule", "kj"), ("kilocalorie", "kcal")),
 )
 _OF_ONE: Final = re.compile(r"\s*(?:/|_per_|\bper\s)\s*(?:molecule|particle)s?\b")
+_MOLE: Final = re.compile(r"(?<![a-z])moles?(?![a-z])")
 _LAST: Final = re.compile(r"\^-?\d+$")
 _INVERSE: Final = re.compile(r"\^?-1$")
 # Only of these is "per mole" part of the name: J/mol is no joule.
@@ -226,7 +229,7 @@ def _plain(text: str) -> str:
     plain = text.lower()
     for written, meant in _WRITTEN:
         plain = plain.replace(written, meant)
-    return _OF_ONE.sub("", plain)
+    return _MOLE.sub("mol", _OF_ONE.sub("", plain))
 
 
 def _fraction(text: str) -> str:

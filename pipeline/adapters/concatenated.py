@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.layout import Names
 from pipeline.adapters.npz import NpzFile
-from pipeline.adapters.padded import layout_of, metadata_of
+from pipeline.adapters.padded import layout_of, metadata_of, unpackable
 
 
 class ConcatenatedSource:
-    """One NPZ file whose per-atom arrays, and grids where it counts them, have no padding."""
+    """One file whose per-atom arrays, and grids where it counts them, have no padding."""
 
     convention = "concatenated"
 
-    def __init__(self, file: NpzFile, names: Names) -> None:
+    def __init__(self, file: ArrayFile, names: Names) -> None:
         """Reads the numbers of atoms, and the shapes.
 
         Raises:
@@ -67,7 +68,7 @@ class ConcatenatedSource:
 
     def archives(self) -> dict[NpzFile, list[str]]:
         """Returns the file and what is read of it; see ``Source.archives``."""
-        return {self.file: self._read_keys()}
+        return unpackable(self.file, self._read_keys())
 
     def identity(self, row: int) -> str:
         """Returns the file's name and the row."""
@@ -124,12 +125,12 @@ class ConcatenatedSource:
         return Block(int(rows[0]), columns)
 
 
-def is_concatenated(file: NpzFile, names: Names) -> bool:
+def is_concatenated(file: ArrayFile, names: Names) -> bool:
     """Says whether the numbers of atoms add up to the atoms of a file without a molecule axis."""
     return "atom" in _ends(file, names)
 
 
-def _ends(file: NpzFile, names: Names) -> dict[str, Int[np.ndarray, " molecule"]]:
+def _ends(file: ArrayFile, names: Names) -> dict[str, Int[np.ndarray, " molecule"]]:
     """Where each molecule ends along the axes that all molecules share."""
     columns = file.columns
     ends = {}

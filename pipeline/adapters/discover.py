@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.concatenated import ConcatenatedSource, is_concatenated
+from pipeline.adapters.formats import RECORDS, SUFFIXES, Opened, open_file
 from pipeline.adapters.layout import Names
-from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import PaddedSource, layout_of
 from pipeline.adapters.protocol import Source
-from pipeline.adapters.single_molecule import SingleMoleculeSource
+from pipeline.adapters.records import Records, RecordsSource, joined
+from pipeline.adapters.single_molecule import MoleculeFiles
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
 from pipeline.files import check_utf8
 from store_schema.problems import SourceError
@@ -52,22 +54,23 @@ def discover(
         SourceError: Nothing is there, or a file is not what it should be.
     """
     names = Names(declared)
-    joined: list[Source] = []
-    single: dict[Path, NpzFile] = {}
+    by_columns: list[Source] = []
+    single: dict[Path, Opened] = {}
     order: dict[Path, int] = {}
     for source in sources:
         text = str(source)
         if "+" in text and not Path(text).exists() and not glob.glob(text):
             paths = [path for name in text.split("+") for path in _files(name.strip())]
-            parts = [PaddedSource(NpzFile(path, allow_pickle), names) for path in paths]
-            joined.append(SplitByRoleSource(_with_structure_first(parts)))
+            parts = [PaddedSource(_arrays(path, names, allow_pickle), names) for path in paths]
+            by_columns.append(SplitByRoleSource(_with_structure_first(parts)))
         else:
             paths = _files(text)
             for path in paths:
-                single.setdefault(path.resolve(), NpzFile(path, allow_pickle))
+                if path.resolve() not in single:
+                    single[path.resolve()] = open_file(path, names, allow_pickle)
         for path in paths:
             order.setdefault(path.resolve(), len(order))
-    found = [*joined, *_group(list(single.values()), names)]
+    found = [*by_columns, *_group(list(single.values()), names)]
     return sorted(found, key=lambda source: min(order[file.resolve()] for file in source.files))
 
 
@@ -80,25 +83,39 @@ def split_of(source: Source) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
+def _arrays(path: Path, names: Names, allow_pickle: bool) -> ArrayFile:
+    """Opens a file whose columns are to be joined with those of others."""
+    file = open_file(path, names, allow_pickle)
+    if isinstance(file, RECORDS):
+        raise SourceError.of(
+            str(path),
+            expected="a file of arrays, each with all molecules, to be joined by +",
+            received="one with the molecules one by one",
+            consequence="nothing was stored",
+            remedy="Ingest it as a source of its own",
+        )
+    return file
+
+
 def _files(text: str) -> list[Path]:
-    """NPZ files that a file, folder or glob names."""
+    """Files that a file, folder or glob names."""
     path = Path(text).expanduser()
     if not text.strip():  # an unset variable of a shell, which pathlib takes for this folder
         files = []
     elif path.is_dir():
-        files = sorted(path.rglob("*.npz"))
+        files = _within(path)
     elif path.is_file():
         files = [path]
     else:
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
         files = [
-            file for match in files for file in (_files(str(match)) if match.is_dir() else [match])
+            file for match in files for file in (_within(match) if match.is_dir() else [match])
         ]
     if not files:
         raise SourceError.of(
             text or repr(text),
-            expected="an NPZ file, a folder or glob of them, or a.npz+b.npz",
-            received="no .npz file in it" if text.strip() and path.is_dir() else "nothing there",
+            expected=f"a file ({', '.join(SUFFIXES)}), a folder or glob of them, or a.npz+b.npz",
+            received="no such file in it" if text.strip() and path.is_dir() else "nothing there",
             consequence="there is nothing to ingest",
             remedy="Check the path",
         )
@@ -107,7 +124,7 @@ def _files(text: str) -> list[Path]:
         if not file.is_file():  # to open a pipe would wait for its writer, forever
             raise SourceError.of(
                 str(file),
-                expected="an NPZ file",
+                expected="a file",
                 received="a pipe, a device, a folder or a link that leads nowhere",
                 consequence="nothing was stored",
                 remedy="Name the files themselves",
@@ -115,12 +132,41 @@ def _files(text: str) -> list[Path]:
     return files
 
 
-def _group(files: Sequence[NpzFile], names: Names) -> list[Source]:
+def _within(folder: Path) -> list[Path]:
+    """NPZ files in a folder; where there are none, those of the one other format.
+
+    Structures often lie beside NPZ files, of the same molecules.
+
+    Raises:
+        SourceError: There are files of several other formats.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    npz = [path for path in found if path.suffix.lower() == ".npz"]
+    formats = sorted({path.suffix.lower() for path in found})
+    if npz or len(formats) < 2:
+        return npz or found
+    raise SourceError.of(
+        str(folder),
+        expected="files of one format in a folder",
+        received=f"{', '.join(formats)} files",
+        consequence="the same molecules may be in both, so nothing was stored",
+        remedy=f"Name those that are meant, such as '{folder}/*{formats[0]}'",
+    )
+
+
+def _group(files: Sequence[Opened], names: Names) -> list[Source]:
     """Puts files together: molecules of one convention, and columns of the same molecules."""
     sources: list[Source] = []
     padded: list[list[PaddedSource]] = []
-    singles: dict[tuple[Path, frozenset[str]], list[NpzFile]] = {}
+    singles: dict[tuple[Path, frozenset[str]], list[ArrayFile]] = {}
+    lone: dict[tuple[Path, str], list[Records]] = {}
     for file in files:
+        if isinstance(file, RECORDS):
+            if len(file.kind_of) > 1:
+                sources.append(RecordsSource(file, names))
+            else:
+                lone.setdefault((file.files[0].parent, file.convention), []).append(file)
+            continue
         if is_concatenated(file, names):
             sources.append(ConcatenatedSource(file, names))
             continue
@@ -140,7 +186,8 @@ def _group(files: Sequence[NpzFile], names: Names) -> list[Source]:
         sources.append(
             group[0] if len(group) == 1 else SplitByRoleSource(_with_structure_first(group))
         )
-    sources.extend(SingleMoleculeSource(group, names) for group in singles.values())
+    sources.extend(RecordsSource(joined(group), names) for group in lone.values())
+    sources.extend(RecordsSource(MoleculeFiles(group, names), names) for group in singles.values())
     return sources
 
 

@@ -104,13 +104,19 @@ class Names:
         return None
 
 
-def propose(columns: Mapping[str, Column], place: str, names: Names | None = None) -> Layout:
+def propose(
+    columns: Mapping[str, Column],
+    place: str,
+    names: Names | None = None,
+    n_molecules: int | None = None,
+) -> Layout:
     """Reads the shapes of a file.
 
     Args:
         columns: Header of each key.
         place: The file, for error messages.
         names: What keys may mean.
+        n_molecules: Molecules in the file, where that is known.
 
     Raises:
         SourceError: There are no atomic numbers or positions, their shapes do not fit each
@@ -126,11 +132,11 @@ def propose(columns: Mapping[str, Column], place: str, names: Names | None = Non
             expected="atomic numbers (Z) and positions (R)",
             received="keys " + (", ".join(columns) or "none"),
             consequence="there are no molecules to store",
-            remedy=_name_remedy([name for name, key in lacks.items() if key is None]),
+            remedy=name_remedy([name for name, key in lacks.items() if key is None]),
         )
     readings = [
         (cost, n, width)
-        for n in _counts(columns, numbers, positions)
+        for n in ([n_molecules] if n_molecules else _counts(columns, numbers, positions))
         for cost, width in [_cost(columns, names, numbers, positions, n)]
         if width is not None
     ]
@@ -157,7 +163,7 @@ def propose(columns: Mapping[str, Column], place: str, names: Names | None = Non
     return layout
 
 
-def _name_remedy(lacking: Sequence[str]) -> str:
+def name_remedy(lacking: Sequence[str]) -> str:
     """Says under which names what a file lacks is found, and how to name a key."""
     known = "; ".join(
         f"{name.replace('_', ' ')} are found as "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
-import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -66,6 +65,7 @@ class NpzFile:
         path: The file.
         columns: Header of each array, by key.
         objects: Keys of arrays of Python objects, which are not read.
+        attributes: None; NPZ files have only arrays.
     """
 
     def __init__(self, path: Path, allow_pickle: bool = False) -> None:
@@ -82,6 +82,7 @@ class NpzFile:
         # Whoever gets it by pickle may be at work in another folder.
         self._file = path.absolute()
         self._unpacked: Path | None = None
+        self.attributes: Mapping[str, str] = {}
         self._members: dict[str, _Member] = {}
         with self._damage_reported(), zipfile.ZipFile(self._file) as archive:
             size = path.stat().st_size
@@ -91,12 +92,12 @@ class NpzFile:
                     raise ValueError(f"two arrays named {key!r}")
                 if info.filename.endswith(".npy"):
                     self._members[key] = self._member(archive, info, size)
-        self.objects = tuple(
+        self.objects: tuple[str, ...] = tuple(
             key
             for key, member in self._members.items()
             if member.column.dtype.hasobject and not allow_pickle
         )
-        self.columns = {
+        self.columns: Mapping[str, Column] = {
             key: member.column for key, member in self._members.items() if key not in self.objects
         }
 
@@ -249,34 +250,6 @@ class NpzFile:
     def _place(self, key: str, folder: Path) -> Path:
         # Keys may be any text.
         return folder / f"{list(self._members).index(key)}.npy"
-
-    def spilled(self, key: str, n: int) -> np.ndarray:
-        """Unpacks an array into an unnamed temporary file, for reading in any order.
-
-        Raises:
-            SourceError: The file is damaged.
-        """
-        member = self._members[key]
-        if (
-            member.fortran_order
-            or member.column.dtype.hasobject
-            or not member.column.dtype.itemsize
-        ):
-            return self.read(key).reshape(n, -1)
-        with tempfile.TemporaryFile() as file:
-            with (
-                self._damage_reported(key),
-                zipfile.ZipFile(self._file) as archive,
-                archive.open(member.info) as stream,
-            ):
-                stream.read(member.offset)
-                while part := stream.read(_COPY_BYTES):
-                    file.write(part)
-            file.flush()
-            if not file.tell():
-                return np.zeros((n, 0), dtype=member.column.dtype)
-            mapped = np.memmap(file, dtype=member.column.dtype, mode="r")
-            return mapped.reshape(n, -1)
 
     def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> _Member:
         """Reads the header of an array and holds it against the bytes that are there."""

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.layout import METADATA, Layout, Names, propose
 from pipeline.adapters.npz import NpzFile
 
+# Why an array of objects is not stored.
+OBJECTS: Final = "it holds Python objects, which were not read"
+
 
 class PaddedSource:
-    """One NPZ file whose arrays have a molecule axis, written out or flattened."""
+    """One file whose arrays have a molecule axis, written out or flattened."""
 
     convention = "padded"
 
-    def __init__(self, file: NpzFile, names: Names) -> None:
+    def __init__(self, file: ArrayFile, names: Names) -> None:
         """Reads the shapes of a file.
 
         Raises:
@@ -49,14 +54,14 @@ class PaddedSource:
         """Returns the file and the keys with an axis of molecules; see ``Source.archives``."""
         fits = self.layout.fits
         shared = {key for key in fits if fits[key][0].shared}
-        return {self.file: [key for key in (*fits, *self.layout.kept) if key not in shared]}
+        return unpackable(self.file, [k for k in (*fits, *self.layout.kept) if k not in shared])
 
     def identity(self, row: int) -> str:
         """Returns the file's name and the row."""
         return f"{self.file.path.stem}#{row}"
 
 
-def layout_of(file: NpzFile, names: Names, columns: Mapping[str, Column] | None = None) -> Layout:
+def layout_of(file: ArrayFile, names: Names, columns: Mapping[str, Column] | None = None) -> Layout:
     """Reads the shapes of a file; Python objects are left out, unread.
 
     Args:
@@ -71,13 +76,17 @@ def layout_of(file: NpzFile, names: Names, columns: Mapping[str, Column] | None 
         if names.meanings(key):
             raise file.refused(key)
     layout = propose(columns or file.columns, str(file.path), names)
-    reason = "it holds Python objects, which were not read"
-    return replace(layout, ignored={**layout.ignored, **dict.fromkeys(file.objects, reason)})
+    return replace(layout, ignored={**layout.ignored, **dict.fromkeys(file.objects, OBJECTS)})
 
 
-def metadata_of(file: NpzFile, layout: Layout) -> dict[str, str]:
+def unpackable(file: ArrayFile, keys: list[str]) -> dict[NpzFile, list[str]]:
+    """Returns a file and keys of it that are worth unpacking; see ``Source.archives``."""
+    return {file: keys} if isinstance(file, NpzFile) else {}
+
+
+def metadata_of(file: ArrayFile, layout: Layout) -> dict[str, str]:
     """Returns the text of the entries that are of the whole file."""
-    found = {}
+    found = dict(file.attributes)
     for key, reason in layout.ignored.items():
         if reason == METADATA:
             value = file.read(key).item()
@@ -86,7 +95,7 @@ def metadata_of(file: NpzFile, layout: Layout) -> dict[str, str]:
     return found
 
 
-def picked(file: NpzFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Block:
+def picked(file: ArrayFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Block:
     """Reads some rows of every key of a file.
 
     Raises:
@@ -103,7 +112,7 @@ def picked(file: NpzFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Bloc
 
 
 def stream(
-    file: NpzFile, layout: Layout, n_molecules: int, only: Container[str] | None = None
+    file: ArrayFile, layout: Layout, n_molecules: int, only: Container[str] | None = None
 ) -> Iterator[Block]:
     """Reads the keys of a file in step, ``n_molecules`` at a time; ``only`` some, if given.
 

@@ -2,119 +2,67 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
-from pipeline.adapters.columns import Block, Column
-from pipeline.adapters.layout import Fit, Layout, Names
-from pipeline.adapters.npz import NpzFile
-from pipeline.adapters.padded import layout_of, metadata_of
-from store_schema.problems import SourceError
+from pipeline.adapters.array_file import ArrayFile
+from pipeline.adapters.layout import Names
+from pipeline.adapters.padded import OBJECTS
+from pipeline.adapters.records import Header, distinct
 
 
-class SingleMoleculeSource:
-    """NPZ files of one molecule each that have the same keys, as one padded source."""
+class MoleculeFiles:
+    """Files of one molecule each; see ``pipeline.adapters.records.Records``."""
 
     convention = "single_molecule"
 
-    def __init__(self, files: Sequence[NpzFile], names: Names) -> None:
-        """Reads the shapes of the files.
+    def __init__(self, files: Sequence[ArrayFile], names: Names) -> None:
+        """Reads the headers of the files.
 
         Raises:
-            SourceError: A file does not have the same keys in the same sense.
+            SourceError: A key that is needed holds Python objects.
         """
         self._files = tuple(files)
-        self.files = tuple(file.path for file in files)
+        self.files: tuple[Path, ...] = tuple(file.path for file in files)
         first = files[0].path
         self.place = str(first if len(files) == 1 else first.parent / f"*{first.suffix}")
-        self._layouts = [layout_of(file, names) for file in files]
-        self.layout = _joint(self._layouts, self.files)
-        self.columns: Mapping[str, Column] = files[0].columns
-        self.metadata: Mapping[str, str] = metadata_of(files[0], self._layouts[0])
-
-    def blocks(self, n_molecules: int) -> Iterator[Block]:
-        """Reads all molecules in order; see ``Source.blocks``."""
-        for start in range(0, len(self._files), n_molecules):
-            yield self.sample(np.arange(start, min(start + n_molecules, len(self._files))))
-
-    def sample(self, rows: Int[np.ndarray, " row"]) -> Block:
-        """Reads some molecules; see ``Source.sample``."""
-        columns = {
-            key: _padded([self._read(row, key, fits[0]) for row in rows.tolist()], fits[0].shape)
-            for key, fits in self.layout.fits.items()
+        for file in files:
+            for key in file.objects:
+                if names.meanings(key):
+                    raise file.refused(key)
+        self.unread: Mapping[str, str] = {key: OBJECTS for file in files for key in file.objects}
+        self.metadata: Mapping[str, str] = {
+            **files[0].attributes,
+            **{key: _text(files[0].read(key)) for key in _of_the_file(files[0], names)},
         }
-        for key in self.layout.kept:
-            columns[key] = np.stack([self._files[row].read(key) for row in rows])
-        return Block(int(rows[0]), columns)
+        self.kinds, self.kind_of = distinct(self._headers(names))
 
-    def stretch(self, start: int, stop: int) -> Block:
-        """Reads consecutive molecules; see ``Source.stretch``."""
-        return self.sample(np.arange(start, stop))
-
-    def archives(self) -> dict[NpzFile, list[str]]:
-        """Returns nothing: each file is read once; see ``Source.archives``."""
-        return {}
-
-    def identity(self, row: int) -> str:
+    def name(self, record: int) -> str:
         """Returns the file's name without its ending."""
-        return self.files[row].stem
+        return self.files[record].stem
 
-    def _read(self, row: int, key: str, fit: Fit) -> np.ndarray:
-        """Reads a key of one file in the shape its own number of atoms gives it."""
-        layout = self._layouts[row]
-        sizes = {"A": layout.max_atoms, "G": layout.max_grid}
-        return self._files[row].read(key).reshape(fit.lengths(sizes))
+    def read(self, record: int, parts: Mapping[str, slice]) -> dict[str, np.ndarray]:
+        """Reads arrays of a file; see ``Records.read``."""
+        return {key: self._files[record].read(key)[part] for key, part in parts.items()}
 
-
-def _joint(layouts: Sequence[Layout], files: Sequence[Path]) -> Layout:
-    """The layout of all molecules together, as wide as the widest; readings all files allow."""
-    first = layouts[0]
-    sizes = {
-        "A": max(layout.max_atoms for layout in layouts),
-        "G": max(layout.max_grid for layout in layouts),
-    }
-    for layout, path in zip(layouts, files, strict=True):
-        if layout.fits.keys() != first.fits.keys():
-            raise _unlike(path, files[0], f"keys {', '.join(layout.fits)}")
-    fits: dict[str, tuple[Fit, ...]] = {}
-    for key, options in first.fits.items():
-        common = [
-            fit
-            for fit in options
-            if all(any(fit.reads_as(other) for other in o.fits[key]) for o in layouts)
-        ]
-        if not common:
-            raise _unlike(files[0], files[-1], f"{key} of another shape")
-        fits[key] = tuple(Fit(fit.semantics, fit.symbols, fit.lengths(sizes)) for fit in common)
-    kept = {
-        key: shape
-        for key, shape in first.kept.items()
-        if all(layout.kept.get(key) == shape for layout in layouts)
-    }
-    ignored = dict(first.ignored)
-    unlike = sorted(first.kept.keys() - kept.keys())
-    ignored |= dict.fromkeys(unlike, "its shape differs between files")
-    return Layout(len(layouts), sizes["A"], sizes["G"], True, fits, kept, ignored)
+    def _headers(self, names: Names) -> Iterator[Header]:
+        for file in self._files:
+            left_out = set(_of_the_file(file, names))
+            yield {key: column for key, column in file.columns.items() if key not in left_out}
 
 
-def _unlike(path: Path, other: Path, received: str) -> SourceError:
-    return SourceError.of(
-        str(path),
-        expected=f"the same keys in the same shapes as {other.name}",
-        received=received,
-        consequence="the files cannot be read as one set",
-        remedy="Ingest it as a source of its own",
-    )
+def _of_the_file(file: ArrayFile, names: Names) -> list[str]:
+    """Keys of text that says something of the file, such as a unit."""
+    return [
+        key
+        for key, column in file.columns.items()
+        if column.dtype.kind in "US" and math.prod(column.shape) == 1 and not names.meanings(key)
+    ]
 
 
-def _padded(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Stacks arrays of different lengths; beyond an array's own is NaN, 0 or empty."""
-    dtype = np.result_type(*arrays)
-    fill = np.nan if dtype.kind == "f" else np.zeros((), dtype=dtype)[()]
-    stacked = np.full((len(arrays), *shape), fill, dtype=dtype)
-    for row, array in enumerate(arrays):
-        stacked[row, ...][tuple(slice(length) for length in array.shape)] = array
-    return stacked
+def _text(array: np.ndarray) -> str:
+    value = array.item()
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.adapters.array_file import spilled
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.layout import Fit, Layout
 from pipeline.adapters.npz import NpzFile
@@ -220,7 +221,7 @@ def _stream(
     shapes = {key: fits[0].shape for key, fits in layout.fits.items() if not fits[0].shared}
     shapes |= layout.kept
     shared = {key: fits[0].shape for key, fits in layout.fits.items() if fits[0].shared}
-    rows = {key: part.file.spilled(key, n) for key in shapes}
+    rows = {key: spilled(part.file, key, n) for key in shapes}
     for start in range(0, n, n_molecules):
         chosen = order[start : start + n_molecules]
         columns = {k: np.array(rows[k][chosen]).reshape(-1, *s) for k, s in shapes.items()}

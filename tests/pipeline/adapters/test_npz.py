@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from dcmnet.cli import main
 from pipeline import ingest, read_schema
 from pipeline.adapters import discover
+from pipeline.adapters.array_file import spilled
 from pipeline.adapters.npz import NpzFile
 from pipeline.inspection.validate import validate_store
 from pipeline.sample import sample_sources
@@ -58,7 +59,7 @@ def test_rows_are_those_of_numpy(tmp_path, rng, compressed, order):
     np.testing.assert_array_equal(
         np.concatenate(list(file.rows("texts", 23, iter([23])))).ravel(), texts
     )
-    np.testing.assert_array_equal(file.spilled("values", 23), values.reshape(23, 12))
+    np.testing.assert_array_equal(spilled(file, "values", 23), values.reshape(23, 12))
 
 
 class Bomb:

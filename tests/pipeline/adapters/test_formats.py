@@ -1,0 +1,283 @@
+"""The same molecules in any format make the same store."""
+
+from __future__ import annotations
+
+import pickle
+
+import ase
+import ase.db
+import ase.io
+import h5py
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from pipeline import ingest, open_store, read_schema
+from pipeline.adapters import discover
+from pipeline.sample import sample_sources
+from store_schema.problems import AmbiguityError, SourceError
+from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from tests.pipeline.adapters.written_formats import HDF5, XYZ, flat_hdf5, molecule_groups
+from tests.pipeline.inference.open_units import ATOMS
+
+N = 9
+VARIABLES = ("atomic_numbers", "positions", "total_charge", "monopoles", "esp", "vdw_surface")
+
+
+@pytest.fixture(scope="module")
+def classic():
+    with np.load(sample_sources()[0]) as raw:
+        return {
+            key: raw[key][:N].copy() for key in ("Z", "R", "esp", "vdw_surface", "mono", "n_grid")
+        }
+
+
+@pytest.fixture(scope="module")
+def counts(classic):
+    return (classic["Z"] > 0).sum(axis=1)
+
+
+def stored(path, store, **options):
+    ingest([path], store, **options)
+    return open_store(store).to_dataset().load()
+
+
+@pytest.fixture(scope="module")
+def expected(classic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("expected")
+    np.savez(folder / "a.npz", **classic)
+    return stored(folder / "a.npz", folder / "a.zarr")
+
+
+def assert_same(found, expected, names=VARIABLES):
+    for name in names:
+        left, right = found[name].values, expected[name].values
+        width = tuple(slice(min(pair)) for pair in zip(left.shape, right.shape, strict=True))
+        np.testing.assert_allclose(left[width], right[width], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", HDF5)
+def test_hdf5_is_the_npz(layout, classic, counts, expected, tmp_path):
+    columns = {key: array for key, array in classic.items() if key != "n_grid"}
+    path = HDF5[layout](tmp_path / "a", columns, counts, classic["n_grid"].reshape(-1))
+    found = stored(path, tmp_path / "a.zarr")
+    assert_same(found, expected)
+    np.testing.assert_array_equal(found.n_grid, expected.n_grid)
+
+
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"chunks": True}, {"shuffle": True}])
+def test_filters_of_hdf5_make_no_difference(options, classic, counts, expected, tmp_path):
+    path = flat_hdf5(tmp_path / "a", classic, counts, **options)
+    assert_same(stored(path, tmp_path / "a.zarr"), expected)
+
+
+@pytest.mark.parametrize("layout", XYZ)
+def test_frames_are_the_npz(layout, classic, counts, expected, tmp_path):
+    columns = {key: classic[key] for key in ("Z", "R", "mono")}
+    found = stored(XYZ[layout](tmp_path / "a", columns, counts), tmp_path / "a.zarr")
+    assert_same(found, expected, ("atomic_numbers", "positions", "total_charge", "monopoles"))
+
+
+@pytest.mark.parametrize("layout", [*HDF5, *XYZ])
+def test_any_step_reads_the_same(layout, classic, counts, tmp_path):
+    columns = {key: classic[key] for key in ("Z", "R", "mono")}
+    (source,) = discover([{**HDF5, **XYZ}[layout](tmp_path / "a", columns, counts)])
+    source = pickle.loads(pickle.dumps(source))
+    whole = next(source.blocks(N)).columns
+    for step in (1, 2, 4):
+        parts = [block.columns for block in source.blocks(step)]
+        for key, values in whole.items():
+            np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), values)
+    for rows in ([0, 3, 7], [4], [2, 3, 8]):
+        some = source.sample(np.array(rows)).columns
+        for key, values in whole.items():
+            np.testing.assert_array_equal(some[key], values[rows])
+
+
+def spice(folder, rng):
+    """A file as SPICE's: conformations in bohr, units in attributes, parts of it missing."""
+    with np.load(sample_sources()[0]) as raw:
+        numbers, positions, charges = raw["Z"], raw["R"], raw["mono"].reshape(raw["Z"].shape)
+    units = {
+        "conformations": "bohr",
+        "dft_total_energy": "hartree",
+        "mbis_charges": "elementary_charge",
+    }
+    units["dft_total_gradient"] = "hartree/bohr"
+    kept = []
+    with h5py.File(folder / "spice.hdf5", "w") as file:
+        for row in range(6):
+            n = int((numbers[row] > 0).sum())
+            total = sum(ATOMS[number] for number in numbers[row, :n]) - 0.1 * n
+            moved = positions[row, :n] + rng.normal(scale=0.02, size=(4, n, 3))
+            values = {
+                "conformations": (moved / BOHR_IN_ANGSTROM).astype(np.float32),
+                "dft_total_energy": total + rng.normal(scale=0.01, size=4),
+                "mbis_charges": np.repeat(charges[row, None, :n, None], 4, axis=0),
+                "mbis_octupoles": rng.normal(size=(4, n, 3, 3, 3)).astype(np.float32),
+            }
+            if row == 2:
+                values["mbis_charges"] = np.zeros((0,))
+                del values["mbis_octupoles"]
+            group = file.create_group(f"{row} a name")
+            group["atomic_numbers"] = numbers[row, :n].astype(np.int16)
+            group.create_dataset("smiles", data=[f"smiles of {row}"], dtype=h5py.string_dtype())
+            group.create_dataset("subset", data=[b"a subset"], dtype=h5py.string_dtype())
+            for key, value in values.items():
+                group[key] = value
+                if key in units:
+                    group[key].attrs["units"] = units[key]
+            kept.append((numbers[row, :n], moved, values))
+    return folder / "spice.hdf5", kept
+
+
+def test_a_file_as_spice_is_read(tmp_path, rng):
+    path, truth = spice(tmp_path, rng)
+    found = stored(path, tmp_path / "s.zarr")
+    keys = read_schema(tmp_path / "s.zarr").sources[0].keys
+    assert keys["conformations"].unit == "bohr"
+    assert found.sizes["molecule"] == 24
+    assert found.molecule_id.values[5] == "1 a name#1"
+    for row, (numbers, moved, values) in enumerate(truth):
+        some = found.isel(molecule=slice(4 * row, 4 * row + 4))
+        n = len(numbers)
+        np.testing.assert_array_equal(some.atomic_numbers.values[:, :n], np.tile(numbers, (4, 1)))
+        np.testing.assert_allclose(some.positions.values[:, :n], moved, atol=1e-5)
+        np.testing.assert_allclose(some.energy, values["dft_total_energy"], atol=1e-3)
+        assert set(some.smiles.values) == {f"smiles of {row}"}
+        if row == 2:
+            assert np.isnan(some.monopoles).all()
+            assert np.isnan(some.mbis_octupoles).all()
+        else:
+            np.testing.assert_allclose(
+                some.monopoles.values[:, :n], values["mbis_charges"][..., 0], rtol=1e-6
+            )
+            np.testing.assert_allclose(some.mbis_octupoles.values[:, :n], values["mbis_octupoles"])
+
+
+def test_groups_by_size_hold_the_atoms_of_each(classic, counts, expected, tmp_path):
+    """As ANI-2x: all molecules of as many atoms in one group."""
+    order = np.argsort(counts, kind="stable")
+    with h5py.File(tmp_path / "ani.h5", "w") as file:
+        for n in np.unique(counts):
+            rows = np.flatnonzero(counts == n)
+            group = file.create_group(f"{n:03}")
+            group["species"] = classic["Z"][rows, :n]
+            group["coordinates"] = classic["R"][rows, :n].astype(np.float32)
+    found = stored(tmp_path / "ani.h5", tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found.n_atoms, counts[order])
+    np.testing.assert_allclose(
+        found.positions, expected.positions.values[order][:, : counts.max()], atol=1e-6
+    )
+
+
+def test_atoms_given_once_further_up_are_those_of_all_below(tmp_path):
+    """As QM7-X, with the atoms in the group of the molecule."""
+    water = np.array([[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]])
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["molecules/water/atNUM"] = [8, 1, 1]
+        for index in range(3):
+            group = file.create_group(f"molecules/water/geometry{index}")
+            group["atXYZ"] = water * (1 + 0.01 * index)
+            group["properties/note"] = 1.5 * index
+    found = stored(tmp_path / "a.h5", tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found.atomic_numbers, [[8, 1, 1]] * 3)
+    np.testing.assert_allclose(found.note, [0.0, 1.5, 3.0])
+
+
+def water(**info):
+    atoms = ase.Atoms("OH2", [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]])
+    atoms.info.update(info)
+    return atoms
+
+
+def test_sites_without_an_element_are_no_atoms(tmp_path):
+    atoms = ase.Atoms("OXH2", [[0, 0, 0.119], [0, 0, 0], [0, 0.763, -0.477], [0, -0.763, -0.477]])
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    found = stored(tmp_path / "a.xyz", tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found.atomic_numbers, [[8, 1, 1]])
+    np.testing.assert_allclose(found.positions[0, 1], atoms.positions[2], atol=1e-6)
+
+
+def test_initial_charges_are_the_net_charge(tmp_path):
+    ion, neutral = water(), water()
+    ion.set_initial_charges([-1.0, 0.0, 0.0])
+    neutral.set_initial_charges([-0.8, 0.4, 0.4])
+    ase.io.write(tmp_path / "a.xyz", [ion, neutral])
+    found = stored(tmp_path / "a.xyz", tmp_path / "a.zarr")
+    assert found.total_charge.values.tolist() == [-1.0, 0.0]
+    ion.info["charge"] = 1
+    neutral.info["charge"] = 0
+    ase.io.write(tmp_path / "b.xyz", [ion, neutral])
+    with pytest.raises(AmbiguityError, match="initial_charges_sum"):
+        ingest([tmp_path / "b.xyz"], tmp_path / "b.zarr")
+
+
+def test_guesses_of_charges_without_a_sum_say_nothing(tmp_path):
+    atoms = water()
+    atoms.set_initial_charges([-0.8, 0.4, 0.4])
+    ase.io.write(tmp_path / "a.xyz", [atoms])
+    ingest([tmp_path / "a.xyz"], tmp_path / "a.zarr")
+    assert "initial_charges_sum" not in read_schema(tmp_path / "a.zarr").sources[0].keys
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".db"])
+def test_what_a_calculator_left_is_in_units_of_ase(suffix, tmp_path):
+    frames = []
+    for index in range(3):
+        atoms = water()
+        atoms.calc = SinglePointCalculator(
+            atoms,
+            energy=-76.3 * HARTREE_IN_EV + 0.01 * index,
+            dipole=np.array([0.0, 0.0, -0.38]),
+        )
+        frames.append(atoms)
+    ase.io.write(tmp_path / f"a{suffix}", frames)
+    found = stored(tmp_path / f"a{suffix}", tmp_path / "a.zarr", declare={"total_charge": "0"})
+    np.testing.assert_allclose(found.energy, -76.3 + 0.01 * np.arange(3) / HARTREE_IN_EV, rtol=1e-6)
+    np.testing.assert_allclose(found.dipole[0], [0, 0, -0.38], atol=1e-6)
+
+
+def test_a_database_says_the_units_of_its_data(tmp_path):
+    """As SchNetPack writes them."""
+    with ase.db.connect(tmp_path / "a.db") as rows:
+        for index in range(3):
+            rows.write(water(), data={"energy": np.array([-76.3 + 0.001 * index])})
+        rows.metadata = {"_property_unit_dict": {"energy": "Hartree"}, "_distance_unit": "Ang"}
+    found = stored(tmp_path / "a.db", tmp_path / "a.zarr")
+    np.testing.assert_allclose(found.energy, -76.3 + 0.001 * np.arange(3), rtol=1e-6)
+
+
+def test_a_database_of_something_else_is_left_as_it_is(tmp_path):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "a.db") as other:
+        other.execute("CREATE TABLE songs (name TEXT)")
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(SourceError, match="not made"):
+        discover([tmp_path / "a.db"])
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
+def test_files_of_one_frame_are_one_source(tmp_path):
+    for index in range(4):
+        ase.io.write(tmp_path / f"water{index}.xyz", water(charge=-(index % 2)))
+    (source,) = discover([tmp_path])
+    assert source.layout.n_molecules == 4
+    found = stored(tmp_path, tmp_path / "a.zarr")
+    assert found.molecule_id.values.tolist() == [f"water{i}" for i in range(4)]
+    assert found.total_charge.values.tolist() == [0, -1, 0, -1]
+
+
+def test_a_folder_with_npz_files_is_those(classic, tmp_path):
+    np.savez(tmp_path / "a.npz", **classic)
+    ase.io.write(tmp_path / "a.xyz", water())
+    (source,) = discover([tmp_path])
+    assert source.convention == "padded"
+
+
+def test_a_folder_of_two_other_formats_is_a_question(classic, counts, tmp_path):
+    molecule_groups(tmp_path / "a", classic, counts)
+    ase.io.write(tmp_path / "a.xyz", water())
+    with pytest.raises(SourceError, match="one format"):
+        discover([tmp_path])
