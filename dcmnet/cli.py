@@ -61,7 +61,7 @@ def ingest(
         typer.Option(metavar="ADDRESS|local", help="Dask scheduler; needs the extra 'dask'."),
     ] = None,
 ) -> None:
-    """Turn NPZ files of any convention into one store."""
+    """Turn files of any convention (.npz, .h5, .xyz, .traj, .db) into one store."""
     from pipeline import ingest as run
     from pipeline.inspection.pages import print_report
 
@@ -269,7 +269,9 @@ def predict(
     experiment: ExperimentPath,
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help=".xyz of one or many frames, .npz, or a store."),
+        typer.Argument(
+            metavar="INPUT", help="A store, .xyz frames, or any file that ingest reads."
+        ),
     ],
     out: Annotated[
         Path,
@@ -296,7 +298,7 @@ def predict(
     residue: Annotated[str, typer.Option(help="Name of the residue in .dcm and .xml.")] = "MOL",
     declare: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide of .npz."),
+        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -1,7 +1,8 @@
-"""Molecules out of XYZ files, NPZ files of any convention, and stores: in windows, in order."""
+"""Molecules out of XYZ files, files of any convention, and stores: in windows, in order."""
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from dcmnet.model.molecule import Structure
 from pipeline import open_store, read_schema
 from pipeline.adapters import discover
+from pipeline.adapters.formats import SUFFIXES
 from pipeline.inference.declarations import Declarations
 from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.plan import make_plans
@@ -68,11 +70,11 @@ def open_structures(
     """Opens molecules to predict.
 
     Args:
-        source: An ``.xyz`` file of one or many frames, NPZ files as ``ingest`` takes them,
-            or a store.
+        source: An ``.xyz`` file of one or many frames, files as ``ingest`` takes them, or a
+            store.
         total_charge: Net charge of all of them, whatever the source says.
         with_esp: Whether a reference ESP is read, too.
-        declare: What inference shall not decide of NPZ files, as for ``ingest``.
+        declare: What inference shall not decide of such files, as for ``ingest``.
 
     Raises:
         SourceError: There is no such file, or it is of another kind.
@@ -83,17 +85,24 @@ def open_structures(
         found = _Store(text, with_esp)
     elif path.suffix.lower() in _XYZ and path.is_file():
         found = _XyzFile(path)
-    elif ".npz" in text.lower() or path.is_dir():
-        found = _NpzFiles(text, with_esp, declare, total_charge)
+    elif path.is_dir() or _names_files(text):
+        found = _Files(text, with_esp, declare, total_charge)
     else:
         raise SourceError.of(
             text,
-            expected="an .xyz file, NPZ files or a store",
+            expected=f"a store, or files ({', '.join(SUFFIXES)})",
             received="another kind of file" if path.exists() else "nothing of that name",
             consequence="there is nothing to predict",
-            remedy="Name an .xyz, an .npz or the folder of a store",
+            remedy="Name such a file, or the folder of a store",
         )
     return found if total_charge is None else _WithCharge(found, total_charge)
+
+
+def _names_files(text: str) -> bool:
+    """Whether a text names files of a format that ``ingest`` reads, or may do so."""
+    several = "+" in text or glob.has_magic(text)
+    readable = any(suffix in text.lower() for suffix in SUFFIXES)
+    return readable and (several or Path(text).exists())
 
 
 @dataclass(frozen=True)
@@ -219,8 +228,8 @@ class _Store:
             yield _structures({name: part[name].values for name in names}, self.place)
 
 
-class _NpzFiles:
-    """Molecules of NPZ files, understood as an ingest would and never stored."""
+class _Files:
+    """Molecules of files, understood as an ingest would and never stored."""
 
     def __init__(
         self,

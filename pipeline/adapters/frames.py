@@ -104,9 +104,11 @@ def _values(frame: Frame) -> dict[str, np.ndarray]:
         if key not in found and key not in _LEFT_OUT:
             array = np.asarray(value)
             found[key] = array[real] if array.shape[:1] == real.shape else array
-    initial = found.pop(_INITIAL, np.zeros(0))
-    if initial.any():
-        found[_INITIAL], found[_INITIAL_SUM] = initial, np.asarray(initial.sum())
+    initial = atoms.get_initial_charges()
+    if initial.any():  # sites that are no atoms may carry some of it
+        found[_INITIAL_SUM] = np.asarray(initial.sum())
+    else:
+        found.pop(_INITIAL, None)
     if atoms.pbc.any():
         found["cell"] = np.asarray(atoms.cell)
     for key, value in frame.beside.items():

@@ -197,6 +197,9 @@ def test_sites_without_an_element_are_no_atoms(tmp_path):
     found = stored(tmp_path / "a.xyz", tmp_path / "a.zarr")
     np.testing.assert_array_equal(found.atomic_numbers, [[8, 1, 1]])
     np.testing.assert_allclose(found.positions[0, 1], atoms.positions[2], atol=1e-6)
+    atoms.set_initial_charges([0, -1, 0, 0])  # as this package writes predicted charges
+    ase.io.write(tmp_path / "b.xyz", atoms)
+    assert stored(tmp_path / "b.xyz", tmp_path / "b.zarr").total_charge.values.tolist() == [-1]
 
 
 def test_initial_charges_are_the_net_charge(tmp_path):

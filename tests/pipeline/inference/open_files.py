@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from ase.data import atomic_masses, chemical_symbols
 
+from tests.pipeline.adapters.written_formats import HDF5, XYZ_NAMES, extended_xyz, flat_hdf5
 from tests.pipeline.inference.force_field import Surface, sampled
 from tests.pipeline.inference.open_units import (
     ATOMS,
@@ -69,10 +70,32 @@ class Author:
         world = self.choose("world", ["molecules"] * 6 + ["motion"] * 4 + ["scan", "few", "pairs"])
         columns = getattr(self, world)()
         columns = self.worded(self.laid_out(columns))
-        np.savez(folder / "any.npz", **columns)
-        self.case.written.source = str(folder / "any.npz")
+        self.case.written.source = str(self.saved(columns, folder / "any.npz"))
         self.case.written.keys = list(columns)
         return self.case
+
+    def saved(self, columns: dict[str, np.ndarray], path: Path) -> Path:
+        """Writes the columns in one of the formats that can hold them."""
+        formats = {"NPZ": _npz} | HDF5
+        if self.case.written.kind["layout"] == "concatenated":
+            formats = {"NPZ": _npz, "HDF5, arrays": flat_hdf5}
+        elif {"Z", "R"} <= columns.keys() and not self.too_much_for_xyz(columns):
+            formats |= {"extended XYZ": extended_xyz}
+        write = formats[self.choose("format", [*["NPZ"] * 4, *[*formats] * 2])]
+        if write is extended_xyz:
+            self.rename({"R": XYZ_NAMES["R"]})
+        return write(path, columns, self.counts, self.n_points(columns))
+
+    def too_much_for_xyz(self, columns: dict[str, np.ndarray]) -> bool:
+        """Whether there are grids, units in words, or lengths that eight decimals do not show."""
+        said = {"esp", "energy_unit"} & columns.keys()
+        return bool(said) or self.case.written.kind["unit of length"] == "m"
+
+    def n_points(self, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Points of each molecule, with those that a mask leaves out."""
+        if "esp" not in columns:
+            return None
+        return self.data.n_grid.to_numpy()[self.case.written.rows].astype(int)
 
     # Worlds: what the molecules are.
 
@@ -339,6 +362,13 @@ class Author:
 
 
 _ZEROS = ["total"] * 4 + ["atoms", "mean", "minimum", "valence"] * 2 + ["correlation"]
+
+
+def _npz(path: Path, columns: dict[str, np.ndarray], *_: object) -> Path:
+    np.savez(path, **columns)
+    return path
+
+
 # In e·Å: less than the tolerance of a dipole.
 _MOVED = 0.01
 _SYMBOLS = [*chemical_symbols[1:19]]

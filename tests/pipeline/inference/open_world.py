@@ -131,7 +131,7 @@ def table(found: Iterable[Result]) -> str:
         lines += [
             f"{kind} {choice}"
             for kind, choice in result.kind.items()
-            if kind in ("world", "zero", "layout", "F is", "geometries", "word is")
+            if kind in ("world", "zero", "layout", "format", "F is", "geometries", "word is")
             or kind.startswith(("unit of", "sign of", "point of"))
         ]
         lines += (
