@@ -66,7 +66,7 @@ def on_experiments(experiment, store, folder):
     return (
         ("predict", experiment, structure, *out),
         ("analyze", experiment, "--store", store, "--split", "all", "--overwrite"),
-        ("compare", experiment, "--store", store, "--out", folder / "out.png"),
+        ("compare", experiment, "--store", store, "--split", "all", "--out", folder / "out.png"),
         ("report", experiment),
         ("resume", experiment),
     )

@@ -23,14 +23,14 @@ COMMANDS = {
     "inspect": ("inspect", "b.zarr"),
     "validate": ("validate", "b.zarr"),
     "resume": ("resume", "trial"),
-    "analyze": ("analyze", "trial", "--store", "b.zarr", "--overwrite"),
-    "compare": ("compare", "trial", "trial@epoch_1", "--store", "b.zarr"),
+    "analyze": ("analyze", "trial", "--store", "b.zarr", "--split", "all", "--overwrite"),
+    "compare": ("compare", "trial", "trial@epoch_1", "--store", "b.zarr", "--split", "all"),
     "predict": ("predict", "trial", "water.xyz", "--out", "out.xyz"),
     "export": ("export", "trial", "--out", "model.dcmx"),
     "report": ("report", "trial"),
     "bench": ("bench", "b.zarr", "--seconds", "1"),
 }
-NEW = {"new.zarr", "comparison.png", "out.xyz", "model.dcmx"}
+NEW = {"new.zarr", "comparison.png", "comparison.csv", "out.xyz", "model.dcmx"}
 # Ended before the signal, or saved what it trained.
 DONE, SAVED = 0, 75
 STOPPED = {signal.SIGINT: {130, -2}, signal.SIGTERM: {143, -15}}

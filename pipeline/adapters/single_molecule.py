@@ -46,7 +46,8 @@ class MoleculeFiles:
 
     def read(self, record: int, parts: Mapping[str, slice]) -> dict[str, np.ndarray]:
         """Reads arrays of a file; see ``Records.read``."""
-        return {key: self._files[record].read(key)[part] for key, part in parts.items()}
+        arrays = {key: self._files[record].read(key) for key in parts}
+        return {key: array[parts[key]] if array.ndim else array for key, array in arrays.items()}
 
     def _headers(self, names: Names) -> Iterator[Header]:
         for file in self._files:

@@ -11,6 +11,7 @@ import ase.io
 import h5py
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 
 PER_ATOM = ("Z", "R", "F", "mono", "species", "coord", "nuc", "where")
 PER_POINT = ("esp", "vdw_surface", "espMask")
@@ -75,8 +76,21 @@ def formula_groups(path: Path, columns, n_atoms, n_grid=None) -> Path:
 
 
 def extended_xyz(path: Path, columns, n_atoms, n_grid=None) -> Path:
-    """A frame for each molecule."""
-    ase.io.write(path.with_suffix(".extxyz"), list(_frames(columns, n_atoms)))
+    """A frame for each molecule, with all digits, which ASE's own writer has not."""
+    lines: list[str] = []
+    for molecule in molecules(columns, n_atoms, None):
+        numbers, own = molecule.pop("Z"), [molecule.pop("R")]
+        said, about = ["species:S:1", "pos:R:3"], []
+        for key, value in molecule.items():
+            if key in PER_ATOM:
+                own.append(value.reshape(len(numbers), -1))
+                said.append(f"{key}:R:{own[-1].shape[1]}")
+            else:
+                about.append(f'{key}="{" ".join(f"{v:.17g}" for v in np.ravel(value))}"')
+        lines += [str(len(numbers)), f"Properties={':'.join(said)} {' '.join(about)}"]
+        for number, row in zip(numbers, np.hstack(own), strict=True):
+            lines.append(f"{chemical_symbols[number]} {' '.join(f'{v:.17g}' for v in row)}")
+    path.with_suffix(".extxyz").write_text("\n".join(lines) + "\n")
     return path.with_suffix(".extxyz")
 
 

@@ -79,17 +79,12 @@ class Author:
         formats = {"NPZ": _npz} | HDF5
         if self.case.written.kind["layout"] == "concatenated":
             formats = {"NPZ": _npz, "HDF5, arrays": flat_hdf5}
-        elif {"Z", "R"} <= columns.keys() and not self.too_much_for_xyz(columns):
+        elif {"Z", "R"} <= columns.keys() and not {"esp", "energy_unit"} & columns.keys():
             formats |= {"extended XYZ": extended_xyz}
         write = formats[self.choose("format", [*["NPZ"] * 4, *[*formats] * 2])]
         if write is extended_xyz:
             self.rename({"R": XYZ_NAMES["R"]})
         return write(path, columns, self.counts, self.n_points(columns))
-
-    def too_much_for_xyz(self, columns: dict[str, np.ndarray]) -> bool:
-        """Whether there are grids, units in words, or lengths that eight decimals do not show."""
-        said = {"esp", "energy_unit"} & columns.keys()
-        return bool(said) or self.case.written.kind["unit of length"] == "m"
 
     def n_points(self, columns: dict[str, np.ndarray]) -> np.ndarray | None:
         """Points of each molecule, with those that a mask leaves out."""
