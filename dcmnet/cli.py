@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite, Store, pairs
+from dcmnet.console.reference import reference
 from dcmnet.console.refusal import refuse_politely
 from dcmnet.training.processes.launcher import prepare_process
 
@@ -27,6 +28,9 @@ def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Reads the options before the command; ``main`` looks at ``--debug`` itself."""
+
+
+app.command()(reference)
 
 
 @app.command()
@@ -270,7 +274,7 @@ def predict(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A store, .xyz frames, or any file that ingest reads."
+            metavar="INPUT", help="A store, .xyz, .sdf, .mol2, a SMILES, or what ingest reads."
         ),
     ],
     out: Annotated[

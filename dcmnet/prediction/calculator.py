@@ -16,9 +16,10 @@ from jaxtyping import Float
 from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule
-from dcmnet.prediction.inputs import InMemory, charge_of
+from dcmnet.prediction.inputs import InMemory
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.run import load_mixture
+from pipeline.structures import net_charge
 
 
 class DCMCalculator(Calculator):
@@ -122,7 +123,8 @@ class DCMCalculator(Calculator):
         return changes
 
     def _charge(self, atoms: ase.Atoms) -> tuple[float, bool]:
-        found = charge_of(atoms, "atoms") if self._total_charge is None else self._total_charge
+        given = self._total_charge
+        found = net_charge(atoms.info, "atoms") if given is None else given
         return (0.0, False) if found is None else (found, True)
 
     def _structure(self, atoms: ase.Atoms) -> Structure:

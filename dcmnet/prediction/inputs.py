@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,13 +20,19 @@ from pipeline.adapters.formats import SUFFIXES
 from pipeline.inference.declarations import Declarations
 from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.plan import make_plans
+from pipeline.structures import (
+    STRUCTURE_FILES,
+    Geometry,
+    is_smiles,
+    net_charge,
+    read_structures,
+)
 from store_schema.problems import SourceError
 
 # Molecules that are in memory at once.
 _WINDOW: Final = 2048
 _XYZ: Final = (".xyz", ".extxyz")
-# Whatever ends in "charge" is the net charge, such as overall_charge or REF_charge.
-_CHARGE, _CHARGE_SYMBOL = "charge", "q"
+_FILES: Final = tuple(dict.fromkeys((*SUFFIXES, *STRUCTURE_FILES)))
 _READ: Final = (
     "molecule_id",
     "n_atoms",
@@ -70,8 +77,8 @@ def open_structures(
     """Opens molecules to predict.
 
     Args:
-        source: An ``.xyz`` file of one or many frames, files as ``ingest`` takes them, or a
-            store.
+        source: An ``.xyz`` file of one or many frames, files as ``ingest`` takes them, SDF,
+            MOL2 or SMILES, or a store.
         total_charge: Net charge of all of them, whatever the source says.
         with_esp: Whether a reference ESP is read, too.
         declare: What inference shall not decide of such files, as for ``ingest``.
@@ -85,12 +92,16 @@ def open_structures(
         found = _Store(text, with_esp)
     elif path.suffix.lower() in _XYZ and path.is_file():
         found = _XyzFile(path)
+    elif (path.is_file() and path.suffix.lower() in STRUCTURE_FILES) or (
+        not path.exists() and is_smiles(text)
+    ):
+        return _Described(text, total_charge)
     elif path.is_dir() or _names_files(text):
         found = _Files(text, with_esp, declare, total_charge)
     else:
         raise SourceError.of(
             text,
-            expected=f"a store, or files ({', '.join(SUFFIXES)})",
+            expected=f"a store, files ({', '.join(_FILES)}), or a SMILES",
             received="another kind of file" if path.exists() else "nothing of that name",
             consequence="there is nothing to predict",
             remedy="Name such a file, or the folder of a store",
@@ -167,7 +178,7 @@ class _XyzFile:
 
     def _structure(self, index: int, atoms: ase.Atoms) -> Structure:
         place = f"{self.place}, frame {index}"
-        given = charge_of(atoms, place)
+        given = net_charge(atoms.info, place)
         name = atoms.info.get("molecule_id", atoms.info.get("name", f"{self._path.stem}/{index}"))
         return Structure(
             place=place,
@@ -180,36 +191,35 @@ class _XyzFile:
         )
 
 
-def charge_of(atoms: ase.Atoms, place: str) -> float | None:
-    """Returns the net charge that the comment line of a frame gives, in e; None if it does not.
+class _Described:
+    """Molecules of an SDF, MOL2 or SMILES, whose atoms have formal charges."""
 
-    Args:
-        atoms: The frame; ``charge=-1``, ``overall_charge=-1`` or ``Q=-1`` is in its info.
-        place: How messages name it.
+    def __init__(self, source: str, total_charge: float | None) -> None:
+        self.place, self._total_charge = source, total_charge
 
-    Raises:
-        SourceError: What it gives is no number, or two different ones.
-    """
-    given = {
-        name: value
-        for name, value in atoms.info.items()
-        if name.lower().endswith(_CHARGE) or name.lower() == _CHARGE_SYMBOL
-    }
-    # A word without a value is True to ASE, and no charge.
-    numbers = [
-        float(value)
-        for value in given.values()
-        if isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    ]
-    if len(numbers) == len(given) and len(set(numbers)) <= 1 and np.isfinite(numbers).all():
-        return numbers[0] if numbers else None
-    raise SourceError.of(
-        place,
-        expected="a net charge in e, such as charge=-1",
-        received=", ".join(f"{name}={value}" for name, value in given.items()),
-        consequence="its charges would not sum to what it carries",
-        remedy="Correct the comment line, or give --charge",
-    )
+    def windows(self) -> Iterator[list[Structure]]:
+        geometries = read_structures(self.place)
+        while window := [self._structure(g) for g in islice(geometries, _WINDOW)]:
+            yield window
+
+    def _structure(self, geometry: Geometry) -> Structure:
+        charge = geometry.charge or 0
+        if self._total_charge not in (None, charge):
+            raise SourceError.of(
+                geometry.place,
+                expected=f"the net charge of its atoms' formal charges, {charge}",
+                received=f"{self._total_charge:g} by --charge",
+                consequence="nothing was predicted",
+                remedy="Leave --charge out, or give the molecule in its other state",
+            )
+        return Structure(
+            place=geometry.place,
+            name=geometry.name,
+            atomic_numbers=geometry.numbers,
+            positions=geometry.positions,
+            total_charge=float(charge),
+            charge_given=True,
+        )
 
 
 class _Store:

@@ -7,14 +7,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-import ase
-import ase.db
-import ase.io
 import numpy as np
-from ase.db.row import AtomsRow
-from ase.io.trajectory import TrajectoryReader
+
+if TYPE_CHECKING:
+    import ase
+    from ase.db.row import AtomsRow
 
 # In which ASE's calculators leave what they computed (ase.units).
 _ASE_UNITS: Final = {
@@ -90,6 +89,8 @@ class XyzFile:
 
     def frame(self, index: int) -> Frame:
         """Reads one frame; see ``FrameFile``."""
+        import ase.io
+
         with self._path.open("rb") as file:
             file.seek(int(self._starts[index]))
             text = file.read(int(self._starts[index + 1] - self._starts[index])).decode("utf-8")
@@ -116,6 +117,8 @@ class TrajFile:
 
     def __init__(self, path: Path) -> None:
         """Opens the file, and again where this is unpickled."""
+        from ase.io.trajectory import TrajectoryReader
+
         self._path = path
         self._reader = TrajectoryReader(path)
         calculator = self._reader[0].calc if len(self._reader) else None
@@ -148,6 +151,8 @@ class DatabaseFile:
         Raises:
             ValueError: It is an SQLite file of something else.
         """
+        import ase.db
+
         self._path = path
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as check:
             # ASE would make its tables in a database of something else.

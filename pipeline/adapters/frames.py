@@ -37,7 +37,7 @@ class Frames:
         self.files: tuple[Path, ...] = (path,)
         unread: dict[str, str] = {}
         self._name = path.stem
-        with self._damage_reported():
+        with frame_damage(self.place):
             self._file = opener(path.absolute())
         self._charged, self._n_ghosts = False, 0
         headers = list(self._headers(unread))
@@ -60,14 +60,14 @@ class Frames:
 
     def read(self, record: int, parts: Mapping[str, slice]) -> dict[str, np.ndarray]:
         """Reads arrays of a frame, which are whole; see ``Records.read``."""
-        with self._damage_reported(record):
+        with frame_damage(f"{self.place}, frame {record}"):
             arrays = _readable(_values(self._file.frame(record)))
         return {key: arrays[key] for key in parts}
 
     def _headers(self, unread: dict[str, str]) -> Iterator[Header]:
         frames = self._file.frames()
         for index in range(len(self._file)):
-            with self._damage_reported(index):
+            with frame_damage(f"{self.place}, frame {index}"):
                 frame = next(frames)
                 values = _values(frame)
             readable = _readable(values)
@@ -80,15 +80,23 @@ class Frames:
                 if array.size
             }
 
-    @contextmanager
-    def _damage_reported(self, frame: int | None = None) -> Iterator[None]:
-        place = self.place if frame is None else f"{self.place}, frame {frame}"
-        try:
-            yield
-        except KeyError as error:
-            raise _damage(place, f"{error}, which is no symbol of an element") from error
-        except Exception as error:  # ASE's readers raise nearly anything at damage
-            raise _damage(place, " ".join(str(error).split()) or type(error).__name__) from error
+
+@contextmanager
+def frame_damage(place: str) -> Iterator[None]:
+    """Reports whatever ASE raises inside as damage of a file, or of one of its frames.
+
+    Args:
+        place: How messages name it.
+
+    Raises:
+        SourceError: Anything was raised.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise _damage(place, f"{error}, which is no symbol of an element") from error
+    except Exception as error:  # ASE's readers raise nearly anything at damage
+        raise _damage(place, " ".join(str(error).split()) or type(error).__name__) from error
 
 
 _NO_ARRAY: Final = "it is neither numbers nor text"

@@ -215,7 +215,7 @@ def test_all_problems_of_a_file_are_told_at_once_and_not_too_many(tmp_path):
 @pytest.mark.parametrize("name", ["none.xyz", "none", "a.pdb"])
 def test_what_is_no_molecule_is_refused(tmp_path, name):
     (tmp_path / "a.pdb").write_text("ATOM\n")
-    with pytest.raises(SourceError, match=r"a store, or files \(\.npz"):
+    with pytest.raises(SourceError, match=r"a store, files \(\.npz"):
         open_structures(tmp_path / name)
 
 

@@ -1,0 +1,1 @@
+"""Reference data out of structures: what a calculation gives of each molecule."""
