@@ -1,11 +1,14 @@
-"""Large NPZ files made of the bundled sample, and the plain way of putting them into Zarr."""
+"""Large files made of the bundled sample, and the plain way of putting them into Zarr."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import zarr
 
@@ -47,11 +50,8 @@ def bytes_a_molecule() -> int:
 
 def write_large(path: Path, n_molecules: int, compression: int) -> None:
     """Writes molecules of the sample, turned at random each time, so that no two are the same."""
-    columns = sample()
-    n = len(columns["Z"])
     with zipfile.ZipFile(path, "w", compression, compresslevel=1) as archive:
-        for key, values in columns.items():
-            shape = (n_molecules, *values.shape[1:])
+        for key, values in sample().items():
             dtype = np.dtype("<U24") if key == "id" else values.dtype
             with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
                 header = io.BytesIO()
@@ -60,18 +60,33 @@ def write_large(path: Path, n_molecules: int, compression: int) -> None:
                     {
                         "descr": np.lib.format.dtype_to_descr(dtype),
                         "fortran_order": False,
-                        "shape": shape,
+                        "shape": (n_molecules, *values.shape[1:]),
                     },
                 )
                 file.write(header.getvalue())
-                for start in range(0, n_molecules, n):
-                    rows = np.arange(start, min(start + n, n_molecules))
-                    block = values[rows % n]
-                    if key == "id":
-                        block = np.char.add(block, np.char.add("#", (rows // n).astype(str)))
-                    if key in _TURNED:
-                        block = turned(block, start)
+                for _, block in _blocks(key, values, n_molecules):
                     file.write(np.ascontiguousarray(block.astype(dtype)).tobytes())
+
+
+def write_large_hdf5(path: Path, n_molecules: int, options: dict[str, Any]) -> None:
+    """Writes the same molecules as datasets of an HDF5 file."""
+    with h5py.File(path, "w") as file:
+        for key, values in sample().items():
+            dtype = np.dtype("S24") if key == "id" else values.dtype
+            shape = (n_molecules, *values.shape[1:])
+            dataset = file.create_dataset(key, shape, dtype, **options)
+            for start, block in _blocks(key, values, n_molecules):
+                dataset[start : start + len(block)] = block.astype(dtype)
+
+
+def _blocks(key: str, values: np.ndarray, n_molecules: int) -> Iterator[tuple[int, np.ndarray]]:
+    n = len(values)
+    for start in range(0, n_molecules, n):
+        rows = np.arange(start, min(start + n, n_molecules))
+        block = values[rows % n]
+        if key == "id":
+            block = np.char.add(block, np.char.add("#", (rows // n).astype(str)))
+        yield start, turned(block, start) if key in _TURNED else block
 
 
 def turned(block: np.ndarray, seed: int) -> np.ndarray:
@@ -81,17 +96,17 @@ def turned(block: np.ndarray, seed: int) -> np.ndarray:
 
 
 def plain_copy(path: Path, store: Path) -> None:
-    """``np.load`` of every array, written to Zarr with the store's own codec and layout.
+    """Every array of an NPZ or HDF5 file, written to Zarr with the store's own codec and layout.
 
     Arrays are read one after the other, each of them whole, and written in whole shards.
     """
     group = zarr.open_group(store, mode="w")
-    with np.load(path) as raw:
+    with np.load(path) if path.suffix == ".npz" else h5py.File(path) as raw:
         lengths = {ATOM: raw["Z"].shape[1], GRID_POINT: raw["esp"].shape[1], XYZ: 3, XYZ2: 3}
         variables = {key: VARIABLES[name] for key, name in _STORED_AS.items()}
         shard = molecules_per_shard(tuple(variables.values()), lengths)
         for key, variable in variables.items():
-            values = raw[key]
+            values = raw[key][...]
             if key in ("N", "mono"):
                 values = values.reshape(values.shape[: len(variable.dims)])
             if key == "N":
