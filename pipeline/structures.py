@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from pipeline.adapters.damage import damage_reported
 from pipeline.adapters.frame_files import XyzFile
-from pipeline.adapters.frames import frame_damage
 from store_schema.extras import extra
 from store_schema.problems import SourceError
 
@@ -150,14 +150,14 @@ def _xyz(path: Path, conformers: int) -> Iterator[_Record]:
             consequence="nothing was calculated",
             remedy="Give the molecule as SDF, MOL2 or SMILES, or leave --conformers out",
         )
-    with frame_damage(str(path)):
+    with damage_reported(str(path), "frames of atoms"):
         file = XyzFile(path)
     return (partial(_frame, file, path, index) for index in range(len(file)))
 
 
 def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
     place = f"{path}, frame {index}"
-    with frame_damage(place):
+    with damage_reported(place, "a frame of atoms"):
         atoms, info = file.frame(index)
     real = atoms.numbers > 0
     charge = net_charge(info, place)

@@ -10,6 +10,7 @@ from typing import Final
 
 from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.concatenated import ConcatenatedSource, is_concatenated
+from pipeline.adapters.esp_files import ESP_FILES
 from pipeline.adapters.formats import RECORDS, SUFFIXES, Opened, open_file
 from pipeline.adapters.layout import Names
 from pipeline.adapters.padded import PaddedSource, layout_of
@@ -28,6 +29,8 @@ _SPLIT_NAMES: Final = {
     "validation": "valid",
     "test": "test",
 }
+# The points of Psi4's grid_esp.dat, which names them.
+_BESIDE: Final = ("grid.dat",)
 _SET: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_SPLIT_NAMES)})$", re.IGNORECASE)
 
 
@@ -133,24 +136,29 @@ def _files(text: str) -> list[Path]:
 
 
 def _within(folder: Path) -> list[Path]:
-    """NPZ files in a folder; where there are none, those of the one other format.
+    """NPZ files in a folder; else files of ESPs; else those of the one other format.
 
-    Structures often lie beside NPZ files, of the same molecules.
+    Structures often lie beside such files, of the same molecules.
 
     Raises:
         SourceError: There are files of several other formats.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    npz = [path for path in found if path.suffix.lower() == ".npz"]
-    formats = sorted({path.suffix.lower() for path in found})
-    if npz or len(formats) < 2:
-        return npz or found
+    found = [path for path in found if path.name not in _BESIDE]
+    by_format: dict[str, list[Path]] = {}
+    for path in found:
+        by_format.setdefault(path.suffix.lower(), []).append(path)
+    for suffix in (".npz", *ESP_FILES):
+        if suffix in by_format:
+            return by_format[suffix]
+    if len(by_format) < 2:
+        return found
     raise SourceError.of(
         str(folder),
         expected="files of one format in a folder",
-        received=f"{', '.join(formats)} files",
+        received=f"{', '.join(sorted(by_format))} files",
         consequence="the same molecules may be in both, so nothing was stored",
-        remedy=f"Name those that are meant, such as '{folder}/*{formats[0]}'",
+        remedy=f"Name those that are meant, such as '{folder}/*{min(by_format)}'",
     )
 
 
@@ -159,13 +167,13 @@ def _group(files: Sequence[Opened], names: Names) -> list[Source]:
     sources: list[Source] = []
     padded: list[list[PaddedSource]] = []
     singles: dict[tuple[Path, frozenset[str]], list[ArrayFile]] = {}
-    lone: dict[tuple[Path, str], list[Records]] = {}
+    lone: dict[str, list[Records]] = {}
     for file in files:
         if isinstance(file, RECORDS):
             if len(file.kind_of) > 1:
                 sources.append(RecordsSource(file, names))
             else:
-                lone.setdefault((file.files[0].parent, file.convention), []).append(file)
+                lone.setdefault(file.convention, []).append(file)
             continue
         if is_concatenated(file, names):
             sources.append(ConcatenatedSource(file, names))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from pipeline.adapters.esp_files import ESP_FILES
+from pipeline.adapters.esp_records import EspRecord
 from pipeline.adapters.frame_files import FRAME_FILES
 from pipeline.adapters.frames import Frames
 from pipeline.adapters.hdf5 import Hdf5
@@ -14,11 +16,11 @@ from pipeline.adapters.layout import Names
 from pipeline.adapters.npz import NpzFile
 
 _HDF5: Final = (".h5", ".hdf5")
-SUFFIXES: Final = (".npz", *_HDF5, *FRAME_FILES)
+SUFFIXES: Final = (".npz", *_HDF5, *ESP_FILES, *FRAME_FILES)
 
-Opened = NpzFile | Hdf5File | Hdf5Groups | Frames
+Opened = NpzFile | Hdf5File | Hdf5Groups | Frames | EspRecord
 # Formats that hold molecules one by one.
-RECORDS: Final = (Hdf5Groups, Frames)
+RECORDS: Final = (Hdf5Groups, Frames, EspRecord)
 
 
 def open_file(path: Path, names: Names, allow_pickle: bool = False) -> Opened:
@@ -42,4 +44,6 @@ def open_file(path: Path, names: Names, allow_pickle: bool = False) -> Opened:
         return Hdf5Groups(file, records, metadata)
     if suffix in FRAME_FILES:
         return Frames(path)
+    if suffix in ESP_FILES:
+        return EspRecord(path)
     return NpzFile(path, allow_pickle)

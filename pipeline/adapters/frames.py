@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from pipeline.adapters.columns import Column
+from pipeline.adapters.damage import damage, damage_reported
 from pipeline.adapters.frame_files import FRAME_FILES, Frame
 from pipeline.adapters.records import Header, distinct
-from store_schema.problems import SourceError
 
 FORMATS: Final = tuple(FRAME_FILES)
 # Energies of atoms, which are not the molecule's, and the state of a simulation.
@@ -21,6 +20,7 @@ _LEFT_OUT: Final = ("energies", "stresses", "momenta", "tags")
 # What a calculation starts from; their sum is the net charge that it is for.
 _INITIAL, _INITIAL_SUM = "initial_charges", "initial_charges_sum"
 _NEUTRAL: Final = 1e-6
+_FRAME: Final = "a frame with its atoms"
 
 
 class Frames:
@@ -37,13 +37,13 @@ class Frames:
         self.files: tuple[Path, ...] = (path,)
         unread: dict[str, str] = {}
         self._name = path.stem
-        with frame_damage(self.place):
+        with damage_reported(self.place, _FRAME):
             self._file = opener(path.absolute())
         self._charged, self._n_ghosts = False, 0
         headers = list(self._headers(unread))
         self.unread: Mapping[str, str] = unread
         if not headers:
-            raise _damage(self.place, "no frames")
+            raise damage(self.place, _FRAME, "no frames")
         if not self._charged:
             headers = [{k: c for k, c in h.items() if k != _INITIAL_SUM} for h in headers]
         self.kinds, self.kind_of = distinct(headers)
@@ -60,14 +60,14 @@ class Frames:
 
     def read(self, record: int, parts: Mapping[str, slice]) -> dict[str, np.ndarray]:
         """Reads arrays of a frame, which are whole; see ``Records.read``."""
-        with frame_damage(f"{self.place}, frame {record}"):
+        with damage_reported(f"{self.place}, frame {record}", _FRAME):
             arrays = _readable(_values(self._file.frame(record)))
         return {key: arrays[key] for key in parts}
 
     def _headers(self, unread: dict[str, str]) -> Iterator[Header]:
         frames = self._file.frames()
         for index in range(len(self._file)):
-            with frame_damage(f"{self.place}, frame {index}"):
+            with damage_reported(f"{self.place}, frame {index}", _FRAME):
                 frame = next(frames)
                 values = _values(frame)
             readable = _readable(values)
@@ -79,24 +79,6 @@ class Frames:
                 for key, array in readable.items()
                 if array.size
             }
-
-
-@contextmanager
-def frame_damage(place: str) -> Iterator[None]:
-    """Reports whatever ASE raises inside as damage of a file, or of one of its frames.
-
-    Args:
-        place: How messages name it.
-
-    Raises:
-        SourceError: Anything was raised.
-    """
-    try:
-        yield
-    except KeyError as error:
-        raise _damage(place, f"{error}, which is no symbol of an element") from error
-    except Exception as error:  # ASE's readers raise nearly anything at damage
-        raise _damage(place, " ".join(str(error).split()) or type(error).__name__) from error
 
 
 _NO_ARRAY: Final = "it is neither numbers nor text"
@@ -132,13 +114,3 @@ def _readable(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _dtype(array: np.ndarray) -> np.dtype:
     # Text is as long as it is; frames do not differ by that.
     return np.dtype(np.str_) if array.dtype.kind == "U" else array.dtype
-
-
-def _damage(place: str, received: str) -> SourceError:
-    return SourceError.of(
-        place,
-        expected="a frame with its atoms",
-        received=received,
-        consequence="nothing was stored",
-        remedy="Make or download the file again, or mend what is wrong there",
-    )

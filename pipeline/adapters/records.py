@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +74,10 @@ class _Joined:
         self._ends = np.cumsum([len(part.kind_of) for part in parts])
         self.convention = parts[0].convention
         self.files = tuple(file for part in parts for file in part.files)
-        first = self.files[0]
-        self.place = str(first.parent / f"*{first.suffix}")
+        folder = Path(os.path.commonpath([file.absolute().parent for file in self.files]))
+        self.place = str(folder / f"*{self.files[0].suffix}")
+        stems = [file.stem for file in self.files]
+        self._are_unique = len(set(stems)) == len(stems)
         self.metadata: Mapping[str, str] = {
             key: text for part in parts[::-1] for key, text in part.metadata.items()
         }
@@ -87,7 +90,10 @@ class _Joined:
 
     def name(self, record: int) -> str:
         part, own = self._part(record)
-        return part.name(own) if len(part.kind_of) > 1 else part.files[0].stem
+        if len(part.kind_of) > 1:
+            return part.name(own)
+        file = part.files[0].absolute()
+        return file.stem if self._are_unique else f"{file.parent.name}/{file.stem}"
 
     def read(self, record: int, parts: Mapping[str, slice]) -> Mapping[str, np.ndarray]:
         part, own = self._part(record)
