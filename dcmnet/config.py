@@ -6,9 +6,16 @@ import difflib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.files import write_text
 from store_schema.documents import read_json as read_document
@@ -164,6 +171,10 @@ class DataConfig(_Config):
         return self
 
 
+def _text_of_path(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
 class ExperimentConfig(_Config):
     """Everything needed to run an experiment again.
 
@@ -178,7 +189,7 @@ class ExperimentConfig(_Config):
     """
 
     name: str = Field(default="dcmnet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    out: str = "experiments"
+    out: Annotated[str, BeforeValidator(_text_of_path)] = "experiments"
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
