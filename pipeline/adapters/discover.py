@@ -15,7 +15,8 @@ from pipeline.adapters.formats import RECORDS, SUFFIXES, Opened, open_file
 from pipeline.adapters.layout import Names
 from pipeline.adapters.padded import PaddedSource, layout_of
 from pipeline.adapters.protocol import Source
-from pipeline.adapters.records import Records, RecordsSource, joined
+from pipeline.adapters.records import Records, joined
+from pipeline.adapters.records_source import RecordsSource
 from pipeline.adapters.single_molecule import MoleculeFiles
 from pipeline.adapters.split_by_role import SplitByRoleSource, join_if_same
 from pipeline.files import check_utf8

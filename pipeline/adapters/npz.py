@@ -59,7 +59,7 @@ class _Member(NamedTuple):
 
 
 class NpzFile:
-    """The arrays of one NPZ file: headers at once, data in step.
+    """The arrays of one NPZ file; see ``pipeline.adapters.array_file.ArrayFile``.
 
     Attributes:
         path: The file.
@@ -102,11 +102,7 @@ class NpzFile:
         }
 
     def read(self, key: str) -> np.ndarray:
-        """Reads one array whole.
-
-        Raises:
-            SourceError: The file is damaged.
-        """
+        """Reads one array whole; see ``ArrayFile.read``."""
         member = self._members[key]
         with (
             self._damage_reported(key),
@@ -119,19 +115,7 @@ class NpzFile:
             return _array(stream.read, member, member.column.shape)
 
     def rows(self, key: str, n: int, sizes: Iterator[int]) -> Iterator[np.ndarray]:
-        """Reads an array in step, as flat rows.
-
-        Args:
-            key: Key of the array.
-            n: Rows it holds; its size is a multiple of this.
-            sizes: Rows to read each time.
-
-        Yields:
-            The next rows, (rows, values per row).
-
-        Raises:
-            SourceError: The file is damaged.
-        """
+        """Reads an array in step, as flat rows; see ``ArrayFile.rows``."""
         member = self._members[key]
         width = math.prod(member.column.shape) // n
         if not member.by_rows:
@@ -180,16 +164,7 @@ class NpzFile:
         return np.memmap(self._file, dtype, mode="r", offset=offset, shape=(size, width))
 
     def pick(self, key: str, n: int, rows: Int[np.ndarray, " row"]) -> np.ndarray:
-        """Reads some rows of an array, (rows, values per row); checksums are left to ``rows``.
-
-        Args:
-            key: Key of the array.
-            n: Rows it holds; its size is a multiple of this.
-            rows: Which ones, ascending.
-
-        Raises:
-            SourceError: The file is damaged.
-        """
+        """Reads some rows; checksums are left to ``rows``. See ``ArrayFile.pick``."""
         member = self._members[key]
         width = math.prod(member.column.shape) // n
         if self._unpacked is not None and (copy := self._place(key, self._unpacked)).exists():
