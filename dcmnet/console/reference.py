@@ -79,6 +79,11 @@ def print_reference(report: ReferenceReport, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if report.n_repeated:
+        console.print(
+            f"[yellow]Warning:[/] {report.n_repeated:,} molecules were named twice; "
+            "they are in it once"
+        )
     if report.failures:
         console.print(f"[yellow]{len(report.failures):,} molecules were left out:[/]")
         for place, reason in list(report.failures.items())[:_LISTED]:

@@ -195,7 +195,7 @@ def _structure(path: Path) -> dict[str, np.ndarray]:
     file = XyzFile(path)
     if len(file) != 1:
         raise ValueError(f"{path.name} has {len(file)} frames, and should have one")
-    atoms, info = file.frame(0)
+    atoms, info, _ = file.frame(0)
     found = {"numbers": atoms.numbers, "positions": atoms.positions}
     if "charge" in info:
         found["total_charge"] = np.array(float(info["charge"]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import ase
     from ase.db.row import AtomsRow
 
+_UNNAMED: Final = "columns behind the positions"
 # In which ASE's calculators leave what they computed (ase.units).
 _ASE_UNITS: Final = {
     "energy": "eV",
@@ -30,10 +33,12 @@ class Frame(NamedTuple):
     Attributes:
         atoms: Atoms, their arrays, and what was computed of them.
         beside: What the file says of it besides.
+        unread: What it has that was not read, with the reason.
     """
 
     atoms: ase.Atoms
     beside: Mapping[str, Any]
+    unread: Mapping[str, str] = MappingProxyType({})
 
 
 class FrameFile(Protocol):
@@ -95,8 +100,17 @@ class XyzFile:
             file.seek(int(self._starts[index]))
             text = file.read(int(self._starts[index + 1] - self._starts[index])).decode("utf-8")
         atoms = next(iter(ase.io.iread(io.StringIO(text), index=0, format="extxyz")))
-        # A comment that is no list of values is words, each of which ASE takes to be true.
-        return Frame(atoms, atoms.info if "=" in text.split("\n", 2)[1] else {})
+        _, comment, *rows = text.split("\n", 3)
+        beside = {key: value for key, value in atoms.info.items() if _is_said(key, comment)}
+        columns = len(rows[0].split()) if rows else 4
+        if columns > 4 and "Properties" not in comment:
+            return Frame(atoms, beside, {_UNNAMED: "no Properties say what they are"})
+        return Frame(atoms, beside)
+
+
+def _is_said(key: str, comment: str) -> bool:
+    """Whether a comment gives a key a value; ASE takes any other word of it to be true."""
+    return re.search(rf"{re.escape(key)}[\"']?\s*=", comment) is not None
 
 
 def _count(line: bytes) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pipeline.adapters.columns import Column
 from pipeline.adapters.damage import damage, damage_reported
 from pipeline.adapters.frame_files import FRAME_FILES, Frame
 from pipeline.adapters.records import Header, distinct
+from store_schema.semantics import meanings
 
 FORMATS: Final = tuple(FRAME_FILES)
 # Energies of atoms, which are not the molecule's, and the state of a simulation.
@@ -71,7 +73,7 @@ class Frames:
                 frame = next(frames)
                 values = _values(frame)
             readable = _readable(values)
-            unread |= dict.fromkeys(values.keys() - readable.keys(), _NO_ARRAY)
+            unread |= {**dict.fromkeys(values.keys() - readable.keys(), _NO_ARRAY), **frame.unread}
             self._n_ghosts += int((frame.atoms.numbers == 0).sum())
             self._charged |= abs(float(readable.get(_INITIAL_SUM, 0))) > _NEUTRAL
             yield {
@@ -103,8 +105,18 @@ def _values(frame: Frame) -> dict[str, np.ndarray]:
         found["cell"] = np.asarray(atoms.cell)
     for key, value in frame.beside.items():
         if key not in found:
-            found[key] = np.asarray(value)
+            found[key] = np.asarray(_charge(key, value))
     return found
+
+
+def _charge(key: str, value: Any) -> Any:
+    """A value, which has to be a number where it is a net charge."""
+    if [meaning.name for meaning in meanings(key)] != ["total_charge"]:
+        return value
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, bool | np.bool_):
+            return float(value)
+    raise ValueError(f"{key}={value}, which is no net charge in e, such as {key}=-1")
 
 
 def _readable(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -93,8 +93,20 @@ class Hdf5Groups:
 
     convention = "hdf5_groups"
 
-    def __init__(self, file: Hdf5, records: list[Record], metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: Hdf5,
+        records: list[Record],
+        metadata: Mapping[str, str],
+        left_out: Sequence[str] = (),
+    ) -> None:
         """Takes the groups of a file.
+
+        Args:
+            file: The file.
+            records: Its groups with molecules.
+            metadata: Text of the file.
+            left_out: Groups that have something of a molecule, but no molecule.
 
         Raises:
             SourceError: They name different units for the same key.
@@ -106,6 +118,10 @@ class Hdf5Groups:
         self.unread: Mapping[str, str] = {
             key: why for record in records for key, why in record.unread.items()
         }
+        if left_out:
+            others = f" and {len(left_out) - 1} groups more" if len(left_out) > 1 else ""
+            reason = "there are no positions, or no atomic numbers"
+            self.unread = {**self.unread, f"what is in {left_out[0]}{others}": reason}
         self.kinds, self.kind_of = distinct(record.header for record in records)
 
     def name(self, record: int) -> str:
@@ -138,11 +154,12 @@ def units_of(records: Iterable[Record], place: str) -> dict[str, str]:
     return units
 
 
-def records_of(file: Hdf5, names: Names) -> tuple[list[Record], dict[str, str]]:
+def records_of(file: Hdf5, names: Names) -> tuple[list[Record], dict[str, str], list[str]]:
     """Finds the groups of a file that hold positions, and atomic numbers there or further up.
 
     Returns:
-        The groups, in the order of their names, and the text that is of the whole file.
+        The groups, in the order of their names; the text that is of the whole file; and groups
+        that have something of a molecule, but not these.
 
     Raises:
         SourceError: There is no such group, or the file is damaged.
@@ -157,7 +174,7 @@ def records_of(file: Hdf5, names: Names) -> tuple[list[Record], dict[str, str]]:
         ]
     metadata = {name: str(file.attribute("/", name).item()) for name in singles}
     if records:
-        return records, metadata
+        return records, metadata, search.left_out
     raise SourceError.of(
         str(file.path),
         expected="a group with atomic numbers (Z) and positions (R)",
@@ -174,6 +191,7 @@ class _Search:
         self._names = names
         self._seen: set[object] = set()
         self.met: dict[str, None] = {}
+        self.left_out: list[str] = []
 
     def within(
         self, group: h5py.Group, path: str, inherited: Mapping[str, _Found], depth: int
@@ -189,6 +207,8 @@ class _Search:
             yield Record.of(path, {**inherited, **nested, **own})
             return
         known = {key: found for key, found in own.items() if self._names.meanings(key)}
+        if known and not groups:
+            self.left_out.append(path)
         below = {
             key: (place._replace(levels_up=place.levels_up + 1), entry)
             for key, (place, entry) in {**inherited, **known}.items()
@@ -206,7 +226,9 @@ class _Search:
 
     def _has(self, entries: Mapping[str, _Found], semantics: str) -> bool:
         columns: dict[str, Column] = {
-            key: entry.column for key, (_, entry) in entries.items() if entry.column is not None
+            key: entry.column
+            for key, (_, entry) in entries.items()
+            if entry.column is not None and 0 not in entry.column.shape
         }
         return self._names.first(columns, semantics) is not None
 

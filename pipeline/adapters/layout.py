@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.adapters.columns import Column
 from store_schema.problems import SourceError
@@ -22,6 +22,8 @@ _ONCE = ("atomic_numbers", "vdw_surface")
 _COUNTS = {"n_atoms", "n_grid"}
 # Why an entry without an axis is not stored.
 METADATA = "metadata of the file"
+# Why an array is not stored that may be of atoms or of molecules.
+AMBIGUOUS = "it is as long as the atoms and as the geometries, and may be of either"
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,24 @@ def propose(
             remedy="Say which key has them with --declare KEY=n_atoms, or add one",
         )
     layout = _layout(columns, names, positions, n, widths)
+    if n_molecules is None:
+        layout = _without_ambiguous(layout, columns)
     _check_known(columns, names, layout, place)
     return layout
+
+
+def _without_ambiguous(layout: Layout, columns: Mapping[str, Column]) -> Layout:
+    """Leaves out keys that may be of atoms, given once for all molecules, as well as of those."""
+    n = layout.n_molecules
+    shared = any(fits[0].shared for fits in layout.fits.values())
+    if not shared or n != layout.max_atoms or n == 1:
+        return layout
+    ambiguous = {key for key in layout.kept if columns[key].shape == (n,)}
+    return replace(
+        layout,
+        kept={key: shape for key, shape in layout.kept.items() if key not in ambiguous},
+        ignored={**layout.ignored, **dict.fromkeys(sorted(ambiguous), AMBIGUOUS)},
+    )
 
 
 def name_remedy(lacking: Sequence[str]) -> str:
@@ -297,8 +315,8 @@ def _cost(
             for cost in [_symbolic_cost(column.shape, symbols, n, atoms, grid)]
             if cost is not None
         ]
-        once = {"atomic_numbers": (atoms,), "vdw_surface": (grid, 3)}
-        if n > 1 and any(column.shape == once.get(meaning.name) for meaning in known):
+        once = {"atomic_numbers": ((atoms,), (atoms, 1)), "vdw_surface": ((grid, 3),)}
+        if n > 1 and any(column.shape in once.get(meaning.name, ()) for meaning in known):
             options.append(_SHARED)
         if not options and key in (numbers, positions):
             return math.inf, None

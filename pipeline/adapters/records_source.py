@@ -11,10 +11,13 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.adapters.columns import Block, Column
-from pipeline.adapters.layout import Fit, Layout, Names, propose
+from pipeline.adapters.layout import AMBIGUOUS, Fit, Layout, Names, propose
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.records import Header, Records
 from store_schema.problems import SourceError
+
+# Meanings whose values are checked by themselves, so that their names may differ.
+_ALIKE = {"atomic_numbers", "positions", "total_charge", "molecule_id", "n_atoms"}
 
 
 class RecordsSource:
@@ -29,7 +32,8 @@ class RecordsSource:
         self._records = records
         self.convention = records.convention
         self.place, self.files, self.metadata = records.place, records.files, records.metadata
-        self._kinds = [_Kind.of(header, names, records.place) for header in records.kinds]
+        synonyms = _synonyms(records.kinds, names)
+        self._kinds = [_Kind.of(header, names, records.place, synonyms) for header in records.kinds]
         sizes = np.array([kind.layout.n_molecules for kind in self._kinds], np.int64)
         self._ends: Int[np.ndarray, " record"] = np.cumsum(sizes[records.kind_of])
         self.layout = _joint(self._kinds, int(self._ends[-1]), records)
@@ -100,9 +104,11 @@ class RecordsSource:
         keys = [key for key in kind.header if key in self._shapes]
         window = slice(int(rows[0]), int(rows[-1]) + 1)
         whole = slice(None)
-        parts = {key: window if key in kind.by_rows else whole for key in keys}
+        parts = {kind.own[key]: window if key in kind.by_rows else whole for key in keys}
+        found = self._records.read(record, parts)
         columns = {}
-        for key, array in self._records.read(record, parts).items():
+        for key in keys:
+            array = found[kind.own[key]]
             lengths = self._lengths(kind, key)
             if key in kind.once:
                 columns[key] = np.broadcast_to(array.reshape(lengths), (len(rows), *lengths))
@@ -122,20 +128,24 @@ class _Kind:
     """Records of one header.
 
     Attributes:
-        header: Column of each key, as the record has it.
+        header: Column of each key, as the record has it, by the name that all records share.
+        own: The record's own names, by those.
         layout: What the shapes mean.
         once: Keys that are given once for all geometries.
         by_rows: Keys whose first axis is that of the geometries.
     """
 
     header: Header
+    own: Mapping[str, str]
     layout: Layout
     once: frozenset[str]
     by_rows: frozenset[str]
 
     @classmethod
-    def of(cls, header: Header, names: Names, place: str) -> _Kind:
+    def of(cls, given: Header, names: Names, place: str, synonyms: Mapping[str, str]) -> _Kind:
         """Reads the shapes of a record."""
+        own = {synonyms.get(key, key): key for key in given}
+        header = {shared: given[key] for shared, key in own.items()}
         positions = names.first(header, "positions")
         several = positions is not None and len(header[positions].shape) == 3
         n = header[positions].shape[0] if several and positions is not None else 1
@@ -151,12 +161,35 @@ class _Kind:
         layout = propose(columns, place, names, n)
         once |= {key for key, fits in layout.fits.items() if fits[0].shared}
         rows = {key for key in columns if several and header[key].shape[:1] == (n,)}
-        return cls(header, layout, frozenset(once), frozenset(rows - once))
+        return cls(header, own, layout, frozenset(once), frozenset(rows - once))
+
+    def is_ambiguous(self, key: str) -> bool:
+        """Whether a key may hold a value for each atom as well as for each geometry."""
+        n = self.layout.n_molecules
+        alike = n == self.layout.max_atoms > 1
+        return alike and key in self.by_rows and self.header[key].shape == (n,)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Lengths of the axes that differ between molecules."""
         return {"A": self.layout.max_atoms, "G": self.layout.max_grid}
+
+
+def _synonyms(kinds: Sequence[Header], names: Names) -> dict[str, str]:
+    """Names of which no record has two, such as Z and numbers, or charge and Charge: the first.
+
+    Values of others may be in different units, and stay apart.
+    """
+    groups: dict[object, dict[str, None]] = defaultdict(dict)
+    for key in dict.fromkeys(key for header in kinds for key in header):
+        known = tuple(meaning.name for meaning in names.meanings(key))
+        groups[known if known and set(known) <= _ALIKE else key.lower()][key] = None
+    return {
+        key: first
+        for first, *others in map(list, groups.values())
+        for key in others
+        if not any(len(header.keys() & {first, *others}) > 1 for header in kinds)
+    }
 
 
 def _joint(kinds: Sequence[_Kind], n: int, records: Records) -> Layout:
@@ -172,6 +205,8 @@ def _joint(kinds: Sequence[_Kind], n: int, records: Records) -> Layout:
             fits[key] = _joint_fits(key, having, sizes, records)
             continue
         reasons = [kind.layout.ignored[key] for kind in having if key in kind.layout.ignored]
+        if all(kind.is_ambiguous(key) for kind in having):
+            reasons.append(AMBIGUOUS)
         shape = None if reasons else _joint_shape(key, having, sizes)
         if shape is None:
             ignored[key] = reasons[0] if reasons else "its shape differs between records"

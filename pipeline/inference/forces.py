@@ -187,8 +187,9 @@ def near_pairs(
 ) -> NearPairs | None:
     """Holds the work between near geometries of one molecule against the energies."""
     same: dict[bytes, list[int]] = defaultdict(list)
-    for row, numbers in enumerate(atoms.numbers):
-        same[numbers.tobytes()].append(row)
+    there = (np.isfinite(forces).all(axis=-1) | ~atoms.mask).all(axis=1) & np.isfinite(energies)
+    for row in np.flatnonzero(there).tolist():  # what lacks its forces has no work
+        same[atoms.numbers[row].tobytes()].append(row)
     work, gained, apart = [], [], []
     for rows in same.values():
         for i, j, distance in _neighbours(rows, atoms):

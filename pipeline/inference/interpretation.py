@@ -73,6 +73,15 @@ class Interpretation:
         }
 
 
+def _never_meet(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether no molecule has a value of both."""
+    if ours.dtype.kind != "f" or theirs.dtype.kind != "f":
+        return False
+    rows = np.isfinite(ours.reshape(len(ours), -1)).any(axis=1)
+    others = np.isfinite(theirs.reshape(len(ours), -1)).any(axis=1)
+    return not (rows & others).any()
+
+
 # Values beyond this are padding, which repeats of a key may fill differently.
 _PADDING = 500.0
 # Moments below this are rounding in any unit, but for those in SI units, which are smaller still.
@@ -290,7 +299,9 @@ class Interpreter:
             raise AmbiguityError.of(
                 f"{self.source.place}, {first.key} and {key}",
                 expected=f"the same {stored} under both keys",
-                received="values that differ",
+                received="values of different molecules, perhaps in different units"
+                if _never_meet(ours, theirs)
+                else "values that differ",
                 consequence="only one can be stored",
                 remedy=f"Say which is not the {stored} with --declare {first.key}=unknown or "
                 f"--declare {key}=unknown",

@@ -115,7 +115,9 @@ def ingest(
             before = _before(folder, found, prints, append)
         known = {source.files for source in before.sources} if before else set()
         old = [source for source in found if known and prints.of(source.files) in known]
-        repeated = tuple(f"{source.place} is in the store already" for source in old)
+        repeated = tuple(
+            f"{source.place} is in the store already, as it was declared then" for source in old
+        )
         new = [source for source in found if source not in old]
         if before is not None and not new:
             return IngestReport(0, 0, repeated, before)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.radii import CLOSEST_ATOMS, nearest_bonds
 from pipeline.files import replaced
 from pipeline.reference.calculation import CalculationError, Method
 from pipeline.reference.shells import shell_points
@@ -59,6 +61,18 @@ def task_of(geometry: Geometry, folder: Path, method: Method, n_points: int, for
     return Task(geometry, folder / f"{name[:32]}.npz", n_points, forces, seed)
 
 
+def _check_apart(geometry: Geometry) -> None:
+    """Raises a CalculationError where atoms are nearer than any are."""
+    mask = np.ones((1, len(geometry.numbers)), bool)
+    atoms = Atoms(geometry.numbers[None], geometry.positions[None], mask)
+    nearest = nearest_bonds(atoms)[0]
+    if (nearest < CLOSEST_ATOMS).any():
+        raise CalculationError(
+            f"atoms {' and '.join(map(str, np.flatnonzero(nearest < CLOSEST_ATOMS)[:2]))} are "
+            f"{nearest.min():.2f} times their covalent radii apart"
+        )
+
+
 def calculate(task: Task, method: Method) -> None:
     """Calculates a molecule and keeps what was found, whole or not at all.
 
@@ -66,6 +80,7 @@ def calculate(task: Task, method: Method) -> None:
         CalculationError: There is no answer.
     """
     geometry = task.geometry
+    _check_apart(geometry)
     rng = np.random.default_rng(task.seed)
     points = shell_points(geometry.numbers, geometry.positions, task.n_points, rng)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +17,7 @@ from pipeline.reference.parts import Task, calculate
 
 # Tasks that wait for each process, so that none is idle.
 _AHEAD = 4
+_WATCH_SECONDS = 1.0
 # Libraries would take all cores for each process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -73,7 +76,10 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_left_to_the_parent
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=_depend_on,
+        initargs=(os.getpid(),),
     )
     try:
         yield pool
@@ -90,6 +96,13 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _left_to_the_parent() -> None:
-    """Leaves Ctrl-C to the parent, and ends when that ends."""
+def _depend_on(parent: int) -> None:
+    """Leaves Ctrl-C to the parent, and ends when that has ended, however it did."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -45,6 +45,7 @@ class ReferenceReport:
         n_resumed: Those that were calculated by a run before.
         failures: Reason by molecule, of those that are not in it.
         n_without_charge: Molecules of which nothing says the net charge, taken as 0.
+        n_repeated: Molecules that were named before, at the same geometry.
     """
 
     out: str
@@ -53,6 +54,7 @@ class ReferenceReport:
     n_resumed: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     n_without_charge: int = 0
+    n_repeated: int = 0
 
 
 def reference(
@@ -104,6 +106,7 @@ def reference(
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, wait=False):
         tasks = [task_of(geometry, folder, method, n_points, forces) for geometry in geometries]
+        report.n_repeated = len(tasks) - len({task.file for task in tasks})
         tasks = list({task.file: task for task in tasks}.values())
         todo = [task for task in tasks if not task.file.exists()]
         report.n_resumed = len(tasks) - len(todo)
@@ -113,6 +116,8 @@ def reference(
                     report.failures[task.geometry.place] = reason
                 bar.advance(bar.task_ids[0])
         done = [task for task in tasks if task.file.exists()]
+        if not done:
+            folder.rmdir()
         _check_done(done, report)
         report.n_molecules = len(done)
         _publish(done, out, place, folder, method.level)
@@ -217,7 +222,7 @@ def _check_done(done: list[Task], report: ReferenceReport) -> None:
         expected="a molecule that can be calculated",
         received=reason,
         consequence="no molecule was calculated, and nothing was written",
-        remedy="Correct the structures, or choose another --level",
+        remedy="Correct the structures",
     )
 
 

@@ -33,7 +33,7 @@ def is_smiles(text: str) -> bool:
     except ModuleNotFoundError:
         return False
     with _captured():
-        return bool(text) and Chem.MolFromSmiles(text) is not None
+        return len(text.split()) == 1 and Chem.MolFromSmiles(text) is not None
 
 
 def sdf_records(path: Path, conformers: int) -> Iterator[Record]:

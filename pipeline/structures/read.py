@@ -45,11 +45,11 @@ def read_structures(
     """
     path, text = Path(source).expanduser(), str(source)
     suffix = path.suffix.lower()
-    if not path.exists() and suffix not in STRUCTURE_FILES:
+    if not path.exists() and suffix not in STRUCTURE_FILES and len(text.split()) == 1:
         records: Iterator[Record] = iter([partial(of_smiles, text, text, text, conformers)])
     elif not path.is_file() or suffix not in STRUCTURE_FILES:
         raise SourceError.of(
-            text,
+            text if text.strip() else repr(text),
             expected=f"a file of structures ({', '.join(STRUCTURE_FILES)}), or a SMILES",
             received="another kind of file" if path.exists() else "nothing of that name",
             consequence="there are no molecules",

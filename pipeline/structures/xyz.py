@@ -72,7 +72,7 @@ def xyz_records(path: Path, conformers: int) -> Iterator[Record]:
 def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
     place = f"{path}, frame {index}"
     with damage_reported(place, "a frame of atoms"):
-        atoms, info = file.frame(index)
+        atoms, info, _ = file.frame(index)
     real = atoms.numbers > 0
     charge = net_charge(info, place)
     if charge is not None and charge != round(charge):

@@ -284,3 +284,97 @@ def test_a_folder_of_two_other_formats_is_a_question(classic, counts, tmp_path):
     ase.io.write(tmp_path / "a.xyz", water())
     with pytest.raises(SourceError, match="one format"):
         discover([tmp_path])
+
+
+def grouped(folder, records):
+    with h5py.File(folder / "a.h5", "w") as file:
+        for index, arrays in enumerate(records):
+            for key, array in arrays.items():
+                file[f"{index:03}/{key}"] = array
+    return folder / "a.h5"
+
+
+WATER = water().positions
+
+
+def test_groups_without_a_molecule_are_named(tmp_path):
+    records = [{"Z": [8, 1, 1], "R": WATER}, {"Z": [8, 1, 1]}, {"R": WATER}]
+    records.append({"Z": [8, 1, 1], "R": np.zeros((0, 3, 3))})
+    report = ingest([grouped(tmp_path, records)], tmp_path / "a.zarr")
+    assert report.n_molecules == 1
+    assert any("/001 and 2 groups more" in warning for warning in report.warnings)
+
+
+def test_names_that_no_record_has_two_of_are_one(tmp_path):
+    records = [
+        {"atomic_numbers": [8, 1, 1], "coordinates": WATER, "charge": 0},
+        {"Z": [8, 1, 1], "R": WATER + 1, "Charge": -1},
+    ]
+    found = stored(grouped(tmp_path, records), tmp_path / "a.zarr")
+    np.testing.assert_allclose(found.positions, [WATER, WATER + 1], atol=1e-6)
+    assert found.total_charge.values.tolist() == [0, -1]
+
+
+def test_energies_under_two_names_are_not_taken_for_one(tmp_path):
+    records = [{"Z": [8, 1, 1], "R": WATER, key: -76.3} for key in ("E", "total_energy") * 4]
+    with pytest.raises(AmbiguityError, match=r"total_energy.*values of different molecules"):
+        ingest([grouped(tmp_path, records)], tmp_path / "a.zarr")
+
+
+def test_atomic_numbers_may_be_a_column(tmp_path):
+    """As modelforge writes them, once for all geometries."""
+    geometries = np.stack([WATER, WATER * 1.01]) / 10  # nm
+    records = [{"atomic_numbers": np.array([[8], [1], [1]]), "positions": geometries}] * 2
+    found = stored(grouped(tmp_path, records), tmp_path / "a.zarr")
+    np.testing.assert_allclose(found.positions[0], WATER, atol=1e-6)
+
+
+def test_what_may_be_of_atoms_or_of_geometries_is_not_stored(tmp_path):
+    geometries = np.stack([WATER, WATER * 1.01, WATER * 0.99])
+    records = [{"Z": [8, 1, 1], "R": geometries, "weights": np.arange(3.0)}] * 2
+    for several in (records, records[:1]):
+        report = ingest([grouped(tmp_path, several)], tmp_path / f"{len(several)}.zarr")
+        assert any("weights is not stored" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("charge", ["T", "1+", "-1;multiplicity=1", "minus"])
+def test_a_charge_that_is_no_number_is_refused_with_its_frame(charge, tmp_path):
+    frames = "3\ncharge={}\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"
+    (tmp_path / "a.xyz").write_text(frames.format(0) + frames.format(charge))
+    with pytest.raises(SourceError, match=r"frame 1: .*no net charge"):
+        ingest([tmp_path / "a.xyz"], tmp_path / "a.zarr")
+
+
+def test_words_of_a_comment_are_no_variables(tmp_path):
+    frame = "3\nmol {} charge=0 done\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"
+    (tmp_path / "a.xyz").write_text("".join(frame.format(i) for i in range(4)))
+    (source,) = discover([tmp_path / "a.xyz"])
+    assert set(source.columns) == {"numbers", "positions", "charge"}
+
+
+def test_columns_without_a_name_are_said_to_be_left_out(tmp_path):
+    rows = ["O 0 0 0.119 -0.7", "H 0 0.763 -0.477 0.35", "H 0 -0.763 -0.477 0.35"]
+    (tmp_path / "a.xyz").write_text("\n".join(["3", "", *rows]) + "\n")
+    report = ingest([tmp_path / "a.xyz"], tmp_path / "a.zarr")
+    assert any("columns behind the positions" in warning for warning in report.warnings)
+
+
+def test_forces_of_some_molecules_are_those_of_them(tmp_path, rng):
+    """The work of forces that are missing is not zero."""
+    bonds, positions = [(0, 1), (0, 2)], []
+    records = []
+    for index in range(60):
+        moved = WATER + rng.normal(scale=0.03, size=WATER.shape)
+        energy, forces = -76.3, np.zeros((3, 3))
+        for i, j in bonds:
+            step = moved[j] - moved[i]
+            length = np.linalg.norm(step)
+            energy += 0.5 * 1.9 * (length - 0.968) ** 2
+            pull = 1.9 * (length - 0.968) * step / length
+            forces[i] += pull
+            forces[j] -= pull
+        positions.append(moved)
+        record = {"Z": [8, 1, 1], "R": moved, "E": energy}
+        records.append(record | ({"F": forces} if index % 4 == 0 else {}))
+    found = stored(grouped(tmp_path, records), tmp_path / "a.zarr", declare={"unit.E": "hartree"})
+    assert np.isfinite(found.forces.values).all(axis=(1, 2)).sum() == 15
