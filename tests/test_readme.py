@@ -1,6 +1,7 @@
 """The README is true: its commands exist and run, its Python runs, its folders are there."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -27,16 +28,19 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "mydata").mkdir()
     ions = sample_sources()[1]
     shutil.copy(ions, tmp_path / "mydata" / "a.npz")
+    (tmp_path / "molecules.smi").write_text("CO methanol\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    cheap = ["--level", "xtb", "--points", "60", "--workers", "1"]
     verbs = [command.split()[1] for command in COMMANDS]
-    assert verbs == ["ingest", "inspect", "validate", "train", "analyze", "report"]
+    assert verbs == ["ingest", "inspect", "validate", "train", "analyze", "report", "reference"]
     for command, verb in zip(COMMANDS, verbs, strict=True):
-        run_command([*command.split(), *(short if verb == "train" else [])], monkeypatch)
+        more = {"train": short, "reference": cheap}.get(verb, [])
+        run_command([*shlex.split(command), *more], monkeypatch)
     (look,) = [block for block in PYTHON if "open_zarr" in block]
     names = {}
     exec(look, names)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,12 @@ def test_levels_that_mean_nothing_are_refused(level):
         method_of(level)
 
 
+def children(parent):
+    """Processes that a process has started."""
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in found]
+
+
 def test_a_run_that_was_killed_is_resumed(tmp_path):
     names = [f"{'C' * n}O {n}" for n in range(1, 12)]
     (tmp_path / "a.smi").write_text("\n".join(names))
@@ -114,8 +121,14 @@ def test_a_run_that_was_killed_is_resumed(tmp_path):
     )
     while len(list(tmp_path.glob("a.npz.parts/*.npz"))) < 3 and run.poll() is None:
         time.sleep(0.01)
+    workers = children(run.pid)
+    assert workers
     run.kill()
     run.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "workers outlive who started them"
+        time.sleep(0.1)
     assert not (tmp_path / "a.npz").exists()
     report = cheap(tmp_path / "a.smi", out=tmp_path / "a.npz")
     assert (report.n_molecules, report.failures) == (len(names), {})
