@@ -41,7 +41,7 @@ def open_file(path: Path, names: Names, allow_pickle: bool = False) -> Opened:
         records, metadata, left_out = records_of(file, names)
         if len(records) == 1 and not left_out:
             return Hdf5File(file, records[0])
-        return Hdf5Groups(file, records, metadata, left_out)
+        return Hdf5Groups(file, records, names, metadata, left_out)
     if suffix in FRAME_FILES:
         return Frames(path)
     if suffix in ESP_FILES:

@@ -97,6 +97,7 @@ class Hdf5Groups:
         self,
         file: Hdf5,
         records: list[Record],
+        names: Names,
         metadata: Mapping[str, str],
         left_out: Sequence[str] = (),
     ) -> None:
@@ -105,6 +106,7 @@ class Hdf5Groups:
         Args:
             file: The file.
             records: Its groups with molecules.
+            names: What keys may mean.
             metadata: Text of the file.
             left_out: Groups that have something of a molecule, but no molecule.
 
@@ -112,6 +114,7 @@ class Hdf5Groups:
             SourceError: They name different units for the same key.
         """
         self._file, self._records = file, records
+        self._molecules = _molecules(records, names)
         self.place = str(file.path)
         self.files: tuple[Path, ...] = (file.path,)
         self.metadata: Mapping[str, str] = {**metadata, **units_of(records, self.place)}
@@ -125,13 +128,25 @@ class Hdf5Groups:
         self.kinds, self.kind_of = distinct(record.header for record in records)
 
     def name(self, record: int) -> str:
-        """Returns the path of the group."""
-        return self._records[record].path.lstrip("/")
+        """Returns the path of the group, with slashes only behind a group of one molecule."""
+        parent, _, name = self._records[record].path.rpartition("/")
+        path = parent.lstrip("/").replace("/", ":")
+        return f"{path}{'/' if parent in self._molecules else ':'}{name}" if path else name
 
     def read(self, record: int, parts: Mapping[str, slice]) -> dict[str, np.ndarray]:
         """Reads arrays of a group; see ``Records.read``."""
         found = self._records[record]
         return {key: found.read(self._file, key, part) for key, part in parts.items()}
+
+
+def _molecules(records: Iterable[Record], names: Names) -> set[str]:
+    """Groups whose groups all have as many atoms: geometries of one molecule."""
+    sizes: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        positions = names.first(record.header, "positions")
+        shape = record.header[str(positions)].shape
+        sizes[record.path.rpartition("/")[0]].add(shape[-2] if len(shape) > 1 else shape[0])
+    return {path for path, found in sizes.items() if len(found) == 1}
 
 
 def units_of(records: Iterable[Record], place: str) -> dict[str, str]:

@@ -73,10 +73,15 @@ class RecordsSource:
         return {}
 
     def identity(self, row: int) -> str:
-        """Returns the name of the record, with the number of the geometry where it has several."""
+        """Returns the name of the record, with the number of the geometry where it has several.
+
+        What stands before the last slash is what splits keep together: the molecule.
+        """
         record = int(np.searchsorted(self._ends, row, side="right"))
         name, start = self._records.name(record), self._start(record)
-        return name if self._ends[record] - start == 1 else f"{name}#{row - start}"
+        if self._ends[record] - start == 1:
+            return name
+        return f"{name.replace('/', ':')}/{row - start}"
 
     def _start(self, record: int) -> int:
         return int(self._ends[record - 1]) if record else 0

@@ -137,7 +137,7 @@ def test_a_file_as_spice_is_read(tmp_path, rng):
     keys = read_schema(tmp_path / "s.zarr").sources[0].keys
     assert keys["conformations"].unit == "bohr"
     assert found.sizes["molecule"] == 24
-    assert found.molecule_id.values[5] == "1 a name#1"
+    assert found.molecule_id.values[5] == "1 a name/1"
     for row, (numbers, moved, values) in enumerate(truth):
         some = found.isel(molecule=slice(4 * row, 4 * row + 4))
         n = len(numbers)
@@ -378,3 +378,21 @@ def test_forces_of_some_molecules_are_those_of_them(tmp_path, rng):
         records.append(record | ({"F": forces} if index % 4 == 0 else {}))
     found = stored(grouped(tmp_path, records), tmp_path / "a.zarr", declare={"unit.E": "hartree"})
     assert np.isfinite(found.forces.values).all(axis=(1, 2)).sum() == 15
+
+
+def test_geometries_of_a_molecule_stay_in_one_split(tmp_path):
+    """Those of a group, and those of groups of as many atoms; parts of a file are no molecules."""
+    methane = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * 0.629
+    shapes = {"O": ([8, 1, 1], WATER), "C": ([6, 1, 1, 1, 1], methane)}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, (numbers, positions) in shapes.items():
+            for index in range(3):
+                file[f"by molecule/{name}/{index}/Z"] = numbers
+                file[f"by molecule/{name}/{index}/R"] = positions * (1 + 0.01 * index)
+            file[f"together/{name}/Z"] = numbers
+            file[f"together/{name}/R"] = np.stack([positions, positions * 1.01])
+            file[f"parts/{name}/Z"], file[f"parts/{name}/R"] = numbers, positions
+    found = stored(tmp_path / "a.h5", tmp_path / "a.zarr")
+    groups = {name.rpartition("/")[0] or name for name in found.molecule_id.values}
+    kept = {"by molecule:O", "by molecule:C", "together:O", "together:C", "parts:O", "parts:C"}
+    assert groups == kept
