@@ -179,7 +179,7 @@ class _XyzFile:
     def _structure(self, index: int, atoms: ase.Atoms) -> Structure:
         place = f"{self.place}, frame {index}"
         given = net_charge(atoms.info, place)
-        name = atoms.info.get("molecule_id", atoms.info.get("name", f"{self._path.stem}/{index}"))
+        name = atoms.info.get("molecule_id", atoms.info.get("name", f"{self._path.stem}#{index}"))
         return Structure(
             place=place,
             name=str(name),

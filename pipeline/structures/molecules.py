@@ -128,7 +128,7 @@ def _of_record(
     molecule = _parsed(parse, block, place)
     _check_partial_charges(molecule, place)
     named = molecule.GetProp("_Name").strip() if molecule.HasProp("_Name") else ""
-    name = named or f"{path.stem}/{index}"
+    name = named or f"{path.stem}#{index}"
     has_geometry = molecule.GetNumConformers() and molecule.GetConformer().Is3D()
     lacking = sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
     if conformers == 1 and (not has_geometry or lacking):

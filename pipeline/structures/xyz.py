@@ -85,7 +85,7 @@ def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
         )
     yield Geometry(
         place,
-        str(info.get("name", path.stem if len(file) == 1 else f"{path.stem}/{index}")),
+        str(info.get("name", path.stem if len(file) == 1 else f"{path.stem}#{index}")),
         atoms.numbers[real].astype(np.int64),
         atoms.positions[real].astype(np.float64),
         None if charge is None else int(charge),

@@ -151,3 +151,11 @@ def test_what_is_neither_a_file_nor_a_smiles_is_refused(name, tmp_path):
 def test_smiles_are_known_as_such():
     assert is_smiles("c1ccccc1O")
     assert not any(map(is_smiles, ("molecule.xyz", "nonsense", "")))
+
+
+def test_molecules_of_a_file_without_names_are_of_no_one_group(tmp_path):
+    """Splits keep together what stands before a slash."""
+    path = written(tmp_path / "a.sdf", [embedded("CCO"), embedded("C")])
+    assert [geometry.name for geometry in read_structures(path)] == ["a#0", "a#1"]
+    (tmp_path / "b.xyz").write_text("1\n\nHe 0 0 0\n" * 2)
+    assert [geometry.name for geometry in read_structures(tmp_path / "b.xyz")] == ["b#0", "b#1"]
