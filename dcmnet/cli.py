@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite, Store, pairs
+from dcmnet.console.options import Checkpoint, Declare, ExperimentPath, Overwrite, Store, pairs
 from dcmnet.console.reference import reference
 from dcmnet.console.refusal import refuse_politely
 from dcmnet.training.processes.launcher import prepare_process
@@ -40,10 +40,7 @@ def ingest(
         typer.Argument(metavar="SOURCE...", help="File, folder, glob, or a.npz+b.npz for columns."),
     ],
     store: Annotated[str, typer.Option(help="Store to write.")],
-    declare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
-    ] = None,
+    declare: Declare = None,
     append: Annotated[bool, typer.Option("--append", help="Extend an existing store.")] = False,
     on_invalid: Annotated[
         Literal["quarantine", "raise"], typer.Option(help="What becomes of invalid molecules.")
@@ -273,9 +270,7 @@ def predict(
     experiment: ExperimentPath,
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="INPUT", help="A store, .xyz, .sdf, .mol2, a SMILES, or what ingest reads."
-        ),
+        typer.Argument(metavar="INPUT", help="Store, .sdf, .mol2, SMILES, or what ingest reads."),
     ],
     out: Annotated[
         Path,
@@ -300,10 +295,7 @@ def predict(
     ] = False,
     checkpoint: Checkpoint = "best",
     residue: Annotated[str, typer.Option(help="Name of the residue in .dcm and .xml.")] = "MOL",
-    declare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
-    ] = None,
+    declare: Declare = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Predict the distributed charges of molecules and write them to a file."""

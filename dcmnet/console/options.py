@@ -16,6 +16,10 @@ ExperimentPath = Annotated[
 ]
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what has the same name.")]
+Declare = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
+]
 Checkpoint = Annotated[str, typer.Option(metavar="best|latest|epoch_N")]
 
 

@@ -23,7 +23,7 @@ class ArrayFile(Protocol):
         path: The file.
         columns: Header of each array, by key.
         objects: Keys of arrays of neither numbers nor text, which are not read.
-        attributes: Text that the format keeps beside arrays, such as their units.
+        attributes: Text that the format keeps with arrays, such as their units.
     """
 
     path: Path

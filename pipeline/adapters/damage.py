@@ -12,7 +12,7 @@ from store_schema.problems import DcmError, SourceError
 def damage_reported(place: str, expected: str) -> Iterator[None]:
     """Reports whatever is raised inside as damage.
 
-    Readers of text formats raise nearly anything at what they do not expect.
+    Readers of formats raise nearly anything at what they do not expect.
 
     Args:
         place: How messages name the file, or the part of it.
@@ -25,8 +25,6 @@ def damage_reported(place: str, expected: str) -> Iterator[None]:
         yield
     except DcmError:
         raise
-    except KeyError as error:  # of a table of elements
-        raise damage(place, expected, f"{error}, which is no symbol of an element") from error
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise damage(place, expected, said) from error

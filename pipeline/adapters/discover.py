@@ -31,7 +31,7 @@ _SPLIT_NAMES: Final = {
     "test": "test",
 }
 # The points of Psi4's grid_esp.dat, which names them.
-_BESIDE: Final = ("grid.dat",)
+_COMPANIONS: Final = ("grid.dat",)
 _SET: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_SPLIT_NAMES)})$", re.IGNORECASE)
 
 
@@ -139,13 +139,13 @@ def _files(text: str) -> list[Path]:
 def _within(folder: Path) -> list[Path]:
     """NPZ files in a folder; else files of ESPs; else those of the one other format.
 
-    Structures often lie beside such files, of the same molecules.
+    Structures of the same molecules often lie in the same folder.
 
     Raises:
         SourceError: There are files of several other formats.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    found = [path for path in found if path.name not in _BESIDE]
+    found = [path for path in found if path.name not in _COMPANIONS]
     by_format: dict[str, list[Path]] = {}
     for path in found:
         by_format.setdefault(path.suffix.lower(), []).append(path)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipeline.adapters.frame_files import XyzFile
+from pipeline.adapters.frame_files import XyzFile, charge_value
 from pipeline.chemistry.arrays import Atoms
 from pipeline.chemistry.radii import surface_distance
 from store_schema.units import BOHR_IN_ANGSTROM
@@ -165,20 +165,20 @@ def read_orca(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_psi4(path: Path) -> dict[str, np.ndarray]:
-    """Reads ``grid_esp.dat`` of Psi4, with ``grid.dat`` and the XYZ file beside it.
+    """Reads ``grid_esp.dat`` of Psi4, with ``grid.dat`` and the XYZ file of its folder.
 
     Raises:
         ValueError: One of them is missing, or they are of different length.
     """
     grid = path.with_name("grid.dat")
     if not grid.is_file():  # nor a pipe or a device, which have no end
-        raise ValueError(f"it needs {grid.name} beside it, for its points")
+        raise ValueError(f"there is no {grid.name} in its folder, for its points")
     esp, points = np.loadtxt(path, ndmin=1), np.loadtxt(grid, ndmin=2)
     if points.shape != (len(esp), 3):
         raise ValueError(f"{len(esp)} values of the ESP, but grid.dat is of shape {points.shape}")
     structures = _only_xyz(path)
     if not structures:
-        raise ValueError(f"it needs one XYZ file beside it, in {path.parent}, for its atoms")
+        raise ValueError(f"there is not one XYZ file in {path.parent}, for its atoms")
     return {**_structure(structures[0]), "esp_grid": points, "esp": esp}
 
 
@@ -191,14 +191,14 @@ def _only_xyz(path: Path) -> list[Path]:
 def _structure(path: Path) -> dict[str, np.ndarray]:
     """The atoms of an XYZ file of one frame, with its net charge if it says one."""
     if not path.is_file():
-        raise ValueError(f"it needs {path.name} beside it, for its atoms")
+        raise ValueError(f"there is no {path.name} in its folder, for its atoms")
     file = XyzFile(path)
     if len(file) != 1:
         raise ValueError(f"{path.name} has {len(file)} frames, and should have one")
     atoms, info, _ = file.frame(0)
     found = {"numbers": atoms.numbers, "positions": atoms.positions}
     if "charge" in info:
-        found["total_charge"] = np.array(float(info["charge"]))
+        found["total_charge"] = np.array(charge_value("charge", info["charge"]))
     return found
 
 

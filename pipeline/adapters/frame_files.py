@@ -6,7 +6,7 @@ import io
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import ase
     from ase.db.row import AtomsRow
 
-_UNNAMED: Final = "columns behind the positions"
+_UNNAMED: Final = "columns after the positions"
 # In which ASE's calculators leave what they computed (ase.units).
 _ASE_UNITS: Final = {
     "energy": "eV",
@@ -32,12 +32,12 @@ class Frame(NamedTuple):
 
     Attributes:
         atoms: Atoms, their arrays, and what was computed of them.
-        beside: What the file says of it besides.
+        info: What the file says of it, apart from arrays.
         unread: What it has that was not read, with the reason.
     """
 
     atoms: ase.Atoms
-    beside: Mapping[str, Any]
+    info: Mapping[str, Any]
     unread: Mapping[str, str] = MappingProxyType({})
 
 
@@ -99,13 +99,28 @@ class XyzFile:
         with self._path.open("rb") as file:
             file.seek(int(self._starts[index]))
             text = file.read(int(self._starts[index + 1] - self._starts[index])).decode("utf-8")
-        atoms = next(iter(ase.io.iread(io.StringIO(text), index=0, format="extxyz")))
+        try:
+            atoms = next(iter(ase.io.iread(io.StringIO(text), index=0, format="extxyz")))
+        except KeyError as error:  # of its table of elements
+            raise ValueError(f"{error}, which is no symbol of an element") from error
         _, comment, *rows = text.split("\n", 3)
-        beside = {key: value for key, value in atoms.info.items() if _is_said(key, comment)}
+        info = {key: value for key, value in atoms.info.items() if _is_said(key, comment)}
         columns = len(rows[0].split()) if rows else 4
         if columns > 4 and "Properties" not in comment:
-            return Frame(atoms, beside, {_UNNAMED: "no Properties say what they are"})
-        return Frame(atoms, beside)
+            return Frame(atoms, info, {_UNNAMED: "no Properties say what they are"})
+        return Frame(atoms, info)
+
+
+def charge_value(key: str, value: Any) -> float:
+    """Returns a net charge that a file gives.
+
+    Raises:
+        ValueError: It is no number; a word without a value is True to ASE.
+    """
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, bool | np.bool_):
+            return float(value)
+    raise ValueError(f"{key}={value}, which is no net charge in e, such as {key}=-1")
 
 
 def _is_said(key: str, comment: str) -> bool:

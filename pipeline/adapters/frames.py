@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from pipeline.adapters.columns import Column
 from pipeline.adapters.damage import damage, damage_reported
-from pipeline.adapters.frame_files import FRAME_FILES, Frame
+from pipeline.adapters.frame_files import FRAME_FILES, Frame, charge_value
 from pipeline.adapters.records import Header, distinct
 from store_schema.semantics import meanings
 
-FORMATS: Final = tuple(FRAME_FILES)
 # Energies of atoms, which are not the molecule's, and the state of a simulation.
 _LEFT_OUT: Final = ("energies", "stresses", "momenta", "tags")
 # What a calculation starts from; their sum is the net charge that it is for.
@@ -103,20 +101,11 @@ def _values(frame: Frame) -> dict[str, np.ndarray]:
         found.pop(_INITIAL, None)
     if atoms.pbc.any():
         found["cell"] = np.asarray(atoms.cell)
-    for key, value in frame.beside.items():
+    for key, value in frame.info.items():
         if key not in found:
-            found[key] = np.asarray(_charge(key, value))
+            is_charge = [meaning.name for meaning in meanings(key)] == ["total_charge"]
+            found[key] = np.asarray(charge_value(key, value) if is_charge else value)
     return found
-
-
-def _charge(key: str, value: Any) -> Any:
-    """A value, which has to be a number where it is a net charge."""
-    if [meaning.name for meaning in meanings(key)] != ["total_charge"]:
-        return value
-    with suppress(TypeError, ValueError):
-        if not isinstance(value, bool | np.bool_):
-            return float(value)
-    raise ValueError(f"{key}={value}, which is no net charge in e, such as {key}=-1")
 
 
 def _readable(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

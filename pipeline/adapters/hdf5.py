@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from pipeline.adapters.columns import Column
+from pipeline.adapters.damage import damage_reported
 from store_schema.extras import extra
 from store_schema.problems import SourceError
 
@@ -19,18 +20,8 @@ if TYPE_CHECKING:
 # As for NPZ files: what claims to be compressed further is a bomb, or was never written.
 _MAX_RATIO: Final = 1100
 _READABLE_KINDS: Final = "biufSU"
+_READABLE: Final = "a readable HDF5 file"
 _UNIT_NAMES: Final = ("units", "unit", "u")
-# What h5py raises at bytes that mean nothing.
-_DAMAGE: Final = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-)
 
 
 class Entry(NamedTuple):
@@ -83,18 +74,10 @@ class Hdf5:
         """
         import h5py
 
-        try:
+        with damage_reported(f"{self.path}, {place}" if place else str(self.path), _READABLE):
             if self._file is None:
                 self._file = h5py.File(self._absolute, "r", locking="best-effort")
             yield self._file
-        except _DAMAGE as error:
-            raise SourceError.of(
-                f"{self.path}, {place}" if place else str(self.path),
-                expected="a readable HDF5 file",
-                received=" ".join(str(error).split()) or type(error).__name__,
-                consequence="nothing was stored",
-                remedy="Make or download the file again",
-            ) from error
 
     def values(self, place: str, part: slice | np.ndarray = slice(None)) -> np.ndarray:
         """Reads a dataset.

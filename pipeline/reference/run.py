@@ -73,7 +73,7 @@ def reference(
 ) -> ReferenceReport:
     """Calculates reference data of structures.
 
-    Each molecule is kept in a folder beside ``out`` as it is done, from which the same call
+    Each molecule is kept in the folder ``OUT.parts`` as it is done, from which the same call
     resumes; it goes once all are.
 
     Args:
@@ -116,11 +116,11 @@ def reference(
                     report.failures[task.geometry.place] = reason
                 bar.advance(bar.task_ids[0])
         done = [task for task in tasks if task.file.exists()]
-        if not done:
+        if not any(folder.iterdir()):
             folder.rmdir()
         _check_done(done, report)
         report.n_molecules = len(done)
-        _publish(done, out, place, folder, method.level)
+        _publish(done, place, folder, report)
     shutil.rmtree(folder)
     return report
 
@@ -226,8 +226,9 @@ def _check_done(done: list[Task], report: ReferenceReport) -> None:
     )
 
 
-def _publish(done: list[Task], out: str | Path, place: Path, folder: Path, level: str) -> None:
-    files = [task.file for task in done]
+def _publish(done: list[Task], place: Path, folder: Path, report: ReferenceReport) -> None:
+    """Writes what is done to its place; what ingest sets aside is reported, too."""
+    files, level = [task.file for task in done], report.level
     if place.suffix.lower() == ".npz":
         gather(files, place, level)
         return
@@ -239,7 +240,10 @@ def _publish(done: list[Task], out: str | Path, place: Path, folder: Path, level
         there = set(raw.files)
     said = {f"unit.{key}": unit for key, unit in UNITS.items() if key in there}
     meant = {key: meaning for key, meaning in _MEANINGS.items() if key.split(".")[-1] in there}
-    ingest([gathered], str(out), declare={**said, **meant, "level_of_theory": level})
+    stored = ingest([gathered], report.out, declare={**said, **meant, "level_of_theory": level})
+    report.n_molecules = stored.n_molecules
+    for reason, count in stored.reasons.items():
+        report.failures[f"{count} in quarantine"] = reason
 
 
 @contextmanager

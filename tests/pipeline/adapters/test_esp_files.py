@@ -11,7 +11,7 @@ from pipeline.chemistry.radii import van_der_waals_radii
 from pipeline.reference.shells import shell_points
 from store_schema.problems import SourceError
 from tests.hostile import mutate
-from tests.pipeline.adapters.test_hostile_formats import check_outcomes
+from tests.pipeline.adapters.test_hostile_formats import FEW, MANY, check_outcomes
 from tests.pipeline.adapters.written_esps import ESP_WRITERS, Molecule, gaussian, orca
 
 WATER = np.array([[0.0, 0.0, 0.119], [0.0, 0.763, -0.477], [0.0, -0.763, -0.477]])
@@ -105,7 +105,7 @@ def test_a_log_without_its_esp_is_refused(word, said, tmp_path):
 def test_an_esp_without_its_atoms_is_refused(tmp_path):
     path = orca(tmp_path, MOLECULES["water"], points_of(MOLECULES["water"]))
     (tmp_path / "job.xyz").unlink()
-    with pytest.raises(SourceError, match=r"needs job\.xyz beside it"):
+    with pytest.raises(SourceError, match=r"no job\.xyz in its folder"):
         discover([path])
 
 
@@ -119,11 +119,22 @@ def test_a_density_is_no_esp(tmp_path):
         ingest([path], tmp_path / "a.zarr", declare={"total_charge": "0"})
 
 
-@pytest.mark.parametrize("program", ESP_WRITERS)
-def test_mutated_esps_are_stored_or_one_error(program, tmp_path):
+def try_all(program, folder, seeds):
     paths, done = [], []
-    for seed in range(20):
-        (place := tmp_path / str(seed)).mkdir()
+    for seed in seeds:
+        (place := folder / str(seed)).mkdir()
         paths.append(next(written(place, program)))
         done.append(f"seed {seed}: {mutate(paths[-1].parent, np.random.default_rng(seed))}")
     check_outcomes(paths, done)
+
+
+@pytest.mark.parametrize("program", ESP_WRITERS)
+def test_mutated_esps_are_stored_or_one_error(program, tmp_path):
+    try_all(program, tmp_path, range(FEW))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("program", ESP_WRITERS)
+def test_many_mutated_esps_are_stored_or_one_error(program, tmp_path):
+    try_all(program, tmp_path, range(FEW, FEW + MANY))

@@ -356,7 +356,7 @@ def test_columns_without_a_name_are_said_to_be_left_out(tmp_path):
     rows = ["O 0 0 0.119 -0.7", "H 0 0.763 -0.477 0.35", "H 0 -0.763 -0.477 0.35"]
     (tmp_path / "a.xyz").write_text("\n".join(["3", "", *rows]) + "\n")
     report = ingest([tmp_path / "a.xyz"], tmp_path / "a.zarr")
-    assert any("columns behind the positions" in warning for warning in report.warnings)
+    assert any("columns after the positions" in warning for warning in report.warnings)
 
 
 def test_forces_of_some_molecules_are_those_of_them(tmp_path, rng):
