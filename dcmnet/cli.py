@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from dcmnet.console.options import Checkpoint, Declare, ExperimentPath, Overwrite, Store, pairs
+from dcmnet.console.options import (
+    Checkpoint,
+    Declare,
+    ExperimentPath,
+    Overwrite,
+    Store,
+    pairs,
+    proportions,
+)
 from dcmnet.console.reference import reference
 from dcmnet.console.refusal import refuse_politely
 from dcmnet.training.processes.launcher import prepare_process
@@ -118,14 +126,16 @@ def validate(
 
 @app.command()
 def train(
-    store: Annotated[
-        str | None,
-        typer.Argument(metavar="STORE", help="Folder or URL; that of --config by default."),
+    stores: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="STORE...", help="Folder or URL, or several; those of --config by default."
+        ),
     ] = None,
     *,
     name: Annotated[str, typer.Option(help="Name of the experiment.")],
     preset: Annotated[
-        str | None, typer.Option(metavar="quick|quality", help="Settings to start from.")
+        str | None, typer.Option(metavar="quick|quality|finetune", help="Settings to start from.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="A config.json to start from.")
@@ -136,7 +146,13 @@ def train(
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(metavar="EXPERIMENT|FILE.pkl", help="Parameters to start from."),
+        typer.Option(
+            metavar="dcm2|EXPERIMENT|FILE.pkl",
+            help="Network and parameters to start from; 'dcmnet models' lists those in the box.",
+        ),
+    ] = None,
+    ratio: Annotated[
+        str | None, typer.Option(metavar="3:1", help="Batches of each STORE, in proportion.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of all experiments.")] = None,
     track: Annotated[
@@ -152,7 +168,7 @@ def train(
         bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
     ] = False,
 ) -> None:
-    """Train a network on a store; exit code 75 if SIGTERM stopped it, to be resumed."""
+    """Train a network on stores; exit code 75 if SIGTERM stopped it, to be resumed."""
     is_first = prepare_process()
 
     from dcmnet.config import load_config
@@ -164,9 +180,16 @@ def train(
     fields |= {"out": out} if out else {}
     fields |= {"track": list(dict.fromkeys(track))} if track else {}
     chosen = make_config(load_config(config) if config else None, preset, fields)
-    if store is None and not chosen.data.store:
+    if not stores and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")
-    _, best, directory = run_training(name, store, config=chosen, verbose=verbose, resume=resume)
+    _, best, directory = run_training(
+        name,
+        stores or None,
+        config=chosen,
+        verbose=verbose,
+        resume=resume,
+        ratio=proportions(ratio) if ratio else None,
+    )
     print_outcome(best, directory, Console(quiet=not is_first))
 
 
@@ -267,15 +290,21 @@ def compare(
 
 @app.command()
 def predict(
-    experiment: ExperimentPath,
-    source: Annotated[
-        str,
-        typer.Argument(metavar="INPUT", help="Store, .sdf, .mol2, SMILES, or what ingest reads."),
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[EXPERIMENT] INPUT",
+            help="INPUT: a store, .sdf, .mol2, SMILES, or what ingest reads. "
+            "Without an EXPERIMENT a model in the box predicts.",
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(help=".xyz, .npz or .nc; of one molecule also .dcm (CHARMM), .xml (OpenMM)."),
     ],
+    model: Annotated[
+        str | None, typer.Option(help="A model in the box, as 'dcmnet models' lists them.")
+    ] = None,
     others: Annotated[
         list[str] | None,
         typer.Option(
@@ -288,7 +317,8 @@ def predict(
         float | None, typer.Option(help="Net charge of every molecule, e; else what INPUT says.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse elements that were not in the training data.")
+        bool,
+        typer.Option("--strict", help="Refuse elements, charges and sizes beyond the training."),
     ] = False,
     refine: Annotated[
         bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")
@@ -300,10 +330,16 @@ def predict(
 ) -> None:
     """Predict the distributed charges of molecules and write them to a file."""
     from dcmnet.prediction.run import predict_file, print_prediction
+    from dcmnet.pretrained import DEFAULT
 
+    *experiments, source = inputs
+    if len(experiments) > 1 or (experiments and model):
+        raise typer.BadParameter(
+            "give one EXPERIMENT, or --model, or neither", param_hint="[EXPERIMENT] INPUT"
+        )
     console = Console()
     report = predict_file(
-        experiment,
+        (experiments or [model or DEFAULT])[0],
         source,
         out,
         others=others or [],
@@ -317,6 +353,26 @@ def predict(
         console=console,
     )
     print_prediction(report, console)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show the card of this model.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the models in the box, or show what one of them is and how good."""
+    from dcmnet.pretrained import pretrained_names, read_card
+    from dcmnet.pretrained.page import print_card, print_models
+
+    cards = [read_card(each) for each in ([name] if name else pretrained_names())]
+    if as_json:
+        typer.echo("\n".join(card.model_dump_json(indent=2) for card in cards))
+    elif name:
+        print_card(cards[0], Console())
+    else:
+        print_models(cards, Console())
 
 
 @app.command()

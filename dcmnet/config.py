@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ConfigT = TypeVar("_ConfigT", bound=BaseModel)
 Schedule = Literal["constant", "cosine", "exponential", "step"]
 Tracker = Literal["mlflow", "wandb"]
+ChargeSharing = Literal["equal", "softness"]
 
 
 class _Config(BaseModel):
@@ -55,6 +56,8 @@ class ModelConfig(_Config):
         displacement_scale: Scale of the charges' displacements, angstrom. The gate of the
             network bounds what multiplies it for small outputs only, as published.
         max_atomic_number: Largest atomic number it can embed.
+        charge_sharing: How what the charges lack of the net charge is shared among the atoms:
+            equally, as published, or by a softness of each atom that is learned.
     """
 
     features: int = Field(default=16, ge=1)
@@ -66,6 +69,7 @@ class ModelConfig(_Config):
     include_pseudotensors: bool = True
     displacement_scale: float = Field(default=0.175, gt=0)
     max_atomic_number: int = Field(default=118, ge=1, le=118)
+    charge_sharing: ChargeSharing = "equal"
 
 
 class TrainingConfig(_Config):
@@ -146,18 +150,27 @@ class DataConfig(_Config):
     """Which molecules are trained on.
 
     Attributes:
-        store: Path of the store.
+        store: Path of the store. Its validation molecules decide which epoch is best.
+        more_stores: Paths of others, whose batches are mixed in.
+        ratio: Batches of each store, in proportion; as many of each where left out.
         train_fraction: Share of molecules to train on.
         valid_fraction: Share to validate on; what is left is the test split.
-        num_train: At most so many training molecules; all where None.
-        num_valid: At most so many validation molecules; all where None.
+        num_train: At most so many training molecules of each store; all where None.
+        num_valid: At most so many validation molecules of each; all where None.
     """
 
     store: str = ""
+    more_stores: tuple[str, ...] = ()
+    ratio: tuple[Annotated[float, Field(gt=0)], ...] = ()
     train_fraction: float = Field(default=0.8, gt=0, le=1)
     valid_fraction: float = Field(default=0.1, ge=0, lt=1)
     num_train: int | None = Field(default=None, ge=1)
     num_valid: int | None = Field(default=None, ge=1)
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """All stores, the first of which decides."""
+        return (self.store, *self.more_stores)
 
     @property
     def split_fractions(self) -> tuple[float, float]:
@@ -168,6 +181,9 @@ class DataConfig(_Config):
     def _fractions_fit(self) -> Self:
         if self.train_fraction + self.valid_fraction > 1.0 + 1e-9:
             raise ValueError("train_fraction and valid_fraction add up to more than 1")
+        stores = len(self.stores)
+        if self.ratio and len(self.ratio) != stores:
+            raise ValueError(f"a ratio of {len(self.ratio)} numbers does not fit {stores} stores")
         return self
 
 
@@ -184,7 +200,7 @@ class ExperimentConfig(_Config):
         model: The network.
         training: The training.
         data: The molecules.
-        init_from: Experiment or published ``.pkl`` the parameters start from.
+        init_from: Experiment, model in the box or published ``.pkl`` the parameters start from.
         track: Trackers that follow the run besides TensorBoard.
     """
 
@@ -245,6 +261,15 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
         "training.print_every_n_epochs": 10,
         "training.summary_every_n_epochs": 50,
         "training.time_limit_minutes": 19,
+    },
+    # From a model that knows more molecules than these: so slow that it keeps what it knows.
+    "finetune": {
+        "training.num_epochs": 60,
+        "training.learning_rate": 1e-3,
+        "training.ema_decay": 0.9,
+        "training.save_every_n_epochs": 60,
+        "training.print_every_n_epochs": 20,
+        "training.summary_every_n_epochs": 60,
     },
 }
 

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from dcmnet.config import PRESETS, ExperimentConfig
 from dcmnet.console.refusal import refuse_politely
-from dcmnet.experiment.directory import Experiment
+from dcmnet.experiment.directory import Experiment, model_config
 from dcmnet.experiment.metrics import print_outcome
 from dcmnet.model import Parameters
+from dcmnet.pretrained import DEFAULT
 from dcmnet.tracking.tensorboard import ScalarWriter
 from dcmnet.tracking.tracked_run import settings_of
 from dcmnet.tracking.trackers import make_trackers
@@ -27,6 +28,8 @@ from store_schema.problems import ConfigError
 
 # Name of the bundled sample's store.
 _SAMPLE: Final = "sample.zarr"
+# The preset that needs a model to start from.
+_OF_ANOTHER: Final = "finetune"
 # Names under which a caller sets the warm-up.
 _WARMUP = {"warmup_epochs", "training.warmup_epochs"}
 
@@ -36,13 +39,17 @@ def make_config(
 ) -> ExperimentConfig:
     """Returns a configuration from a base, a preset and single fields, in that order.
 
+    Without a base, the network is that of ``init_from``, where that is among the fields, but
+    for what the fields set of it.
+
     Args:
         config: The base; the defaults where left out.
-        preset: ``quick`` or ``quality``.
+        preset: ``quick``, ``quality``, or ``finetune`` with ``init_from``.
         fields: Any field of ``ExperimentConfig``, by short or dotted name.
 
     Raises:
         ConfigError: A preset or field is unknown, or a value out of bounds.
+        CheckpointError: There is no model at ``init_from``.
     """
     if preset is not None and preset not in PRESETS:
         raise ConfigError.of(
@@ -53,6 +60,18 @@ def make_config(
             remedy="Name one of those",
         )
     chosen = dict(PRESETS[preset]) if preset else {}
+    source = fields.get("init_from")
+    if preset == _OF_ANOTHER and not (source or (config and config.init_from)):
+        raise ConfigError.of(
+            f"preset {preset}",
+            expected=f"a model to start from, such as --init-from {DEFAULT}",
+            received="none",
+            consequence="nothing was started",
+            remedy="Name one, or train from the start with another preset",
+        )
+    if source and config is None:
+        adopted = model_config(str(source)).model_dump()
+        chosen |= {f"model.{name}": value for name, value in adopted.items()}
     try:
         return (config or ExperimentConfig()).with_fields({**chosen, **fields})
     except ConfigError:
@@ -65,7 +84,7 @@ def make_config(
 
 def run_training(
     name: str = "dcmnet",
-    store: str | Path | None = None,
+    store: str | Path | Sequence[str | Path] | None = None,
     *,
     config: ExperimentConfig | None = None,
     preset: str | None = None,
@@ -74,20 +93,24 @@ def run_training(
     verbose: bool = False,
     followers: Sequence[Follower] = (),
     resume: bool = False,
+    ratio: Sequence[float] | None = None,
     **fields: object,
 ) -> tuple[Parameters, float, Path]:
     """Trains a network on a store.
 
     Args:
         name: Name of the experiment.
-        store: Path of the store; the bundled sample is ingested and used without one.
+        store: Path of the store, or of several, whose batches are mixed by ``ratio``, the first
+            of which decides which epoch is best; the bundled sample is ingested and used
+            without one.
         config: Configuration to start from.
-        preset: ``quick`` or ``quality``.
+        preset: ``quick``, ``quality``, or ``finetune`` with ``init_from``.
         console: Where tables go; standard output by default.
         writer: Where TensorBoard's numbers go; files in the experiment by default.
         verbose: Print a table of all parameters first.
         followers: Objects that follow the run, and may end it after an epoch.
         resume: Resume where the experiment exists, as jobs do that are started again.
+        ratio: Batches of each store, in proportion; as many of each by default.
         **fields: Any field of ``ExperimentConfig``, such as ``n_dcm=2``,
             ``batch_size=16``, ``cutoff=4.0`` or ``out="experiments"``.
 
@@ -116,8 +139,11 @@ def run_training(
                 refuse_existing(experiment)
             if processes.is_first and store is None and not chosen.data.store:
                 _make_sample(sample)
+        stores: dict[str, object] = {} if ratio is None else {"data.ratio": list(ratio)}
         if store is not None or not chosen.data.store:
-            chosen = chosen.with_fields({"data.store": Store.at(store or sample).address})
+            first, *more = _addresses(store or sample)
+            stores |= {"data.store": first, "data.more_stores": more}
+        chosen = chosen.with_fields(stores)
         with processes.together():
             if processes.is_first and resumes:
                 _refuse_another(experiment, chosen)
@@ -153,6 +179,11 @@ def resume(
             all_followers = [*make_trackers(experiment, config.track, console), *followers]
         run = Run(experiment, config, console, all_followers, processes)
         return run_to_end(run, resume=True)
+
+
+def _addresses(store: str | Path | Sequence[str | Path]) -> list[str]:
+    several = [store] if isinstance(store, str | Path) else list(store)
+    return [str(Store.at(each).address) for each in several]
 
 
 def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:

@@ -29,8 +29,9 @@ from dcmnet.analysis.summary import (
 )
 from dcmnet.config import ExperimentConfig
 from dcmnet.console.progress import progress_bar
-from dcmnet.experiment.directory import Experiment, TrainedModel, load_model
+from dcmnet.experiment.directory import Experiment, load_model
 from dcmnet.experiment.versions import installed_versions
+from dcmnet.model.trained import TrainedModel
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
 from pipeline.store.base import readable

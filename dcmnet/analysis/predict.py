@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from dcmnet.analysis.grouping import NOWHERE
 from dcmnet.analysis.point_errors import MoleculeSums, correlation, row_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
-from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.model.observables import observe
+from dcmnet.model.trained import TrainedModel
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES

@@ -56,3 +56,24 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             )
         found[key] = value
     return found
+
+
+def proportions(text: str) -> list[float]:
+    """Reads ``--ratio 3:1``.
+
+    Raises:
+        ConfigError: It is not numbers above 0 with colons between them.
+    """
+    try:
+        found = [float(number) for number in text.split(":")]
+    except ValueError:
+        found = []
+    if found and all(0 < number < float("inf") for number in found):
+        return found
+    raise ConfigError.of(
+        f"--ratio {text}",
+        expected="a number above 0 for each store, such as 3:1",
+        received="something else",
+        consequence="nothing was started",
+        remedy="Write the numbers in the order of the stores, with colons between them",
+    )

@@ -1,27 +1,23 @@
-"""An experiment on disk: where its parts lie, and the trained model in it."""
+"""An experiment on disk: where its parts lie, and how its model, or another, is loaded."""
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int
 
-from dcmnet.config import ExperimentConfig, load_config
+from dcmnet.config import ExperimentConfig, ModelConfig, load_config
 from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.metrics import EpochRecord, MetricsFile
 from dcmnet.experiment.seen_elements import elements_of_bias, seen_elements
-from dcmnet.model import DCMNet, Parameters, create_model, distributed_charges
+from dcmnet.model import create_model
 from dcmnet.model.compilation_cache import use_compilation_cache
+from dcmnet.model.domain import Domain
 from dcmnet.model.initialization import parameter_shapes
-from dcmnet.model.molecule import Structure, problems_of, symbols_of
 from dcmnet.model.published import read_published
-from pipeline.loader import make_batch
-from store_schema.problems import CheckpointError, SourceError
+from dcmnet.model.trained import TrainedModel
+from dcmnet.pretrained import is_pretrained, load_pretrained, read_card
+from store_schema.problems import CheckpointError
 
 
 class Experiment:
@@ -72,81 +68,28 @@ class Experiment:
         return MetricsFile(self.metrics_path).read()
 
 
-class TrainedModel:
-    """A network with its parameters.
+def model_config(source: str | Path) -> ModelConfig:
+    """Returns the configuration of a model's network, without its parameters.
 
-    Attributes:
-        network: The Flax module.
-        params: Its parameter tree.
-        checkpoint: Checkpoint they came from.
-        epoch: Epoch of that checkpoint.
-        name: How messages name the model.
-        elements: Atomic numbers of its training data, None where they are not on record.
+    Args:
+        source: As for ``load_model``.
+
+    Raises:
+        CheckpointError: It is neither an experiment nor a model.
+        ConfigError: The experiment's configuration is missing or not valid.
     """
-
-    def __init__(
-        self,
-        network: DCMNet,
-        params: Parameters,
-        checkpoint: str = "",
-        epoch: int = 0,
-        *,
-        name: str = "the model",
-        elements: frozenset[int] | None = None,
-    ) -> None:
-        self.network = network
-        self.params = params
-        self.checkpoint = checkpoint
-        self.epoch = epoch
-        self.name = name
-        self.elements = elements
-        self._charges = jax.jit(functools.partial(distributed_charges, network))
-
-    def predict(
-        self,
-        atomic_numbers: Int[np.ndarray, " A"] | Sequence[float],
-        positions: Float[np.ndarray, "A 3"] | Sequence[Sequence[float]],
-        total_charge: float = 0.0,
-    ) -> tuple[Float[np.ndarray, "A D"], Float[np.ndarray, "A D 3"]]:
-        """Predicts the distributed charges of one molecule.
-
-        Args:
-            atomic_numbers: Atomic numbers.
-            positions: Nuclear positions, angstrom.
-            total_charge: Net charge, e; the charges sum to it.
-
-        Returns:
-            Charges in e and their positions in angstrom.
-
-        Raises:
-            SourceError: There is no atom, an atom has no place or that of another, an
-                atomic number is not one that the network can embed, or the total charge
-                is not finite.
-        """
-        structure = Structure.of_arrays(atomic_numbers, positions, total_charge)
-        problems = problems_of(structure, self.network.max_atomic_number)
-        if problems:
-            raise SourceError(problems)
-        unseen = set(structure.atomic_numbers.tolist()) - (self.elements or frozenset())
-        if unseen and self.elements is not None:
-            warnings.warn(
-                f"{self.name} has not seen {symbols_of(unseen)} in training", stacklevel=2
-            )
-        molecule = {
-            "atomic_numbers": structure.atomic_numbers,
-            "positions": structure.positions,
-            "total_charge": total_charge,
-        }
-        batch = make_batch([molecule], cutoff=self.network.cutoff)
-        charges, charge_positions = self._charges(self.params, batch)
-        return np.asarray(charges[0]), np.asarray(charge_positions[0])
+    if is_pretrained(source):
+        return read_card(str(source)).model
+    path = Path(source)
+    return read_published(path)[0] if path.suffix == ".pkl" else Experiment(path).config().model
 
 
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     """Loads a trained network.
 
     Args:
-        source: Directory of an experiment, or a published ``.pkl``.
+        source: Directory of an experiment, a model in the box such as ``dcm2`` (unless
+            something of that name is there), or a published ``.pkl``.
         checkpoint: ``best``, ``latest`` or ``epoch_N`` of the experiment.
 
     Raises:
@@ -155,6 +98,8 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     """
     use_compilation_cache()
     path = Path(source)
+    if is_pretrained(source):
+        return load_pretrained(str(source))
     if path.suffix == ".pkl":
         published, params = read_published(path)
         bias = np.asarray(params["params"]["charge_head"]["element_bias"])
@@ -163,7 +108,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
             params,
             checkpoint=path.name,
             name=path.name,
-            elements=elements_of_bias(bias),
+            domain=Domain(elements_of_bias(bias)),
         )
     experiment = Experiment(path)
     config = experiment.config()
@@ -184,5 +129,5 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         checkpoint,
         progress.epoch,
         name=f"{config.name}/{checkpoint}",
-        elements=seen_elements(path, config),
+        domain=Domain(seen_elements(path, config)),
     )

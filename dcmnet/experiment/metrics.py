@@ -28,6 +28,8 @@ _ROWS = (
     ("dipole_mae", "dipole MAE", "D"),
     ("displacement_mean", "displacement", "Å"),
 )
+# What is shown of the validation of further stores.
+_OF_OTHERS = ("loss", "esp_rmse", "monopole_mae")
 
 
 class EpochRecord(BaseModel):
@@ -37,6 +39,7 @@ class EpochRecord(BaseModel):
         epoch: Counted from 1.
         train: Metrics of the training molecules, as the parameters went along.
         valid: Metrics of the validation molecules, with the averaged parameters.
+        valid_of_others: The same of each further store, by its path.
         seconds: Wall time of the epoch, validation included.
         molecules_per_second: Training molecules per second, compilation left out.
         input_wait_fraction: Share of the training time spent waiting for batches.
@@ -63,6 +66,7 @@ class EpochRecord(BaseModel):
     gradient_norm: float
     updates: int
     best: bool
+    valid_of_others: dict[str, dict[str, float]] = {}
 
 
 _RESTORE = "Restore the file, or delete it to resume without its history"
@@ -167,6 +171,13 @@ def print_epoch(record: EpochRecord, num_epochs: int, console: Console) -> None:
         highlight=False,
     )
     console.print(epoch_table(record))
+    for store, metrics in record.valid_of_others.items():
+        found = [
+            f"{label} {_number(metrics[name])} {unit}".strip()
+            for name, label, unit in _ROWS
+            if name in _OF_OTHERS and name in metrics
+        ]
+        console.print(escape(f"valid, {store}: {' · '.join(found)}"), soft_wrap=True)
 
 
 def print_outcome(best: float, directory: Path, console: Console) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from pydantic import AfterValidator, BaseModel
 
 from dcmnet.config import ExperimentConfig
+from dcmnet.pretrained import is_pretrained, read_card
 from pipeline import Store
 from pipeline.files import write_text
 from pipeline.store.splits import split_store
@@ -36,9 +37,9 @@ def record_elements(directory: Path, config: ExperimentConfig) -> None:
     path = directory / ELEMENTS_FILE
     if path.exists():
         return
-    found = elements_of_store(config)
+    found = elements_of_stores(config)
     if config.init_from:
-        found |= _recorded(Path(config.init_from)) or frozenset()
+        found |= _elements_of(config.init_from) or frozenset()
     symbols = [chemical_symbols[number] for number in sorted(found)]
     write_text(path, json.dumps({"elements": symbols}) + "\n")
 
@@ -46,7 +47,7 @@ def record_elements(directory: Path, config: ExperimentConfig) -> None:
 def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] | None:
     """Returns the atomic numbers that a model was trained on, None where nobody knows.
 
-    Without a record they are those of the store's training split, while that is there.
+    Without a record they are those of the stores' training splits, while that is there.
 
     Args:
         directory: Of the experiment.
@@ -56,7 +57,7 @@ def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] |
     if recorded is not None or not config.data.store:
         return recorded
     try:
-        return elements_of_store(config)
+        return elements_of_stores(config)
     except (StoreError, OSError):
         return None
 
@@ -73,23 +74,22 @@ def elements_of_bias(bias: Float[np.ndarray, " element"]) -> frozenset[int] | No
     return moved or None
 
 
-def elements_of_store(config: ExperimentConfig) -> frozenset[int]:
-    """Returns the atomic numbers of the training split of an experiment's store.
+def elements_of_stores(config: ExperimentConfig) -> frozenset[int]:
+    """Returns the atomic numbers of the training split of an experiment's stores.
 
     Raises:
         StoreError: There is no store, it is not valid, or a chunk of it is damaged.
     """
-    data = config.data
-    opened = Store.at(data.store)
-    numbers = opened.tree().to_dataset()["atomic_numbers"]
-    train: Bool[np.ndarray, " molecule"] = split_store(data.store, data.split_fractions).mask(
-        "train"
-    )
     found: set[int] = set()
-    for start in range(0, numbers.sizes[MOLECULE], _READ):
-        part = slice(start, start + _READ)
-        with opened.reading():
-            found |= set(np.unique(numbers[part].values[train[part]]).tolist())
+    for store in config.data.stores:
+        opened = Store.at(store)
+        numbers = opened.tree().to_dataset()["atomic_numbers"]
+        splits = split_store(store, config.data.split_fractions)
+        train: Bool[np.ndarray, " molecule"] = splits.mask("train")
+        for start in range(0, numbers.sizes[MOLECULE], _READ):
+            part = slice(start, start + _READ)
+            with opened.reading():
+                found |= set(np.unique(numbers[part].values[train[part]]).tolist())
     return frozenset(found - {0})
 
 
@@ -97,6 +97,13 @@ def _symbol(text: str) -> str:
     if text not in atomic_numbers:
         raise ValueError("not the symbol of an element")
     return text
+
+
+def _elements_of(source: str) -> frozenset[int] | None:
+    """Those of a model that training starts from."""
+    if is_pretrained(source):
+        return read_card(source).domain.elements
+    return _recorded(Path(source))
 
 
 def _recorded(directory: Path) -> frozenset[int] | None:

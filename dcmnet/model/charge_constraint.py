@@ -21,28 +21,34 @@ def constrain_total_charge(
     atom_mask: Bool[Array, "B A"],
     total_charge: Float[Array, " B"],
     has_total_charge: Bool[Array, " B"],
+    softness: Float[Array, "B A"] | None = None,
 ) -> Float[Array, "B A D"]:
-    """Shifts the charges of each molecule equally so that they sum to its total charge.
+    """Shifts the charges of each molecule so that they sum to its total charge.
 
-    This is the orthogonal projection onto charges of the right sum: the smallest
-    change, in the least-squares sense, that makes it exact.
+    Equal shifts are the orthogonal projection onto charges of the right sum: the smallest
+    change, in the least-squares sense, that makes it exact. By a softness they are the
+    smallest one where changes of atom i weigh 1 / softness_i.
 
     Args:
         charges: Distributed charges in e.
         atom_mask: True where an atom is real.
         total_charge: Net charge of each molecule in e.
         has_total_charge: False where it is not known; those charges are left alone.
+        softness: By which atoms share what is lacking, positive; equal for all where None.
 
     Returns:
         Charges in e, zero on padding atoms; a molecule without atoms gets zeros.
     """
     inside = jnp.repeat(atom_mask, charges.shape[-1], axis=1)
     flat = jnp.where(inside, charges.reshape(inside.shape), 0.0)
-    count = jnp.sum(inside, axis=1)
+    by_atom = jnp.ones(atom_mask.shape, flat.dtype) if softness is None else softness
+    parts = jnp.where(inside, jnp.repeat(by_atom, charges.shape[-1], axis=1), 0.0)
+    whole = jnp.sum(parts, axis=1, keepdims=True)
+    shares = parts / jnp.where(whole > 0, whole, 1.0)
     for _ in range(2):  # the second round takes away the rounding error of the first
         excess = jnp.where(has_total_charge, _sum(flat) - total_charge, 0.0)
-        flat = jnp.where(inside, flat - (excess / jnp.maximum(count, 1))[:, None], 0.0)
-    # Equal shifts below the resolution of large charges are lost; the smallest holds the rest.
+        flat -= excess[:, None] * shares
+    # Shifts below the resolution of large charges are lost; the smallest takes the rest.
     rest = jnp.where(has_total_charge, _sum(flat) - total_charge, 0.0)
     smallest = jnp.argmin(jnp.where(inside, jnp.abs(flat), jnp.inf), axis=1)
     correction = jax.nn.one_hot(smallest, flat.shape[1]) * jax.lax.stop_gradient(rest)[:, None]

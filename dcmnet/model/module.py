@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from dcmnet.model.charge_constraint import constrain_total_charge
 from dcmnet.model.charge_head import ChargeHead
 from dcmnet.model.message_passing import MessagePassing
+from dcmnet.model.softness import Softness
 from pipeline.loader import MoleculeBatch
 
 
@@ -28,6 +29,7 @@ class DCMNet(nn.Module):
     include_pseudotensors: bool
     displacement_scale: float
     max_atomic_number: int
+    charge_sharing: str = "equal"
 
     @nn.compact
     def __call__(
@@ -72,10 +74,14 @@ class DCMNet(nn.Module):
         positions = nuclei[:, :, None, :] + displacements.reshape(molecules, atoms, self.n_dcm, 3)
         if not constrain:
             return jnp.where(atom_mask[:, :, None], charges, 0.0), positions
+        softness = None
+        if self.charge_sharing == "softness":
+            softness = Softness(name="softness")(features).reshape(molecules, atoms)
         charges = constrain_total_charge(
             charges,
             atom_mask,
             jnp.asarray(batch.total_charge),
             jnp.asarray(batch.has_total_charge),
+            softness,
         )
         return charges, positions

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Float
 
-from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model.molecule import Structure
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory
 from dcmnet.prediction.predict import Predictor
@@ -29,7 +29,8 @@ class DCMCalculator(Calculator):
     ``atoms.get_dipole_moment()`` is the dipole about the origin in e*angstrom. A distributed
     charge model has no energy and no forces: ASE says so when it is asked for them.
 
-    The net charge is ``total_charge``, or else ``atoms.info["charge"]``, or else 0.
+    The net charge is ``total_charge``, or else ``atoms.info["charge"]``, or else the sum of the
+    atoms' initial charges, or else 0. The last two must not differ.
     """
 
     implemented_properties: list[str] = ["charges", "dipole"]  # noqa: RUF012 - as ASE has it
@@ -124,7 +125,7 @@ class DCMCalculator(Calculator):
 
     def _charge(self, atoms: ase.Atoms) -> tuple[float, bool]:
         given = self._total_charge
-        found = net_charge(atoms.info, "atoms") if given is None else given
+        found = net_charge(atoms, atoms.info, "atoms") if given is None else given
         return (0.0, False) if found is None else (found, True)
 
     def _structure(self, atoms: ase.Atoms) -> Structure:

@@ -27,12 +27,14 @@ class ChargedMolecule:
         charges: Charges in e, those of one atom together, in the order of the atoms.
         charge_positions: Their positions, angstrom.
         atom: Atom that each charge belongs to, from 0.
+        uncertainty: RMS error to expect of its ESP, kcal/mol/e; None of one model alone.
     """
 
     structure: Structure
     charges: Float[np.ndarray, " k"]
     charge_positions: Float[np.ndarray, "k 3"]
     atom: Int[np.ndarray, " k"]
+    uncertainty: float | None = None
 
     @classmethod
     def of_atoms(

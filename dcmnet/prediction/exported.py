@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet.experiment.directory import TrainedModel, load_model
+from dcmnet.experiment.directory import load_model
 from dcmnet.experiment.versions import installed_versions
 from dcmnet.model import distributed_charges
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction import artefact_runner
 from dcmnet.prediction.outputs import new_file
 from pipeline.loader import MoleculeBatch

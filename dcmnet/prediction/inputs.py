@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import ase
-import ase.io
 import numpy as np
 
 from dcmnet.model.molecule import Structure
 from pipeline import open_store, read_schema
 from pipeline.adapters import discover
+from pipeline.adapters.damage import damage_reported
 from pipeline.adapters.formats import SUFFIXES
+from pipeline.adapters.frame_files import XyzFile
 from pipeline.inference.declarations import Declarations
 from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.plan import make_plans
@@ -33,6 +33,7 @@ from store_schema.problems import SourceError
 _WINDOW: Final = 2048
 _XYZ: Final = (".xyz", ".extxyz")
 _FILES: Final = tuple(dict.fromkeys((*SUFFIXES, *STRUCTURE_FILES)))
+_FRAMES: Final = "frames of an XYZ file: a count of atoms, a comment, 'symbol x y z' per atom"
 _READ: Final = (
     "molecule_id",
     "n_atoms",
@@ -144,42 +145,25 @@ class _WithCharge:
 
 
 class _XyzFile:
-    """Frames of an XYZ file, plain or extended, read by ASE one after the other."""
+    """Frames of an XYZ file, plain or extended, read one after the other."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.place = str(path)
 
     def windows(self) -> Iterator[list[Structure]]:
-        window: list[Structure] = []
-        for index, atoms in enumerate(self._frames()):
-            window.append(self._structure(index, atoms))
-            if len(window) == _WINDOW:
-                yield window
-                window = []
-        if window:
+        with damage_reported(self.place, _FRAMES):
+            file = XyzFile(self._path)
+        structures = (self._structure(file, index) for index in range(len(file)))
+        while window := list(islice(structures, _WINDOW)):
             yield window
 
-    def _frames(self) -> Iterator[ase.Atoms]:
-        count = 0
-        try:
-            for atoms in ase.io.iread(self._path, index=":", format="extxyz"):
-                yield atoms
-                count += 1
-        except Exception as error:  # ASE's parser raises nearly anything at damage
-            unknown = isinstance(error, KeyError)
-            raise SourceError.of(
-                f"{self.place}, frame {count}",
-                expected="symbols of elements" if unknown else "a frame of an XYZ file",
-                received=f"{error}" if unknown else f"{type(error).__name__}: {error}",
-                consequence="nothing was predicted",
-                remedy="Write a count of atoms, a comment line, and 'symbol x y z' for each atom",
-            ) from error
-
-    def _structure(self, index: int, atoms: ase.Atoms) -> Structure:
+    def _structure(self, file: XyzFile, index: int) -> Structure:
         place = f"{self.place}, frame {index}"
-        given = net_charge(atoms.info, place)
-        name = atoms.info.get("molecule_id", atoms.info.get("name", f"{self._path.stem}#{index}"))
+        with damage_reported(place, _FRAMES):
+            atoms, info, _ = file.frame(index)
+        given = net_charge(atoms, info, place)
+        name = info.get("molecule_id", info.get("name", f"{self._path.stem}#{index}"))
         return Structure(
             place=place,
             name=str(name),

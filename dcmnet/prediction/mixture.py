@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -109,5 +109,5 @@ def combine(
     order = np.argsort(atom, kind="stable")
     charges = np.concatenate([p.charges[taken] for p, taken in parts])[order]
     positions = np.concatenate([p.charge_positions[taken] for p, taken in parts])[order]
-    mixed = replace(predictions[0], charges=charges, charge_positions=positions, atom=atom[order])
+    mixed = ChargedMolecule(predictions[0].structure, charges, positions, atom[order])
     return mixed.with_charges(charges)

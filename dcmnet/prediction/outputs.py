@@ -35,6 +35,7 @@ _COLUMNS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "charge_positions": ((MOLECULE, ATOM, DCM, XYZ), "float64"),
     "monopoles_predicted": ((MOLECULE, ATOM), "float64"),
     "dipole_predicted": ((MOLECULE, XYZ), "float64"),
+    "esp_uncertainty": ((MOLECULE,), "float64"),
 }
 
 
@@ -122,6 +123,8 @@ def as_atoms(molecule: ChargedMolecule) -> ase.Atoms:
     )
     atoms.arrays["atom"] = np.concatenate([np.arange(structure.n_atoms), molecule.atom])
     atoms.info |= {"molecule_id": structure.name, "total_charge": structure.total_charge}
+    if molecule.uncertainty is not None:  # kcal/mol/e
+        atoms.info["esp_uncertainty"] = round(molecule.uncertainty, 3)
     return atoms
 
 
@@ -159,6 +162,8 @@ def _fill_arrays(folder: Path, molecules: Molecules, survey: Survey) -> Mapping[
         arrays["charge_positions"][row, atoms] = positions
         arrays["monopoles_predicted"][row, atoms] = molecule.monopoles
         arrays["dipole_predicted"][row] = molecule.dipole
+        if molecule.uncertainty is not None:
+            arrays["esp_uncertainty"][row] = molecule.uncertainty
     for array in arrays.values():
         array.flush()
     return arrays

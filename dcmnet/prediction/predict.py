@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jax
@@ -13,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Int
 
-from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model import distributed_charges
-from dcmnet.model.molecule import Structure, problems_of, symbols_of
+from dcmnet.model.domain import MEANINGLESS, Domain
+from dcmnet.model.molecule import Structure, problems_of
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, Structures
 from dcmnet.prediction.mixture import Mixture, combine
+from dcmnet.prediction.uncertainty import esp_spread
 from pipeline.loader import BatchShape, make_batch
 from pipeline.loader.pairs import count_pairs
 from pipeline.loader.shapes import (
@@ -32,6 +33,7 @@ from store_schema.problems import Problem, SourceError
 # Molecules of a batch, and pairs that their messages may take memory for.
 BATCH_SIZE: Final = 64
 _BATCH_PAIRS: Final = 2**17
+_RECORD: Final = "a model with a record of the elements it was trained on"
 # Problems that are listed; a file of another kind would fill the screen.
 _MOST_PROBLEMS: Final = 20
 
@@ -80,7 +82,11 @@ class Predictor:
         self.mixture = model if isinstance(model, Mixture) else Mixture((model,))
         self._strict = strict
         self._compiled = [
-            jax.jit(functools.partial(distributed_charges, each.network))
+            jax.jit(jax.vmap(functools.partial(distributed_charges, each.network), (0, None)))
+            for each in self.mixture.models
+        ]
+        self._members = [
+            jax.tree.map(lambda *arrays: np.stack(arrays), each.params, *each.ensemble)
             for each in self.mixture.models
         ]
 
@@ -154,16 +160,24 @@ class Predictor:
     def _batch(
         self, index: int, structures: Sequence[Structure], shape: BatchShape
     ) -> Iterator[ChargedMolecule]:
-        """Runs one model over one batch, centred where single precision is finest."""
+        """Runs one model over one batch, centred where single precision is finest.
+
+        An ensemble says how far its members are apart; the first one's charges are taken.
+        """
         model = self.mixture.models[index]
         batch = make_batch([_fields(s) for s in structures], shape, cutoff=model.network.cutoff)
-        charges, positions = jax.device_get(self._compiled[index](model.params, batch))
+        charges, positions = jax.device_get(self._compiled[index](self._members[index], batch))
         displacements = positions - batch.positions[:, :, None]
         for row, structure in enumerate(structures):
             atoms = slice(structure.n_atoms)
-            yield ChargedMolecule.of_atoms(
-                structure, charges[row, atoms], displacements[row, atoms]
-            )
+            members = [
+                ChargedMolecule.of_atoms(structure, q[row, atoms], d[row, atoms])
+                for q, d in zip(charges, displacements, strict=True)
+            ]
+            if len(members) == 1:
+                yield members[0]
+            else:
+                yield replace(members[0], uncertainty=esp_spread(members) * model.calibration)
 
 
 def predict_arrays(
@@ -233,7 +247,7 @@ class _Looking:
         self._n_atoms: list[int] = []
         self._n_pairs: dict[float, list[int]] = {m.network.cutoff: [] for m in mixture.models}
         self._problems: list[Problem] = []
-        self._elements: list[Counter[int]] = [Counter() for _ in mixture.models]
+        self._domains = [Domain() for _ in mixture.models]
         self._uncharged = 0
         self._periodic = 0
 
@@ -245,14 +259,13 @@ class _Looking:
             self._uncharged += not structure.charge_given
             self._periodic += structure.periodic
             choice = self._mixture.choose(structure)
-            numbers = structure.atomic_numbers
             used = [model.network.max_atomic_number for model in self._mixture.models]
             problems = problems_of(structure, min(used))
             self._problems += problems
-            for index, elements in enumerate(self._elements):
+            for index in range(len(self._domains)):
                 # A network sees every atom of a molecule that it gives charges to.
                 if index == 0 or index in choice:
-                    elements.update(set(numbers.tolist()))
+                    self._domains[index] |= Domain.of(structure)
             if not problems:
                 centred = structure.centred.astype(np.float32)[None]
                 mask = np.ones((1, structure.n_atoms), bool)
@@ -296,28 +309,26 @@ class _Looking:
         )
 
     def _unseen(self, place: str) -> list[Problem]:
-        """Lists elements that a model has not been trained on, as far as that is known."""
+        """Lists what models have not been trained on, as far as that is known."""
         problems = []
-        for model, elements in zip(self._mixture.models, self._elements, strict=True):
-            seen = model.elements
-            new = set(elements) - set(seen or ())
-            if not new:
-                continue
-            if seen is None:
-                expected = "a model with a record of the elements it was trained on"
+        for model, domain in zip(self._mixture.models, self._domains, strict=True):
+            beyond = [
+                (expected, f"{received}, which {model.name} has not seen in training", consequence)
+                for expected, received, consequence in domain.beyond(model.domain)
+            ]
+            if domain.elements and model.elements is None:
                 received = f"{model.name}, whose elements are not on record"
-            else:
-                expected = f"elements of its training data, {symbols_of(seen)}"
-                received = f"{symbols_of(new)}, which {model.name} has not seen in training"
-            problems.append(
+                beyond.append((_RECORD, received, MEANINGLESS))
+            problems += [
                 Problem(
                     place=place,
                     expected=expected,
                     received=received,
-                    consequence="charges of elements that it has not seen mean nothing",
-                    remedy="Train on molecules with these elements, or predict without --strict",
+                    consequence=consequence,
+                    remedy="Train on molecules like these, or predict without --strict",
                 )
-            )
+                for expected, received, consequence in beyond
+            ]
         return problems
 
 

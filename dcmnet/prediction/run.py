@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from dcmnet.console.progress import progress_bar
-from dcmnet.experiment.directory import TrainedModel, load_model
+from dcmnet.experiment.directory import load_model
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture, parse_mixture
@@ -33,6 +34,8 @@ class PredictionReport:
         warnings: What the user should know, a sentence each.
         rmse_before: ESP RMSE of each molecule before it was refined, kcal/mol/e.
         rmse_after: And after.
+        uncertainties: RMS error to expect of each molecule's ESP, kcal/mol/e; none of a model
+            alone.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class PredictionReport:
     warnings: tuple[str, ...]
     rmse_before: list[float] = field(default_factory=list)
     rmse_after: list[float] = field(default_factory=list)
+    uncertainties: list[float] = field(default_factory=list)
 
 
 def load_mixture(
@@ -81,14 +85,15 @@ def predict_file(
     """Predicts all molecules of a file and writes them, whole or not at all.
 
     Args:
-        model: An experiment, a published ``.pkl``, or a model.
+        model: An experiment, a model in the box such as ``dcm2``, a published ``.pkl``, or a
+            model.
         source: ``.xyz`` of one or many frames, NPZ files of any convention, or a store.
         out: ``.xyz``, ``.npz`` or ``.nc``; for one molecule also ``.dcm`` (CHARMM) and
             ``.xml`` (OpenMM).
         others: Models of some elements or atoms; see ``load_mixture``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
         total_charge: Net charge of every molecule, e; what the source says by default.
-        strict: Refuse elements that a model has not seen in training.
+        strict: Refuse elements, net charges and sizes that a model has not seen in training.
         refine: Fit each molecule's charges to the ESP that the source has of it.
         restraint: How strongly refined charges are held to the prediction.
         residue: Name of the residue in files for simulations.
@@ -115,7 +120,7 @@ def predict_file(
             count = len(survey.names)
             bar.update(reading, total=count)
             report = PredictionReport(path, count, survey.warnings)
-            predicted = predictor.run(structures, survey)
+            predicted = _remembered(predictor.run(structures, survey), report)
             if refine:
                 predicted = _refined(predicted, restraint, report)
             working = bar.add_task("predicting", total=count)
@@ -134,6 +139,15 @@ def _check_not_input(out: Path, source: str) -> None:
             consequence="it is left as it is",
             remedy="Choose another name",
         )
+
+
+def _remembered(
+    molecules: Iterator[ChargedMolecule], report: PredictionReport
+) -> Iterator[ChargedMolecule]:
+    for molecule in molecules:
+        if molecule.uncertainty is not None:
+            report.uncertainties.append(molecule.uncertainty)
+        yield molecule
 
 
 def _refined(
@@ -162,6 +176,13 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
         console.print(
             f"refined: mean ESP RMSE {np.mean(report.rmse_before):.3f} → "
             f"{np.mean(report.rmse_after):.3f} kcal/mol/e",
+            highlight=False,
+        )
+    if report.uncertainties:
+        median, most = np.median(report.uncertainties), np.max(report.uncertainties)
+        console.print(
+            f"ESP error to expect: {median:.2f} kcal/mol/e"
+            + (f" (median), {most:.2f} at most" if len(report.uncertainties) > 1 else ""),
             highlight=False,
         )
     noun = "molecule" if report.n_molecules == 1 else "molecules"

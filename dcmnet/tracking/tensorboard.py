@@ -123,8 +123,12 @@ class TensorBoard(Follower):
 
 
 def scalars_of(record: EpochRecord) -> dict[str, float]:
-    """Returns an epoch's numbers as ``train/...``, ``valid/...`` and ``run/...``."""
-    parts = {"train": record.train, "valid": record.valid}
+    """Returns an epoch's numbers as ``train/...``, ``valid/...`` and ``run/...``.
+
+    Those of a further store are ``valid-NAME/...``.
+    """
+    others = {f"valid-{Path(at).stem}": found for at, found in record.valid_of_others.items()}
+    parts = {"train": record.train, "valid": record.valid, **others}
     metrics = {f"{part}/{name}": v for part, found in parts.items() for name, v in found.items()}
     return metrics | {f"run/{name}": getattr(record, name) for name in _OF_THE_RUN}
 

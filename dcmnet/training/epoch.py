@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -47,6 +48,7 @@ class Data(NamedTuple):
         batches_per_epoch: Batches of one epoch of it.
         padding_waste: Share of its entries that is padding.
         valid: Makes one pass over the validation batches.
+        valid_of_others: The same of further stores, by path.
         names: Returns the names of molecules, given their indices in the store.
         notes: What users should know of them.
     """
@@ -57,6 +59,7 @@ class Data(NamedTuple):
     valid: Callable[[], Iterator[MoleculeBatch]]
     names: Callable[[Iterable[int]], list[str]]
     notes: tuple[str, ...] = ()
+    valid_of_others: Mapping[str, Callable[[], Iterator[MoleculeBatch]]] = MappingProxyType({})
 
 
 class Trainer:
@@ -181,6 +184,10 @@ class Epoch:
             gradient_norm=float(np.mean(self._norms)),
             updates=updates,
             best=False,
+            valid_of_others={
+                store: trainer.evaluate(batches())
+                for store, batches in self._data.valid_of_others.items()
+            },
         )
 
     def _next(self) -> MoleculeBatch:

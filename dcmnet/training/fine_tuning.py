@@ -33,7 +33,7 @@ def parameters_from(
     there are fewer, the first ones are kept and scaled to about the same monopoles.
 
     Args:
-        source: Experiment or published ``.pkl``.
+        source: Experiment, model in the box, or published ``.pkl``.
         network: Network to train.
         seed: Of the fresh part.
         report: Called with the parameters that could not be taken as they are.

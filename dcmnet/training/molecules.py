@@ -1,9 +1,10 @@
-"""The molecules of a run: opened from its store, checked against what is trained on."""
+"""The molecules of a run: opened from its stores, checked against what is trained on."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -11,6 +12,7 @@ from jaxtyping import Int
 from dcmnet.config import ExperimentConfig
 from dcmnet.training.epoch import Data
 from pipeline import Store, make_loader, read_schema
+from pipeline.loader import BatchDataset, MixedDataset
 from pipeline.loader.parts import WHOLE, Part
 from store_schema.problems import TrainingError
 
@@ -23,16 +25,45 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
         part: What this process takes of each.
 
     Returns:
-        The batches, and the rows of the training molecules.
+        The batches, and the rows of the training molecules in the first store.
 
     Raises:
-        TrainingError: There are no training molecules.
+        TrainingError: A store has no training molecules, or lacks what is trained on.
     """
+    data = config.data
+    loaders = {store: _loaders(store, config, part) for store in data.stores}
+    first, *others = loaders.values()
+    sizes = [read_schema(store).n_molecules for store in loaders]
+    train: BatchDataset | MixedDataset = first.train
+    if others:
+        ratio = data.ratio or (1.0,) * len(loaders)
+        train = MixedDataset([each.train for each in loaders.values()], ratio, sizes)
+    notes = [note for store, each in loaders.items() for note in _notes(store, config, each)]
+    passes = {store: functools.partial(iter, each.valid) for store, each in loaders.items()}
+    return Data(
+        train=train.__iter__(),
+        batches_per_epoch=train.batches_per_epoch,
+        padding_waste=train.padding_waste,
+        valid=passes.pop(data.store),
+        valid_of_others={s: make for s, make in passes.items() if loaders[s].valid.n_molecules},
+        names=functools.partial(_names, data.stores, sizes),
+        notes=tuple(notes),
+    ), first.train.plan.sizes.rows
+
+
+class _Loaders(NamedTuple):
+    """Of one store."""
+
+    train: BatchDataset
+    valid: BatchDataset
+
+
+def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
     data, training = config.data, config.training
-    _check_targets(config)
+    _check_targets(store, config)
     common = functools.partial(
         make_loader,
-        data.store,
+        store,
         batch_size=training.batch_size,
         seed=training.seed,
         cutoff=config.model.cutoff,
@@ -47,49 +78,48 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
     )
     if not train.n_molecules:
         raise TrainingError.of(
-            f"{data.store}, training split",
+            f"{store}, training split",
             expected="at least one molecule",
             received="none",
             consequence="there is nothing to train on",
             remedy="Ingest more molecules, or raise data.train_fraction",
         )
-    valid = common(split="valid", shuffle=False, max_molecules=data.num_valid)
-    sizes = {"train": train.n_molecules, "valid": valid.n_molecules}
-    return Data(
-        train=iter(train),
-        batches_per_epoch=train.batches_per_epoch,
-        padding_waste=train.padding_waste,
-        valid=lambda: iter(valid),
-        names=functools.partial(_names, data.store),
-        notes=tuple(_notes(config, sizes)),
-    ), train.plan.sizes.rows
+    return _Loaders(train, common(split="valid", shuffle=False, max_molecules=data.num_valid))
 
 
-def _notes(config: ExperimentConfig, sizes: Mapping[str, int]) -> Iterator[str]:
-    for split, there in sizes.items():
-        wanted = getattr(config.data, f"num_{split}")
+def _notes(store: str, config: ExperimentConfig, loaders: _Loaders) -> Iterator[str]:
+    several = f" in {store}" if config.data.more_stores else ""
+    for split, loader in loaders._asdict().items():
+        wanted, there = getattr(config.data, f"num_{split}"), loader.n_molecules
         if there and wanted is not None and wanted > there:
-            yield f"data.num_{split} is {wanted}, but there are {there}; all are taken"
-    if not sizes["valid"]:
+            yield f"data.num_{split} is {wanted}, but there are {there}{several}; all are taken"
+    if not loaders.valid.n_molecules and store == config.data.store:
         yield (
             "There are no validation molecules: the training metrics, of parameters as they "
             "went along, decide which epoch is best"
         )
 
 
-def _names(store: str, rows: Iterable[int]) -> list[str]:
-    opened = Store.at(store)
-    with opened.reading():
-        ids = opened.tree().to_dataset()["molecule_id"].values
-    return [str(ids[row]) for row in rows]
+def _names(stores: Sequence[str], sizes: Sequence[int], rows: Iterable[int]) -> list[str]:
+    """Names of molecules whose rows are counted through all stores."""
+    ends = np.cumsum(sizes)
+    names = []
+    for row in rows:
+        which = int(np.searchsorted(ends, row, side="right"))
+        opened = Store.at(stores[which])
+        with opened.reading():
+            ids = opened.tree().to_dataset()["molecule_id"].values
+        name = str(ids[row - (ends[which] - sizes[which])])
+        names.append(name if len(stores) == 1 else f"{name} of {stores[which]}")
+    return names
 
 
-def _check_targets(config: ExperimentConfig) -> None:
-    """Refuses to train on an ESP that the store does not have."""
-    variables = read_schema(config.data.store).variables
+def _check_targets(store: str, config: ExperimentConfig) -> None:
+    """Refuses to train on an ESP that a store does not have."""
+    variables = read_schema(store).variables
     if config.training.esp_w and not {"esp", "vdw_surface"} <= set(variables):
         raise TrainingError.of(
-            config.data.store,
+            store,
             expected="an ESP and its grid, since training.esp_w is not 0",
             received=f"a store of {', '.join(variables)}",
             consequence="there is no ESP to train on",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +23,7 @@ from dcmnet.model import DCMNet, Parameters, create_model
 from dcmnet.model.compilation_cache import use_compilation_cache
 from dcmnet.model.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.model.parameter_table import print_parameters
+from dcmnet.pretrained import DEFAULT
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.fine_tuning import parameters_from
 from dcmnet.training.followers import Follower, following
@@ -38,6 +39,9 @@ from dcmnet.training.step import initial_state, make_steps
 from dcmnet.training.stopping import STOPPED, stop_on_sigterm
 from pipeline.files import exclusive
 from store_schema.problems import ConfigError
+
+# Training molecules below which a model in the box is the better start.
+_FEW: Final = 10_000
 
 
 class Run(NamedTuple):
@@ -211,6 +215,12 @@ def _starting_parameters(
     if config.init_from:
         return parameters_from(
             config.init_from, network, seed, lambda text: _print_note(text, console)
+        )
+    if len(rows) < _FEW:
+        _print_note(
+            "training begins with random parameters, which few molecules can teach little; "
+            f"--init-from {DEFAULT} begins with a model in the box",
+            console,
         )
     params = initial_parameters(network, seed)
     monopoles = mean_monopoles(config.data.store, rows, network.max_atomic_number)

@@ -45,17 +45,17 @@ class TightBinding:
             )
             calculator.set("verbosity", 0)
             calculator.add("xtbml_xyz")
-            found = calculator.singlepoint().dict()
+            found = calculator.singlepoint()
         except (RuntimeError, ValueError) as error:
             raise CalculationError(" ".join(str(error).split())) from error
-        atomic = _multipoles(found["post-processing-dict"])
+        atomic = _multipoles(found.get("post-processing-dict"))
         return Calculated(
-            energy=float(found["energy"]),
+            energy=float(found.get("energy")),
             esp=multipole_potential(points / BOHR_IN_ANGSTROM, positions, *atomic),
             dipole=atomic.charges @ positions + atomic.dipoles.sum(axis=0),
             quadrupole=None,
             atomic=atomic,
-            forces=-np.asarray(found["gradient"]) if forces else None,
+            forces=-np.asarray(found.get("gradient")) if forces else None,
         )
 
 

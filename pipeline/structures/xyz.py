@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,15 +14,23 @@ from pipeline.adapters.frame_files import XyzFile
 from pipeline.structures.geometry import Geometry, Record
 from store_schema.problems import SourceError
 
+if TYPE_CHECKING:
+    import ase
+
 # Whatever ends in "charge" is the net charge, such as overall_charge or REF_charge.
 _CHARGE, _CHARGE_SYMBOL = "charge", "q"
+_INITIAL: Final = "sum of initial_charges"
+# Charges of atoms are written with so many digits that their sum is off by less.
+_NEUTRAL: Final = 1e-3
+_ROUNDED: Final = 0.02
 
 
-def net_charge(info: Mapping[str, Any], place: str) -> float | None:
-    """Returns the net charge that the comment line of a frame gives, in e; None if it does not.
+def net_charge(atoms: ase.Atoms, info: Mapping[str, Any], place: str) -> float | None:
+    """Returns the net charge that a frame gives, in e; None if it does not.
 
     Args:
-        info: Its values by name; ``charge``, ``overall_charge`` or ``Q`` is one.
+        atoms: Its atoms; initial charges that sum to something are the net charge, too.
+        info: What its comment says, by name; ``charge``, ``overall_charge`` or ``Q`` is one.
         place: How messages name the frame.
 
     Raises:
@@ -33,6 +41,11 @@ def net_charge(info: Mapping[str, Any], place: str) -> float | None:
         for name, value in info.items()
         if name.lower().endswith(_CHARGE) or name.lower() == _CHARGE_SYMBOL
     }
+    # Of sites without an element as well: they carry some of it.
+    initial = float(atoms.get_initial_charges().sum())
+    if abs(initial) > _NEUTRAL:
+        nearest = float(round(initial))
+        given[_INITIAL] = nearest if abs(initial - nearest) < _ROUNDED else initial
     # A word without a value is True to ASE, and no charge.
     numbers = [
         float(value)
@@ -46,7 +59,7 @@ def net_charge(info: Mapping[str, Any], place: str) -> float | None:
         expected="a net charge in e, such as charge=-1",
         received=", ".join(f"{name}={value}" for name, value in given.items()),
         consequence="its charges would not sum to what it carries",
-        remedy="Correct the comment line, or give --charge",
+        remedy="Correct it where it is wrong, or give --charge",
     )
 
 
@@ -74,7 +87,7 @@ def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
     with damage_reported(place, "a frame of atoms"):
         atoms, info, _ = file.frame(index)
     real = atoms.numbers > 0
-    charge = net_charge(info, place)
+    charge = net_charge(atoms, info, place)
     if charge is not None and charge != round(charge):
         raise SourceError.of(
             place,

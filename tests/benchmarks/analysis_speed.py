@@ -9,8 +9,8 @@ import numpy as np
 
 from dcmnet.analysis.analyze import analysis_loader, write_results
 from dcmnet.config import DataConfig, ExperimentConfig, ModelConfig
-from dcmnet.experiment.directory import TrainedModel
 from dcmnet.model import create_model
+from dcmnet.model.trained import TrainedModel
 from dcmnet.training.optimizer import make_optimizer
 from dcmnet.training.step import make_steps
 from pipeline import ingest, make_loader, open_store

@@ -16,7 +16,8 @@ from dcmnet.analysis import analyze
 from dcmnet.analysis.figures.save import esp_correlation, grid_points, training_curves
 from dcmnet.analysis.predict import predict_batches
 from dcmnet.analysis.summary import distribution
-from dcmnet.experiment.directory import Experiment, TrainedModel
+from dcmnet.experiment.directory import Experiment
+from dcmnet.model.trained import TrainedModel
 from pipeline.loader import make_loader
 from pipeline.store.splits import split_store
 from store_schema.problems import CheckpointError, ConfigError, StoreError, TrainingError

@@ -76,3 +76,19 @@ def test_an_empty_molecule_gets_zeros(known):
     charges = np.ones((1, 3, 2), np.float32)
     found = constrain(charges, np.zeros((1, 3), bool), np.zeros(1, np.float32), np.array([known]))
     np.testing.assert_array_equal(found, np.zeros((1, 3, 2)))
+
+
+@settings(max_examples=30)
+@given(seed=seeds, n_dcm=st.integers(1, 4))
+def test_softness_shares_what_is_lacking_in_its_proportion(seed, n_dcm):
+    """The closed form of charge equilibration without Coulomb energy, in float64."""
+    rng, charges, atom_mask = random_charges(seed, n_dcm)
+    softness = rng.uniform(0.1, 3.0, (B, A)).astype(np.float32)
+    total = rng.integers(-1, 2, B).astype(np.float32)
+    found = np.asarray(constrain(charges, atom_mask, total, np.ones(B, bool), softness))
+    np.testing.assert_allclose(found.astype(np.float64).sum(axis=(1, 2)), total, atol=1e-6)
+    for b in range(B):
+        own, s = charges[b][atom_mask[b]].astype(np.float64), softness[b][atom_mask[b]]
+        lacking = total[b] - own.sum()
+        expected = own + (lacking * s / s.sum() / n_dcm)[:, None]
+        np.testing.assert_allclose(found[b][atom_mask[b]], expected, rtol=0, atol=2e-6)

@@ -9,8 +9,9 @@ from ase.build import molecule as g2_molecule
 from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 
-from dcmnet.experiment.directory import TrainedModel
+from dcmnet.model.domain import Domain
 from dcmnet.model.molecule import Structure
+from dcmnet.model.trained import TrainedModel
 from tests.molecules import ELEMENTS, SmallNetwork, random_molecule
 
 BOHR = ase.units.Bohr
@@ -22,7 +23,8 @@ def model(n_dcm=2, elements=SEEN):
     """Returns a model whose charges and displacements are large: nothing hides in them."""
     small = SmallNetwork.make(seed=n_dcm, n_dcm=n_dcm)
     name = f"n{n_dcm}"
-    return TrainedModel(small.network, small.params, "best", 1, name=name, elements=elements)
+    domain = Domain(elements)
+    return TrainedModel(small.network, small.params, "best", 1, name=name, domain=domain)
 
 
 def structure(name="CH3OH", total_charge=0.0, **fields):

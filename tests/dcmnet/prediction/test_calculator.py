@@ -90,3 +90,19 @@ def test_atoms_at_one_place_are_refused(hydroxide):
     hydroxide.positions[:] = 0.0
     with pytest.raises(SourceError, match="apart"):
         hydroxide.get_charges()
+
+
+def test_initial_charges_are_the_net_charge_or_refused():
+    """As codes hand over an ion without a word; never ignored."""
+    atoms = g2_molecule("OH")
+    atoms.set_initial_charges([-1.3, 0.3])
+    atoms.calc = DCMCalculator(model())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert atoms.get_charges().sum() == pytest.approx(-1.0, abs=1e-12)
+    atoms.info["charge"] = 0
+    with pytest.raises(SourceError, match="charge=0, sum of initial_charges=-1"):
+        atoms.get_charges()
+    del atoms.info["charge"]
+    atoms.calc = DCMCalculator(model(), total_charge=1.0)
+    assert atoms.get_charges().sum() == pytest.approx(1.0, abs=1e-12)

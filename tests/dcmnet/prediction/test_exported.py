@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dcmnet.experiment.directory import TrainedModel
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction import export_model, predict_arrays
 from dcmnet.prediction.artefact_runner import (
     load,
@@ -54,7 +54,7 @@ def artefact(tmp_path_factory):
     """The model, with parameters of numpy as a published one has them."""
     trained = model()
     params = jax.tree.map(np.asarray, trained.params)
-    published = TrainedModel(trained.network, params, name="n2", elements=trained.elements)
+    published = TrainedModel(trained.network, params, name="n2", domain=trained.domain)
     return export_model(published, tmp_path_factory.mktemp("exported") / "model.dcmx")
 
 

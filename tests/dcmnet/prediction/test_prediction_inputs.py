@@ -88,3 +88,14 @@ def test_the_cases_are_read():
     assert charged.total_charge == -1
     (bohr,) = read(CASES / "bohr.xyz")
     assert problems_of(bohr, 86)
+
+
+def test_initial_charges_of_an_xyz_file_are_its_net_charge(tmp_path):
+    path = tmp_path / "ion.xyz"
+    properties = "Properties=species:S:1:pos:R:3:initial_charges:R:1"
+    path.write_text(f"2\n{properties}\nO 0 0 0 -1.2004\nH 0 0 0.97 0.2\n")
+    (ion,) = read(path)
+    assert (ion.total_charge, ion.charge_given) == (-1.0, True)
+    path.write_text(f"2\n{properties} charge=1\nO 0 0 0 -1.2\nH 0 0 0.97 0.2\n")
+    with pytest.raises(SourceError, match="frame 0.*charge=1, sum of initial_charges=-1"):
+        read(path)

@@ -1,0 +1,86 @@
+"""Kinds of molecules: elements, net charges and sizes, as seen in training or to be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from dcmnet.model.molecule import Structure, symbols_of
+
+MEANINGLESS: Final = "charges of elements that it has not seen mean nothing"
+
+
+class Beyond(NamedTuple):
+    """Something that a model was not trained on.
+
+    Attributes:
+        expected: What it was trained on.
+        received: What else there is.
+        consequence: What that means for its charges.
+    """
+
+    expected: str
+    received: str
+    consequence: str
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What molecules are like; None of what nobody knows.
+
+    Attributes:
+        elements: Atomic numbers.
+        total_charges: Net charges of molecules, e.
+        most_atoms: Atoms of the largest molecule.
+    """
+
+    elements: frozenset[int] | None = None
+    total_charges: frozenset[float] | None = None
+    most_atoms: int | None = None
+
+    @classmethod
+    def of(cls, structure: Structure) -> Domain:
+        """Returns that of one molecule."""
+        elements = frozenset(structure.atomic_numbers.tolist())
+        return cls(elements, frozenset([structure.total_charge]), structure.n_atoms)
+
+    def __or__(self, other: Domain) -> Domain:
+        """Returns that of the molecules of both."""
+        return Domain(
+            (self.elements or frozenset()) | (other.elements or frozenset()),
+            (self.total_charges or frozenset()) | (other.total_charges or frozenset()),
+            max(self.most_atoms or 0, other.most_atoms or 0),
+        )
+
+    def beyond(self, trained: Domain) -> Iterator[Beyond]:
+        """Yields what of these molecules was not in training.
+
+        Args:
+            trained: What was.
+        """
+        new = (self.elements or frozenset()) - (trained.elements or frozenset())
+        if trained.elements is not None and new:
+            yield Beyond(
+                f"elements of its training data, {symbols_of(trained.elements)}",
+                symbols_of(new),
+                MEANINGLESS,
+            )
+        strange = (self.total_charges or frozenset()) - (trained.total_charges or frozenset())
+        if trained.total_charges is not None and strange:
+            yield Beyond(
+                f"net charges of its training data, {_signed(trained.total_charges)}",
+                f"net charges {_signed(strange)}",
+                "it has not learned where such a charge goes",
+            )
+        most = self.most_atoms or 0
+        if trained.most_atoms is not None and most > trained.most_atoms:
+            yield Beyond(
+                f"at most {trained.most_atoms} atoms, as in its training data",
+                f"molecules of up to {most} atoms",
+                "its errors for molecules that large are not known",
+            )
+
+
+def _signed(charges: frozenset[float]) -> str:
+    return ", ".join(f"{charge:+g}" if charge else "0" for charge in sorted(charges))

@@ -1,0 +1,118 @@
+"""Finds the models in the box, and loads them; their hashes are checked."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from dcmnet.model import Parameters, create_model
+from dcmnet.model.trained import TrainedModel
+from dcmnet.pretrained.card import ModelCard
+from store_schema.documents import read_json, validated
+from store_schema.problems import CheckpointError
+
+BOX: Final = Path(__file__).parent / "models"
+# The one that predicts where no model is named.
+DEFAULT: Final = "dcm2"
+_CONSEQUENCE: Final = "the model cannot be used"
+_REMEDY: Final = "Install the package again"
+
+
+def pretrained_names(box: Path = BOX) -> tuple[str, ...]:
+    """Returns the names of the models in the box."""
+    return tuple(sorted(path.stem for path in box.glob("*.json")))
+
+
+def is_pretrained(source: str | Path) -> bool:
+    """Says whether a model in the box is meant: one of that name, and nothing on disk has it."""
+    return str(source) in pretrained_names() and not Path(source).exists()
+
+
+def read_card(name: str, box: Path = BOX) -> ModelCard:
+    """Returns the card of a model.
+
+    Args:
+        name: One of ``pretrained_names()``.
+        box: Where the models are.
+
+    Raises:
+        CheckpointError: There is no such model, or its card is damaged.
+    """
+    path = box / f"{name}.json"
+    if name not in pretrained_names(box):
+        raise CheckpointError.of(
+            name,
+            expected=f"a model in the box: {', '.join(pretrained_names(box)) or 'there is none'}",
+            received="another name",
+            consequence="nothing was loaded",
+            remedy="Name one of these; 'dcmnet models' lists them",
+        )
+    try:
+        fields = read_json(path)
+    except ValueError as error:
+        fields = str(error)
+    return validated(
+        ModelCard,
+        fields,
+        path,
+        expected="the card of a model",
+        error=CheckpointError,
+        consequence=_CONSEQUENCE,
+        remedy=_REMEDY,
+    )
+
+
+def load_pretrained(name: str, box: Path = BOX) -> TrainedModel:
+    """Loads a model from the box, with its ensemble.
+
+    Args:
+        name: One of ``pretrained_names()``.
+        box: Where the models are.
+
+    Raises:
+        CheckpointError: There is no such model, or its files are not what was released.
+    """
+    card = read_card(name, box)
+    path = box / f"{name}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise _damaged(path, "another content than its card has the hash of")
+    try:
+        members = unflatten_dict(load(content), sep="/")
+        first, *others = (members[str(index)] for index in range(card.n_members))
+    except (SafetensorError, KeyError) as error:
+        raise _damaged(path, str(error)) from error
+    return TrainedModel(
+        create_model(card.model),
+        first,
+        checkpoint="released",
+        name=name,
+        domain=card.domain,
+        ensemble=others,
+        calibration=card.calibration.factor,
+    )
+
+
+def packed(members: list[Parameters]) -> bytes:
+    """Returns the parameters of an ensemble as the content of a file of weights."""
+    flat = flatten_dict({str(index): params for index, params in enumerate(members)}, sep="/")
+    return save({name: np.ascontiguousarray(array, np.float32) for name, array in flat.items()})
+
+
+def _damaged(path: Path, received: str) -> CheckpointError:
+    return CheckpointError.of(
+        str(path),
+        expected="the weights that were released",
+        received=received,
+        consequence=_CONSEQUENCE,
+        remedy=_REMEDY,
+    )

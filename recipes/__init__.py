@@ -1,0 +1,1 @@
+"""How the models in the box were made, for whoever wants to make them again."""

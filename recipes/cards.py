@@ -1,0 +1,62 @@
+"""The tables of docs/models.md, out of the cards in the box.
+
+``python -m recipes.cards`` writes them into the page, between its marks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from dcmnet.pretrained import pretrained_names, read_card
+from dcmnet.pretrained.card import ModelCard
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "models.md"
+_MARKED: Final = re.compile(r"(<!-- cards -->\n).*(<!-- end of cards -->)", re.DOTALL)
+_ACCURACY: Final = (
+    *("molecules", "level of theory", "number", "ESP", "mean", "median", "95 %"),
+    *("MBIS charges", "fitted charges", "+ dipoles", "+ quadrupoles"),
+)
+
+
+def markdown(card: ModelCard) -> str:
+    """Returns the section of a model."""
+    rows = [
+        (
+            *(row.molecules, row.level_of_theory, f"{row.n_molecules:,}"),
+            *map(_number, (row.esp, row.mean, row.median, row.percentile_95, row.monopoles)),
+            *map(_number, (row.fitted_charges, row.fitted_dipoles, row.fitted_quadrupoles)),
+        )
+        for row in card.accuracy
+    ]
+    sure, network = card.calibration, card.model
+    return (
+        f"### {card.name}: {network.n_dcm} charges per atom\n\n"
+        f"{_table(_ACCURACY, rows)}\n"
+        f"Expected errors are {sure.factor:.2f} times the spread of {card.n_members} networks. On "
+        f"{sure.n_molecules} molecules that they had not seen, their rank correlation with the "
+        f"actual errors is {sure.correlation:.2f}, and {sure.within_twice:.0%} of the errors are "
+        f"below twice the expected one. The networks have {network.features} features, "
+        f"{network.num_iterations} iterations and a cutoff of {network.cutoff:g} Å.\n"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---"] * 2 + ["--:"] * (len(heads) - 2)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))
+
+
+def written(page: str) -> str:
+    """Returns the page with the tables of the cards as they are."""
+    tables = "\n".join(markdown(read_card(name)) for name in pretrained_names())
+    return _MARKED.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,261 @@
+"""Puts trained networks into the box: weights, and a card with what they are measured to be.
+
+``python -m recipes.release dcm2 --members experiments/dcm2-{0,1,2} --trained broad.zarr good.zarr
+--tested good.zarr --unseen reference.zarr``
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+from rich.progress import track
+from scipy.stats import spearmanr
+
+from dcmnet.config import ModelConfig
+from dcmnet.experiment.directory import load_model
+from dcmnet.experiment.versions import installed_versions
+from dcmnet.model.molecule import Structure
+from dcmnet.model.trained import TrainedModel
+from dcmnet.prediction import Predictor
+from dcmnet.prediction.charges import potential_matrix
+from dcmnet.pretrained.box import BOX, packed
+from dcmnet.pretrained.card import Accuracy, Calibration, ModelCard, TrainingData
+from pipeline import read_schema
+from pipeline.chemistry.multipole_ladder import Ladder, fitted_ladder
+from pipeline.files import replaced, write_text
+from pipeline.store.splits import assign
+from recipes.records import Record, records
+from store_schema.units import HARTREE_IN_KCAL_PER_MOL
+
+_LARGEST_SMALL: Final = 6
+_LIMITS: Final = (
+    "Elements other than those it was trained on: their charges mean nothing.",
+    "Ions of charge +2, -2 and beyond, radicals, metals, and two molecules at once.",
+    "Energies and forces: it has none. Charges at one geometry are exact for that one only.",
+    "Points nearer than 1.4 van der Waals radii, where it was neither trained nor tested.",
+)
+_RECIPE: Final = "recipes/README.md"
+
+
+class Tested(NamedTuple):
+    """What a held-out molecule came to, kcal/mol/e.
+
+    Attributes:
+        group: Which molecules it is one of.
+        level: Level of theory of its ESP.
+        esp: Root mean square of the ESP.
+        error: RMSE of the model.
+        expected: RMSE that the spread of its ensemble stands for, uncalibrated.
+        monopoles: RMSE of the stored monopoles, NaN where there are none.
+        ladder: RMSE of fitted multipoles.
+    """
+
+    group: str
+    level: str
+    esp: float
+    error: float
+    expected: float
+    monopoles: float
+    ladder: Ladder
+
+
+def tested(model: TrainedModel, every: Sequence[tuple[str, Record]]) -> Iterator[Tested]:
+    """Yields what a model comes to on molecules, each with its level of theory."""
+    structures = [_structure(one) for _, one in every]
+    predicted = Predictor(model).predict(structures)
+    for (level, one), molecule in track(list(zip(every, predicted, strict=True)), "testing"):
+        grid, esp = one["vdw_surface"].astype(np.float64), one["esp"]
+        assert molecule.uncertainty is not None
+        yield Tested(
+            _group(one),
+            level,
+            _rms(esp),
+            _rms(molecule.esp(grid) - esp),
+            molecule.uncertainty / model.calibration,
+            _rms(potential_matrix(grid, one["R"]) @ one["mono"] - esp),
+            Ladder(
+                *(
+                    left * HARTREE_IN_KCAL_PER_MOL
+                    for left in fitted_ladder(one["R"], float(one["total_charge"]), grid, esp)
+                )
+            ),
+        )
+
+
+def _structure(one: Record) -> Structure:
+    name = str(one["id"])
+    charge = float(one["total_charge"])
+    return Structure(name, name, one["Z"].astype(np.int64), one["R"], charge)
+
+
+def _group(one: Record) -> str:
+    if one["total_charge"] > 0:
+        return "cations"
+    if one["total_charge"] < 0:
+        return "anions"
+    small = (one["Z"] > 1).sum() <= _LARGEST_SMALL
+    return "neutral, to 6 heavy atoms" if small else "neutral, 7 and more heavy atoms"
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) * HARTREE_IN_KCAL_PER_MOL
+
+
+def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
+    """Returns a row for each level and group of molecules."""
+    rows = []
+    for level, group in sorted({(one.level, one.group) for one in found}):
+        some = [one for one in found if (one.level, one.group) == (level, group)]
+        errors = np.array([one.error for one in some])
+        monopoles = np.array([one.monopoles for one in some])
+        mean_ladder = np.mean([one.ladder for one in some], axis=0).round(3)
+        rows.append(
+            Accuracy(
+                molecules=group,
+                level_of_theory=level,
+                n_molecules=len(some),
+                esp=round(float(np.mean([one.esp for one in some])), 3),
+                mean=round(float(errors.mean()), 3),
+                median=round(float(np.median(errors)), 3),
+                percentile_95=round(float(np.percentile(errors, 95)), 3),
+                monopoles=round(float(monopoles.mean()), 3)
+                if np.isfinite(monopoles).all()
+                else None,
+                fitted_charges=mean_ladder[0],
+                fitted_dipoles=mean_ladder[1],
+                fitted_quadrupoles=mean_ladder[2],
+            )
+        )
+    return rows
+
+
+def calibration(found: Sequence[Tested]) -> Calibration:
+    """Returns the factor by which spreads are the errors of held-out molecules, and how well."""
+    errors = np.array([one.error for one in found])
+    spread = np.array([one.expected for one in found])
+    factor = float(np.median(errors / spread))
+    return Calibration(
+        factor=round(factor, 3),
+        n_molecules=len(found),
+        correlation=round(float(spearmanr(errors, spread).statistic), 3),
+        within_twice=round(float(np.mean(errors <= 2 * factor * spread)), 3),
+    )
+
+
+def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], set[int], set[int], int]:
+    """Returns what stores hold to train on, and its elements, charges and largest molecule."""
+    parts, elements, charges, most = [], set[int](), set[int](), 0
+    for store in stores:
+        found = [one for one in records(store) if _split(one) == "train"]
+        levels = {source.level_of_theory for source in read_schema(store).sources} - {""}
+        own = np.array([round(float(one["total_charge"])) for one in found])
+        elements |= {int(number) for one in found for number in one["Z"]}
+        charges |= set(own.tolist())
+        most = max(most, *(len(one["Z"]) for one in found))
+        parts.append(
+            TrainingData(
+                level_of_theory=", ".join(sorted(levels)) or "not said",
+                what=store.stem,
+                n_molecules=len(found),
+                n_ions=int((own != 0).sum()),
+            )
+        )
+    return parts, elements, charges, most
+
+
+def _split(one: Record) -> str:
+    name = str(one["id"])
+    return str(assign([name.rpartition("/")[0] or name], (0.8, 0.1))[0])
+
+
+def release(
+    name: str,
+    members: Sequence[str],
+    *,
+    trained: Sequence[Path],
+    test_stores: Sequence[Path],
+    unseen: Sequence[Path],
+    box: Path = BOX,
+) -> ModelCard:
+    """Measures an ensemble on molecules it has not seen, and writes it into the box.
+
+    Args:
+        name: As ``load_model`` will take it.
+        members: Experiments; the first one will predict.
+        trained: Stores it was trained on, of whose ``train`` split.
+        test_stores: Stores whose ``test`` split it is tested on.
+        unseen: Stores that it is tested on as a whole.
+        box: Where models are.
+    """
+    first, *others = (load_model(member) for member in members)
+    model = TrainedModel(
+        first.network, first.params, ensemble=[other.params for other in others], name=name
+    )
+    levels = {store: _level(store) for store in (*test_stores, *unseen)}
+    every = [
+        (levels[store], one)
+        for store in (*test_stores, *unseen)
+        for one in records(store)
+        if store in unseen or _split(one) == "test"
+    ]
+    found = list(tested(model, every))
+    parts, elements, charges, most = training_data(trained)
+    weights = packed([model.params, *model.ensemble])
+    card = ModelCard(
+        name=name,
+        model=ModelConfig(
+            **{field: getattr(first.network, field) for field in ModelConfig.model_fields}
+        ),
+        n_members=len(members),
+        sha256=hashlib.sha256(weights).hexdigest(),
+        elements=tuple(chemical_symbols[number] for number in sorted(elements)),
+        total_charges=tuple(sorted(charges)),
+        most_atoms=most,
+        training=tuple(parts),
+        accuracy=tuple(accuracy(found)),
+        calibration=calibration(found),
+        limits=_LIMITS,
+        recipe=_RECIPE,
+        versions=installed_versions(),
+    )
+    box.mkdir(exist_ok=True)
+    with replaced(box / f"{name}.safetensors") as partial:
+        partial.write_bytes(weights)
+    write_text(box / f"{name}.json", card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+def _level(store: Path) -> str:
+    return ", ".join(sorted({s.level_of_theory for s in read_schema(store).sources} - {""}))
+
+
+def main() -> None:
+    """Releases the ensemble that the command line names, and prints its card."""
+    from rich.console import Console
+
+    from dcmnet.pretrained.page import print_card
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--members", nargs="+", required=True)
+    for option in ("--trained", "--tested", "--unseen"):
+        parser.add_argument(option, nargs="+", type=Path, default=[])
+    asked = parser.parse_args()
+    card = release(
+        asked.name,
+        asked.members,
+        trained=asked.trained,
+        test_stores=asked.tested,
+        unseen=asked.unseen,
+    )
+    print_card(card, Console(width=140))
+
+
+if __name__ == "__main__":
+    main()
