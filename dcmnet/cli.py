@@ -12,6 +12,7 @@ from dcmnet.console.options import (
     Checkpoint,
     Declare,
     ExperimentPath,
+    ModelSource,
     Overwrite,
     Store,
     pairs,
@@ -227,7 +228,7 @@ def sweep(
 
 @app.command()
 def analyze(
-    experiment: ExperimentPath,
+    experiment: ModelSource,
     store: Annotated[
         str | None, typer.Option(help="Store to analyse; the one trained on by default.")
     ] = None,
@@ -377,7 +378,7 @@ def models(
 
 @app.command()
 def export(
-    experiment: ExperimentPath,
+    experiment: ModelSource,
     out: Annotated[Path, typer.Option(help="File to write, such as model.dcmx.")],
     checkpoint: Checkpoint = "best",
     overwrite: Overwrite = False,
@@ -437,7 +438,7 @@ def bench(
 def demo(
     out: Annotated[Path, typer.Option(help="Directory for everything it makes.")] = Path("demo"),
 ) -> None:
-    """Ingest, train, analyze and report on real molecules, in about a minute."""
+    """Ingest, predict, fine-tune, analyze and report on real molecules, in about a minute."""
     from dcmnet.demo import run
 
     run(out, Console())

@@ -55,7 +55,8 @@ def pack(folder: Path, out: Path, level: str, skip: Sequence[Path] = ()) -> int:
     for key, kind in _PER_ATOM.items():
         columns[key] = np.concatenate([one[key] for one in found]).astype(kind)
     for key, kind in _PER_MOLECULE.items():
-        columns[key] = np.stack([one[key] for one in found]).astype(kind)
+        if all(key in one for one in found):  # GFN2-xTB has no quadrupole
+            columns[key] = np.stack([one[key] for one in found]).astype(kind)
     np.savez_compressed(out, **columns)
     for _ in unpacked(out):  # its grids are those that were calculated
         pass
@@ -88,7 +89,7 @@ def unpacked(path: Path) -> Iterator[dict[str, np.ndarray]]:
             "id": np.array(name),
             "vdw_surface": grid,
             **{key: columns[key][start:end] for key in _PER_ATOM},
-            **{key: columns[key][row] for key in _PER_MOLECULE},
+            **{key: columns[key][row] for key in _PER_MOLECULE if key in columns},
             "Z": numbers,
         }
 

@@ -29,16 +29,17 @@ from dcmnet.analysis.summary import (
 )
 from dcmnet.config import ExperimentConfig
 from dcmnet.console.progress import progress_bar
-from dcmnet.experiment.directory import Experiment, load_model
+from dcmnet.experiment.directory import Experiment, experiment_config, load_model
 from dcmnet.experiment.versions import installed_versions
 from dcmnet.model.trained import TrainedModel
+from dcmnet.pretrained import is_pretrained
 from pipeline import make_loader, open_store, read_schema
 from pipeline.loader import BatchDataset
 from pipeline.store.base import readable
 from pipeline.store.results import ResultsWriter
 from pipeline.store.splits import split_store
 from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
-from store_schema.problems import TrainingError
+from store_schema.problems import ConfigError, TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
 _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in this experiment")
@@ -85,7 +86,8 @@ def analyze(
     with its statistics, or not at all.
 
     Args:
-        experiment: Directory of the experiment.
+        experiment: Directory of the experiment, or a model in the box, of which no files are
+            written: its results are in the store.
         store: Store to analyse; the one it was trained on where left out.
         split: ``train``, ``valid``, ``test`` or ``all``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
@@ -97,12 +99,20 @@ def analyze(
 
     Raises:
         CheckpointError: There is no such checkpoint, or it does not fit.
+        ConfigError: No store is named, and the model has none.
         StoreError: The store is not valid, or has results of that name already.
         TrainingError: The split has no molecules.
     """
-    source = Experiment(experiment)
-    config = source.config()
+    config = experiment_config(experiment)
     path = str(store or config.data.store)
+    if not path:
+        raise ConfigError.of(
+            f"analysis of {experiment}",
+            expected="a store to analyse it on",
+            received="none, and a model in the box has none of its own",
+            consequence="nothing was analysed",
+            remedy="Name one with --store",
+        )
     model = load_model(experiment, checkpoint)
     group = group_name(config, checkpoint) if name is None else name
     loader = analysis_loader(path, config, split)
@@ -130,8 +140,15 @@ def analyze(
         store=path,
         epoch=model.epoch,
         statistics=statistics,
-        files=_write_files(
-            source, group, schema, statistics=statistics, store=path, formats=formats
+        files=()
+        if is_pretrained(experiment)
+        else _write_files(
+            Experiment(experiment),
+            group,
+            schema,
+            statistics=statistics,
+            store=path,
+            formats=formats,
         ),
     )
 

@@ -19,7 +19,7 @@ from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE
 from dcmnet.analysis.summary import molecule_table
 from dcmnet.config import ExperimentConfig
 from dcmnet.experiment.checkpoints import Checkpoints
-from dcmnet.experiment.directory import Experiment, load_model
+from dcmnet.experiment.directory import Experiment, experiment_config, load_model
 from pipeline import open_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import ConfigError, StoreError
@@ -165,7 +165,7 @@ def _contender(reference: str, split: str, store: str) -> Contender:
     """Returns the molecules of a contender, analysed now where that has not been done."""
     named = _CHECKPOINT.fullmatch(reference)
     directory, checkpoint = named.groups() if named else (reference, "best")
-    config = Experiment(directory).config()
+    config = experiment_config(directory)
     epoch = load_model(directory, checkpoint).epoch
     usual = group_name(config, checkpoint)
     own = f"{usual}-{split}"  # where the usual one is of something else
@@ -212,8 +212,17 @@ def _common_store(contenders: Sequence[str | Path]) -> str:
     stores = {}
     for contender in map(str, contenders):
         named = _CHECKPOINT.fullmatch(contender)
-        directory = named["experiment"] if named else contender
-        stores[contender] = Experiment(directory).config().data.store
+        own = experiment_config(named["experiment"] if named else contender).data.store
+        if own:  # a model in the box has none
+            stores[contender] = own
+    if not stores:
+        raise ConfigError.of(
+            "compare",
+            expected="a store to compare models in the box on",
+            received="none",
+            consequence="there is nothing to compare",
+            remedy="Name one with --store",
+        )
     if len({str(Path(store).resolve()) for store in stores.values()}) > 1:
         raise ConfigError.of(
             "compare",

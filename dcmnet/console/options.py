@@ -14,6 +14,12 @@ Store = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URL of th
 ExperimentPath = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
 ]
+ModelSource = Annotated[
+    Path,
+    typer.Argument(
+        metavar="EXPERIMENT|dcm2", help="Directory of an experiment, or a model in the box."
+    ),
+]
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what has the same name.")]
 Declare = Annotated[

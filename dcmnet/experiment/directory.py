@@ -68,6 +68,22 @@ class Experiment:
         return MetricsFile(self.metrics_path).read()
 
 
+def experiment_config(source: str | Path) -> ExperimentConfig:
+    """Returns the configuration of an experiment, or one that has a model of the box.
+
+    Args:
+        source: Directory of an experiment, or a model in the box, which names no store.
+
+    Raises:
+        CheckpointError: The card of the model is damaged.
+        ConfigError: The experiment's configuration is missing or not valid.
+    """
+    if is_pretrained(source):
+        card = read_card(str(source))
+        return ExperimentConfig(name=card.name, model=card.model)
+    return Experiment(source).config()
+
+
 def model_config(source: str | Path) -> ModelConfig:
     """Returns the configuration of a model's network, without its parameters.
 
@@ -78,10 +94,9 @@ def model_config(source: str | Path) -> ModelConfig:
         CheckpointError: It is neither an experiment nor a model.
         ConfigError: The experiment's configuration is missing or not valid.
     """
-    if is_pretrained(source):
-        return read_card(str(source)).model
-    path = Path(source)
-    return read_published(path)[0] if path.suffix == ".pkl" else Experiment(path).config().model
+    if Path(source).suffix == ".pkl":
+        return read_published(source)[0]
+    return experiment_config(source).model
 
 
 def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:

@@ -97,5 +97,5 @@ def test_initial_charges_of_an_xyz_file_are_its_net_charge(tmp_path):
     (ion,) = read(path)
     assert (ion.total_charge, ion.charge_given) == (-1.0, True)
     path.write_text(f"2\n{properties} charge=1\nO 0 0 0 -1.2\nH 0 0 0.97 0.2\n")
-    with pytest.raises(SourceError, match="frame 0.*charge=1, sum of initial_charges=-1"):
+    with pytest.raises(SourceError, match=r"frame 0.*charge=1, sum of initial_charges=-1"):
         read(path)

@@ -84,7 +84,7 @@ def test_a_store_that_lacks_what_is_trained_on_is_named(rng, stores, tmp_path):
     columns = random_columns(rng, [3] * 12, [5] * 12)
     del columns["esp"], columns["vdw_surface"]
     bare = write_store(tmp_path / "bare.zarr", columns)
-    with pytest.raises(TrainingError, match="bare.zarr"):
+    with pytest.raises(TrainingError, match=r"bare\.zarr"):
         run_training("bare", [stores[0], bare], out=str(tmp_path), **FIELDS)
     assert not (tmp_path / "bare").exists()
 
