@@ -301,7 +301,10 @@ def predict(
     ],
     out: Annotated[
         Path,
-        typer.Option(help=".xyz, .npz or .nc; of one molecule also .dcm (CHARMM), .xml (OpenMM)."),
+        typer.Option(
+            help=".xyz, .npz or .nc; of one molecule also .dcm (CHARMM), .xml (OpenMM), "
+            ".itp (GROMACS)."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="A model in the box, as 'dcmnet models' lists them.")
@@ -325,7 +328,9 @@ def predict(
         bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")
     ] = False,
     checkpoint: Checkpoint = "best",
-    residue: Annotated[str, typer.Option(help="Name of the residue in .dcm and .xml.")] = "MOL",
+    residue: Annotated[
+        str, typer.Option(help="Name of the residue in .dcm, .xml and .itp.")
+    ] = "MOL",
     declare: Declare = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -17,6 +17,7 @@ import xarray as xr
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.predict import Survey
 from dcmnet.prediction.simulation.charmm import RESIDUE, check_residue, write_dcm
+from dcmnet.prediction.simulation.gromacs import write_topology
 from dcmnet.prediction.simulation.openmm import write_force_field
 from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
@@ -211,4 +212,4 @@ _FILES: Final[dict[str, Callable[[Path, Molecules, Survey, str], None]]] = {
     ".npz": _write_npz,
     ".nc": _write_netcdf,
 }
-_SIMULATION: Final = {".dcm": write_dcm, ".xml": write_force_field}
+_SIMULATION: Final = {".dcm": write_dcm, ".xml": write_force_field, ".itp": write_topology}

@@ -88,8 +88,8 @@ def predict_file(
         model: An experiment, a model in the box such as ``dcm2``, a published ``.pkl``, or a
             model.
         source: ``.xyz`` of one or many frames, NPZ files of any convention, or a store.
-        out: ``.xyz``, ``.npz`` or ``.nc``; for one molecule also ``.dcm`` (CHARMM) and
-            ``.xml`` (OpenMM).
+        out: ``.xyz``, ``.npz`` or ``.nc``; for one molecule also ``.dcm`` (CHARMM),
+            ``.xml`` (OpenMM) and ``.itp`` (GROMACS).
         others: Models of some elements or atoms; see ``load_mixture``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
         total_charge: Net charge of every molecule, e; what the source says by default.

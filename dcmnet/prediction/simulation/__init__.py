@@ -1,7 +1,9 @@
-"""Distributed charges for simulations: CHARMM's DCM files and OpenMM's virtual sites."""
+"""Distributed charges for simulations: CHARMM's DCM files, virtual sites of OpenMM and GROMACS."""
 
 from dcmnet.prediction.simulation.charmm import DcmResidue, dcm_residue, read_dcm, write_dcm
-from dcmnet.prediction.simulation.openmm import add_virtual_sites, virtual_sites, write_force_field
+from dcmnet.prediction.simulation.gromacs import write_topology
+from dcmnet.prediction.simulation.openmm import add_virtual_sites, write_force_field
+from dcmnet.prediction.simulation.sites import virtual_sites
 
 __all__ = [
     "DcmResidue",
@@ -11,4 +13,5 @@ __all__ = [
     "virtual_sites",
     "write_dcm",
     "write_force_field",
+    "write_topology",
 ]
