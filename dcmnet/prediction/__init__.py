@@ -3,6 +3,7 @@
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.calculator import DCMCalculator
 from dcmnet.prediction.charges import ChargedMolecule
+from dcmnet.prediction.derivatives import ChargeDerivatives, charge_derivatives
 from dcmnet.prediction.exported import export_model
 from dcmnet.prediction.inputs import InMemory, Structures, open_structures
 from dcmnet.prediction.mixture import Mixture
@@ -12,6 +13,7 @@ from dcmnet.prediction.refine import Refinement, refine_charges
 from dcmnet.prediction.run import PredictionReport, load_mixture, predict_file
 
 __all__ = [
+    "ChargeDerivatives",
     "ChargedMolecule",
     "DCMCalculator",
     "InMemory",
@@ -23,6 +25,7 @@ __all__ = [
     "Structures",
     "Survey",
     "as_atoms",
+    "charge_derivatives",
     "export_model",
     "load_mixture",
     "open_structures",

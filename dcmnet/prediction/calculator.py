@@ -16,10 +16,12 @@ from jaxtyping import Float
 from dcmnet.model.molecule import Structure
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
+from dcmnet.prediction.derivatives import ChargeDerivatives, charge_derivatives
 from dcmnet.prediction.inputs import InMemory
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.run import load_mixture
 from pipeline.structures import net_charge
+from store_schema.problems import ConfigError
 
 
 class DCMCalculator(Calculator):
@@ -109,6 +111,28 @@ class DCMCalculator(Calculator):
             SourceError: It cannot be predicted.
         """
         return self.get_distributed_charges(atoms).esp(np.asarray(points, np.float64))
+
+    def get_charge_derivatives(self, atoms: ase.Atoms | None = None) -> ChargeDerivatives:
+        """Returns how charges, dipole and ESP change with the positions of the atoms.
+
+        Args:
+            atoms: The molecule; the one calculated last by default.
+
+        Raises:
+            SourceError: It cannot be predicted.
+            ConfigError: Several models give the atoms their charges.
+        """
+        molecule = self.get_distributed_charges(atoms)
+        models = self._predictor.mixture.models
+        if len(models) > 1:
+            raise ConfigError.of(
+                "derivatives of charges",
+                expected="one model",
+                received=f"{len(models)}",
+                consequence="they were not calculated",
+                remedy="Leave 'others' out",
+            )
+        return charge_derivatives(models[0], molecule.structure)
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """Returns what has changed since the last calculation; the net charge in info counts.
