@@ -16,7 +16,7 @@ from typing import Final
 import ase
 import numpy as np
 from ase.io import write
-from rdkit import Chem, RDLogger
+from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors
 
 from pipeline.structures import read_structures
@@ -30,7 +30,7 @@ DISPLACED: Final = 0.05
 
 def qm9_rows() -> Iterator[tuple[str, Sequence[str], np.ndarray]]:
     """Returns canonical SMILES, elements and positions (Å) of QM9 that are not held out."""
-    RDLogger.DisableLog("rdApp.*")
+    rdBase.DisableLog("rdApp.*")
     spec = find_spec("qm9pack")
     if spec is None or spec.origin is None:
         raise SystemExit("qm9pack is not installed: pip install qm9pack")

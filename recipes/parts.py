@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -22,8 +22,8 @@ from pipeline.reference.shells import shell_points
 from pipeline.structures import Geometry
 
 # Arrays with a row per atom, and with one per molecule; their types in the file.
-_PER_ATOM: Final = {"Z": np.uint8, "R": np.float64, "mono": np.float32}
-_PER_MOLECULE: Final = {
+_PER_ATOM: Final[dict[str, type[np.generic]]] = {"Z": np.uint8, "R": np.float64, "mono": np.float32}
+_PER_MOLECULE: Final[dict[str, type[np.generic]]] = {
     **{"total_charge": np.int8, "esp": np.float32, "dipole": np.float32},
     **{"quadrupole": np.float32, "E": np.float64},
 }
@@ -57,7 +57,7 @@ def pack(folder: Path, out: Path, level: str, skip: Sequence[Path] = ()) -> int:
     for key, kind in _PER_MOLECULE.items():
         if all(key in one for one in found):  # GFN2-xTB has no quadrupole
             columns[key] = np.stack([one[key] for one in found]).astype(kind)
-    np.savez_compressed(out, **columns)
+    np.savez_compressed(out, **cast("dict[str, Any]", columns))
     for _ in unpacked(out):  # its grids are those that were calculated
         pass
     return len(found)
@@ -104,11 +104,11 @@ def unpack(paths: Sequence[Path], out: Path) -> int:
     if len(levels) != 1:
         raise ValueError(f"expected files of one level of theory, found {sorted(levels)}")
     with tempfile.TemporaryDirectory() as folder:
-        files = []
+        files: list[Path] = []
         for path in paths:
             for one in unpacked(path):
                 files.append(Path(folder) / f"{len(files):06d}.npz")
-                np.savez(files[-1], **one)
+                np.savez(files[-1], **cast("dict[str, Any]", one))
         gather(files, out, levels.pop())
     return len(files)
 

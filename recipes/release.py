@@ -113,7 +113,7 @@ def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
     for level, group in sorted({(one.level, one.group) for one in found}):
         some = [one for one in found if (one.level, one.group) == (level, group)]
         errors = np.array([one.error for one in some])
-        monopoles = np.array([one.monopoles for one in some])
+        monopoles = [one.monopoles for one in some if np.isfinite(one.monopoles)]
         mean_ladder = np.mean([one.ladder for one in some], axis=0).round(3)
         rows.append(
             Accuracy(
@@ -124,9 +124,7 @@ def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
                 mean=round(float(errors.mean()), 3),
                 median=round(float(np.median(errors)), 3),
                 percentile_95=round(float(np.percentile(errors, 95)), 3),
-                monopoles=round(float(monopoles.mean()), 3)
-                if np.isfinite(monopoles).all()
-                else None,
+                monopoles=round(float(np.mean(monopoles)), 3) if monopoles else None,
                 fitted_charges=mean_ladder[0],
                 fitted_dipoles=mean_ladder[1],
                 fitted_quadrupoles=mean_ladder[2],
@@ -169,9 +167,14 @@ def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], set[int],
     return parts, elements, charges, most
 
 
-def _split(one: Record) -> str:
+def _molecule(one: Record) -> str:
+    """SMILES of a molecule, whose geometries have numbers behind it."""
     name = str(one["id"])
-    return str(assign([name.rpartition("/")[0] or name], (0.8, 0.1))[0])
+    return name.rpartition("/")[0] or name
+
+
+def _split(one: Record) -> str:
+    return str(assign([_molecule(one)], (0.8, 0.1))[0])
 
 
 def release(
@@ -190,19 +193,19 @@ def release(
         members: Experiments; the first one will predict.
         trained: Stores it was trained on, of whose ``train`` split.
         test_stores: Stores whose ``test`` split it is tested on.
-        unseen: Stores that it is tested on as a whole.
+        unseen: Stores that it is tested on as a whole, but for molecules of ``trained``.
         box: Where models are.
     """
     first, *others = (load_model(member) for member in members)
     model = TrainedModel(
         first.network, first.params, ensemble=[other.params for other in others], name=name
     )
-    levels = {store: _level(store) for store in (*test_stores, *unseen)}
+    seen = {_molecule(one) for store in trained for one in records(store) if _split(one) != "test"}
     every = [
-        (levels[store], one)
+        (_level(store), one)
         for store in (*test_stores, *unseen)
         for one in records(store)
-        if store in unseen or _split(one) == "test"
+        if _molecule(one) not in seen and (store in unseen or _split(one) == "test")
     ]
     found = list(tested(model, every))
     parts, elements, charges, most = training_data(trained)

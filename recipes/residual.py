@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 from rich.progress import track
@@ -74,7 +74,7 @@ def _store(found: Sequence[Record], out: Path) -> None:
         width = max((len(value) for value in values if value.ndim), default=0)
         columns[key] = np.stack([_padded(value, width) for value in values])
     scratch = out.with_suffix(".npz")
-    np.savez(scratch, **columns)
+    np.savez(scratch, **cast("dict[str, Any]", columns))
     print(ingest([scratch], out, declare=_DECLARED, force=True))
     scratch.unlink()
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations_with_replacement, product
 from typing import Final
 
-from rdkit import Chem, RDLogger
-from rdkit.Chem import AllChem
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdChemReactions
 
 from recipes.held_out import is_held_out
 
@@ -101,7 +101,7 @@ def _closing(group: str) -> str:
 
 
 def _changed(parents: Iterable[str], reactions: Iterable[str]) -> Iterator[str]:
-    changes = [AllChem.ReactionFromSmarts(reaction) for reaction in reactions]
+    changes = [rdChemReactions.ReactionFromSmarts(reaction) for reaction in reactions]
     for smiles in parents:
         molecule = Chem.MolFromSmiles(smiles)
         for change in changes:
@@ -111,7 +111,7 @@ def _changed(parents: Iterable[str], reactions: Iterable[str]) -> Iterator[str]:
 
 def _distinct(every: Iterable[str], charges: tuple[int, ...] = (-1, 0, 1)) -> Iterator[str]:
     """Canonical SMILES of sound closed-shell molecules, once each, none held out."""
-    RDLogger.DisableLog("rdApp.*")
+    rdBase.DisableLog("rdApp.*")
     seen = set()
     for smiles in every:
         molecule = Chem.MolFromSmiles(smiles)

@@ -48,7 +48,7 @@ class Accuracy(_Part):
         mean: Mean over molecules.
         median: Median over molecules.
         percentile_95: 95 % of the molecules are below.
-        monopoles: Mean of their MBIS monopoles; None where the data have none.
+        monopoles: Mean of the MBIS monopoles of those that have some; None where none has.
         fitted_charges: Mean of atomic charges fitted to each molecule's own ESP.
         fitted_dipoles: Mean of charges and dipoles on the atoms, fitted likewise.
         fitted_quadrupoles: Mean of these and quadrupoles.
