@@ -264,12 +264,13 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     },
     # From a model that knows more molecules than these: so slow that it keeps what it knows.
     "finetune": {
-        "training.num_epochs": 60,
-        "training.learning_rate": 1e-3,
+        "training.num_epochs": 30,
+        "training.learning_rate": 2e-4,
         "training.ema_decay": 0.9,
-        "training.save_every_n_epochs": 60,
-        "training.print_every_n_epochs": 20,
-        "training.summary_every_n_epochs": 60,
+        "training.chg_w": 0.2,
+        "training.save_every_n_epochs": 30,
+        "training.print_every_n_epochs": 10,
+        "training.summary_every_n_epochs": 30,
     },
 }
 

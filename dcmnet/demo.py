@@ -1,4 +1,4 @@
-"""The whole line on the bundled sample: ingest, train, analyse, report."""
+"""The whole line on the bundled sample: ingest, predict, fine-tune, analyse, report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rich.markup import escape
 
 from dcmnet.analysis.analyze import analyze
 from dcmnet.analysis.tables import print_analysis
+from dcmnet.prediction.run import predict_file, print_prediction
+from dcmnet.pretrained import DEFAULT
 from dcmnet.report import write_report
 from dcmnet.train_runner import run_training
 from pipeline import ingest
@@ -36,22 +38,25 @@ def run(out: Path, console: Console) -> None:
     console.rule("1 · ingest: NPZ files of several conventions into one store")
     print_report(ingest(sample_sources(), store), store, console)
 
-    console.rule("2 · train: streamed batches, exact charges, ESP and monopoles as targets")
+    console.rule("2 · predict: a model in the box, without any training")
+    predicted = predict_file(DEFAULT, store, out / "charges.nc", overwrite=True, console=console)
+    print_prediction(predicted, console)
+
+    console.rule("3 · fine-tune: a minute on these molecules")
     run_training(
         _NAME,
         store,
-        preset="quick",
+        preset="finetune",
         console=console,
+        init_from=DEFAULT,
         out=str(experiment.parent),
-        num_epochs=40,
-        print_every_n_epochs=10,
     )
 
-    console.rule("3 · analyse: results back into the store")
+    console.rule("4 · analyse: results back into the store")
     analysis = analyze(experiment, split="test")
     print_analysis(analysis, console)
 
-    console.rule("4 · report: one page for people")
+    console.rule("5 · report: one page for people")
     page = write_report(experiment)
     console.print(escape(f"The report, for a browser: {page}"), soft_wrap=True)
     where = f"The store, for xarray: {store} (results in {analysis.results})"

@@ -32,8 +32,9 @@ def markdown(card: ModelCard) -> str:
         for row in card.accuracy
     ]
     sure, network = card.calibration, card.model
+    noun = "charge" if network.n_dcm == 1 else "charges"
     return (
-        f"### {card.name}: {network.n_dcm} charges per atom\n\n"
+        f"### {card.name}: {network.n_dcm} {noun} per atom\n\n"
         f"{_table(_ACCURACY, rows)}\n"
         f"Expected errors are {sure.factor:.2f} times the spread of {card.n_members} networks. On "
         f"{sure.n_molecules} molecules that they had not seen, their rank correlation with the "

@@ -41,6 +41,12 @@ _LIMITS: Final = (
     "Points nearer than 1.4 van der Waals radii, where it was neither trained nor tested.",
 )
 _RECIPE: Final = "recipes/README.md"
+# What is in the stores of the recipe, by their names.
+_WHAT: Final = {
+    "corrected": "QM9, fragments with S and Cl, ions",
+    "good": "small molecules and ions, some of QM9",
+}
+_CORRECTED: Final = "GFN2-xTB, corrected by what it lacks of PBE0/def2-SVP"
 
 
 class Tested(NamedTuple):
@@ -158,8 +164,8 @@ def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], set[int],
         most = max(most, *(len(one["Z"]) for one in found))
         parts.append(
             TrainingData(
-                level_of_theory=", ".join(sorted(levels)) or "not said",
-                what=store.stem,
+                level_of_theory=", ".join(sorted(levels)) or _CORRECTED,
+                what=_WHAT[store.stem],
                 n_molecules=len(found),
                 n_ions=int((own != 0).sum()),
             )

@@ -64,15 +64,16 @@ _TABLE: Final = (
         "displacement_mean", (MOLECULE,), "float32", "length", "mean distance of charge and nucleus"
     ),
     Variable("displacement_max", (MOLECULE,), "float32", "length", "largest distance of the kind"),
-    Variable(
-        "esp_uncertainty",
-        (MOLECULE,),
-        "float32",
-        "potential_error",
-        "RMS error of the ESP to expect, by the spread of an ensemble",
-    ),
 )
 
+# Of files of predictions, which have no reference to be compared with.
+ESP_UNCERTAINTY: Final = Variable(
+    "esp_uncertainty",
+    (MOLECULE,),
+    "float32",
+    "potential_error",
+    "RMS error of the ESP to expect, by the spread of an ensemble",
+)
 RESULT_VARIABLES: Final[dict[str, Variable]] = {variable.name: variable for variable in _TABLE}
 
 

@@ -29,6 +29,7 @@ def here(tmp_path, monkeypatch):
     ions = sample_sources()[1]
     shutil.copy(ions, tmp_path / "mydata" / "a.npz")
     (tmp_path / "molecules.smi").write_text("CO methanol\n")
+    (tmp_path / "molecules.xyz").write_text("2\ncharge=-1\nO 0 0 0\nH 0 0 0.97\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -37,7 +38,8 @@ def test_its_commands_and_its_look_at_the_store_run(here, monkeypatch):
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
     cheap = ["--level", "xtb", "--points", "60", "--workers", "1"]
     verbs = [command.split()[1] for command in COMMANDS]
-    assert verbs == ["ingest", "inspect", "validate", "train", "analyze", "report", "reference"]
+    own = ["ingest", "inspect", "validate", "train", "analyze", "report"]
+    assert verbs == ["predict", "predict", *own, "reference"]
     for command, verb in zip(COMMANDS, verbs, strict=True):
         more = {"train": short, "reference": cheap}.get(verb, [])
         run_command([*shlex.split(command), *more], monkeypatch)

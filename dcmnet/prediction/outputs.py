@@ -22,7 +22,7 @@ from dcmnet.prediction.simulation.openmm import write_force_field
 from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError, SourceError
-from store_schema.results import RESULT_VARIABLES
+from store_schema.results import ESP_UNCERTAINTY, RESULT_VARIABLES
 
 Molecules = Iterable[ChargedMolecule]
 
@@ -36,7 +36,7 @@ _COLUMNS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "charge_positions": ((MOLECULE, ATOM, DCM, XYZ), "float64"),
     "monopoles_predicted": ((MOLECULE, ATOM), "float64"),
     "dipole_predicted": ((MOLECULE, XYZ), "float64"),
-    "esp_uncertainty": ((MOLECULE,), "float64"),
+    ESP_UNCERTAINTY.name: ((MOLECULE,), "float64"),
 }
 
 
@@ -182,7 +182,7 @@ def _write_npz(path: Path, molecules: Molecules, survey: Survey, title: str) -> 
 
 def _write_netcdf(path: Path, molecules: Molecules, survey: Survey, title: str) -> None:
     arrays = _fill_arrays(path.parent, molecules, survey)
-    known = {**VARIABLES, **RESULT_VARIABLES}
+    known = {**VARIABLES, **RESULT_VARIABLES, ESP_UNCERTAINTY.name: ESP_UNCERTAINTY}
     variables: dict[str, Any] = {}
     for name, (dims, _) in _COLUMNS.items():
         about = {"long_name": known[name].description, "units": known[name].unit}

@@ -37,7 +37,7 @@ def print_card(card: ModelCard, console: Console) -> None:
     """Prints what a model learned from, how good it is, and what it is not for."""
     charges = ", ".join(f"{charge:+d}" if charge else "0" for charge in card.total_charges)
     console.print(
-        f"[bold]{card.name}[/]: {card.model.n_dcm} charges per atom; {', '.join(card.elements)}; "
+        f"[bold]{card.name}[/], charges per atom: {card.model.n_dcm}; {', '.join(card.elements)}; "
         f"net charge {charges}; up to {card.most_atoms} atoms",
         highlight=False,
     )

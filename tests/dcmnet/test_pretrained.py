@@ -1,0 +1,153 @@
+"""Models in the box: what is released loads and predicts; what was changed is refused."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dcmnet import load_model
+from dcmnet.analysis import analyze
+from dcmnet.analysis.compare import compare
+from dcmnet.cli import app
+from dcmnet.model.domain import Domain
+from dcmnet.prediction import InMemory, Predictor
+from dcmnet.pretrained import DEFAULT, load_pretrained, pretrained_names, read_card
+from dcmnet.pretrained.box import BOX, packed
+from recipes.cards import PAGE, written
+from store_schema.problems import CheckpointError, ConfigError, SourceError
+from tests.dcmnet.prediction.prediction_case import structure
+from tests.experiments import copy
+
+NAMES = pretrained_names()
+MOST_BYTES = 3 * 2**20
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request):
+    return load_model(request.param)
+
+
+def test_the_box_holds_one_two_and_four_charges_per_atom_in_three_megabytes():
+    assert NAMES == ("dcm1", "dcm2", "dcm4")
+    assert DEFAULT in NAMES
+    assert [read_card(name).model.n_dcm for name in NAMES] == [1, 2, 4]
+    assert sum(path.stat().st_size for path in BOX.iterdir()) <= MOST_BYTES
+
+
+def test_a_model_has_an_ensemble_and_says_what_it_saw(model):
+    card = read_card(model.name)
+    assert len(model.ensemble) + 1 == card.n_members >= 3
+    assert {1, 6, 7, 8, 9, 16, 17} == model.elements
+    assert model.domain.total_charges == {-1.0, 0.0, 1.0}
+
+
+@pytest.mark.parametrize(("name", "charge"), [("CH3OH", 0), ("OH", -1), ("CH3SH", 0), ("NH3", 1)])
+def test_charges_sum_to_the_net_charge_and_stay_near_their_atoms(model, name, charge):
+    (molecule,) = Predictor(model).predict([structure(name, float(charge))])
+    assert molecule.charges.sum() == pytest.approx(charge, abs=1e-12)
+    assert np.linalg.norm(molecule.displacements, axis=1).max() < 0.9  # inside of any atom
+    assert 0 < molecule.uncertainty < 10
+
+
+def test_water_has_the_dipole_that_is_measured(model):
+    """1.85 D, to 15 %: a model of one geometry at one level of theory."""
+    (water,) = Predictor(model).predict([structure("H2O")])
+    assert np.linalg.norm(water.dipole) / 0.20819434 == pytest.approx(1.85, rel=0.15)
+
+
+def test_turning_a_molecule_turns_its_charges(model, rng):
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    still = structure("CH3CONH2")
+    turned = dataclasses.replace(still, positions=still.positions @ turn)
+    before, after = Predictor(model).predict([still, turned])
+    np.testing.assert_allclose(after.charges, before.charges, atol=2e-5)
+    np.testing.assert_allclose(after.displacements, before.displacements @ turn, atol=2e-5)
+
+
+def test_what_it_has_not_seen_is_said_and_refused_when_strict(model):
+    strange = [structure("SiH4"), structure("CH3OH", 3.0)]
+    for molecule, what in zip(strange, ("Si", r"\+3"), strict=True):
+        survey = Predictor(model).survey(InMemory((molecule,)))
+        assert any(what.strip("\\") in warning for warning in survey.warnings)
+        with pytest.raises(SourceError, match=what):
+            Predictor(model, strict=True).predict([molecule])
+
+
+def test_domains_add_up_and_say_what_is_beyond():
+    methanol, silane = Domain.of(structure("CH3OH")), Domain.of(structure("SiH4", 1.0))
+    both = methanol | silane
+    assert both == Domain(frozenset({1, 6, 8, 14}), frozenset({0.0, 1.0}), 6)
+    assert not list(methanol.beyond(both))
+    assert [new.received for new in both.beyond(methanol)] == ["Si", "net charges +1"]
+    assert not list(both.beyond(Domain()))
+
+
+@pytest.mark.parametrize("damage", ["weights", "card", "gone"])
+def test_changed_files_are_refused(tmp_path, damage):
+    for path in BOX.glob(f"{DEFAULT}.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights, card = (tmp_path / f"{DEFAULT}.{kind}" for kind in ("safetensors", "json"))
+    if damage == "weights":
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+    elif damage == "card":
+        card.write_text(json.dumps({**json.loads(card.read_text()), "elements": ["Xx"]}))
+    else:
+        weights.unlink()
+    with pytest.raises(CheckpointError, match=DEFAULT):
+        load_pretrained(DEFAULT, tmp_path)
+
+
+def test_weights_come_back_as_they_were(model):
+    from safetensors.numpy import load
+
+    flat = load(packed([model.params, *model.ensemble]))
+    assert len(flat) == (1 + len(model.ensemble)) * len(jax.tree.leaves(model.params))
+
+
+def test_another_name_is_refused_with_those_there_are():
+    with pytest.raises(CheckpointError, match="dcm1, dcm2, dcm4"):
+        read_card("dcm3")
+
+
+def test_commands_list_the_box_and_predict_without_an_experiment(tmp_path):
+    run = CliRunner().invoke
+    listed = run(app, ["models"])
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in NAMES)
+    shown = run(app, ["models", "dcm4"])
+    assert "Not for" in shown.output
+    assert "Trained on" in shown.output
+    water = tmp_path / "water.xyz"
+    water.write_text("3\ncharge=0\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n")
+    out = tmp_path / "charges.xyz"
+    predicted = run(app, ["predict", str(water), "--out", str(out)])
+    assert predicted.exit_code == 0, predicted.output
+    assert "ESP error to expect" in predicted.output
+    assert "esp_uncertainty=" in out.read_text()
+    twice = run(app, ["predict", "dcm2", str(water), "--model", "dcm4", "--out", str(out)])
+    assert twice.exit_code == 2
+
+
+def test_a_model_in_the_box_is_analysed_and_compared_on_any_store(small_store, tmp_path):
+    store = copy(small_store, tmp_path / "own.zarr")
+    with pytest.raises(ConfigError, match="--store"):
+        analyze(DEFAULT)
+    found = analyze(DEFAULT, store=store, split="all")
+    assert found.results == f"results/{DEFAULT}"
+    assert not found.files
+    errors = found.statistics.molecules["all"]["all"]
+    assert errors["esp_rmse"].mean < errors["esp_rmse_monopoles"].mean
+    comparison = compare(["dcm1", "dcm4"], store=store, split="all")
+    assert list(comparison.summary.index) == ["dcm1", "dcm4"]
+    with pytest.raises(ConfigError, match="--store"):
+        compare(["dcm1", "dcm4"])
+
+
+def test_the_page_has_the_numbers_of_the_cards():
+    page = PAGE.read_text(encoding="utf-8")
+    assert written(page) == page
