@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from dcmnet.pretrained.box import DEFAULT
-from dcmnet.pretrained.card import ModelCard
+from dcmnet.pretrained.card import Accuracy, ModelCard
+
+_NEUTRAL = "neutral"
 
 
 def print_models(cards: Sequence[ModelCard], console: Console) -> None:
     """Prints a line per model."""
-    table = Table(box=box.SIMPLE)
+    table = Table(title="Mean ESP RMSE of molecules not seen, kcal/mol/e", box=box.SIMPLE)
     table.add_column("model")
-    for name in ("charges per atom", "networks", "mean ESP RMSE, kcal/mol/e"):
+    for name in ("charges per atom", "networks", "neutral", "ions"):
         table.add_column(name, justify="right")
     table.add_column("elements")
     for card in cards:
-        accuracy = "; ".join(f"{row.molecules} {row.mean:.2f}" for row in card.accuracy)
-        default = " (default)" if card.name == DEFAULT else ""
+        neutral = [row for row in card.accuracy if row.molecules.startswith(_NEUTRAL)]
+        ions = [row for row in card.accuracy if row not in neutral]
         table.add_row(
-            card.name + default,
+            card.name + (" (default)" if card.name == DEFAULT else ""),
             str(card.model.n_dcm),
             str(card.n_members),
-            accuracy,
+            *(_mean(rows) for rows in (neutral, ions)),
             " ".join(card.elements),
         )
     console.print(table)
     console.print("'dcmnet models NAME' shows a model's card", highlight=False)
+
+
+def _mean(rows: Sequence[Accuracy]) -> str:
+    numbers = [row.n_molecules for row in rows]
+    return f"{np.average([row.mean for row in rows], weights=numbers):.2f}" if rows else "–"
 
 
 def print_card(card: ModelCard, console: Console) -> None:
@@ -41,7 +49,13 @@ def print_card(card: ModelCard, console: Console) -> None:
         f"net charge {charges}; up to {card.most_atoms} atoms",
         highlight=False,
     )
-    console.print(_accuracy(card))
+    for level in dict.fromkeys(row.level_of_theory for row in card.accuracy):
+        console.print(_accuracy(card, level))
+    console.print(
+        "ESP: its root mean square. MBIS: error of the reference's own charges. fitted: of the "
+        "best charges on the atoms, fitted to each molecule's own ESP.",
+        highlight=False,
+    )
     sure = card.calibration
     console.print(
         f"The ESP error that predictions state is {sure.factor:.2f} times the spread of "
@@ -57,28 +71,25 @@ def print_card(card: ModelCard, console: Console) -> None:
     console.print(f"[bold]Made by[/] {card.recipe}", highlight=False)
 
 
-def _accuracy(card: ModelCard) -> Table:
-    table = Table(title="ESP RMSE of molecules it has not seen, kcal/mol/e", box=box.SIMPLE)
-    for name in ("molecules", "level of theory"):
-        table.add_column(name)
-    for name in ("number", "ESP itself", "mean", "median", "95 %"):
-        table.add_column(name, justify="right")
-    for name in ("MBIS charges", "fitted charges", "+ dipoles", "+ quadrupoles"):
-        table.add_column(name, justify="right")
+def _accuracy(card: ModelCard, level: str) -> Table:
+    table = Table(title=f"ESP RMSE of molecules not seen, kcal/mol/e, {level}", box=box.SIMPLE)
+    table.add_column("by heavy atoms", no_wrap=True)
+    for name in ("number", "ESP", "mean", "median", "95 %", "MBIS", "fitted"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in card.accuracy:
-        values = (row.esp, row.mean, row.median, row.percentile_95, row.monopoles)
-        ladder = (row.fitted_charges, row.fitted_dipoles, row.fitted_quadrupoles)
-        table.add_row(
-            row.molecules,
-            row.level_of_theory,
-            f"{row.n_molecules:,}",
-            *("–" if value is None else f"{value:.2f}" for value in (*values, *ladder)),
-        )
+        if row.level_of_theory == level:
+            model = (row.esp, row.mean, row.median, row.percentile_95)
+            numbers = map(_number, (*model, row.monopoles, row.fitted_charges))
+            table.add_row(row.molecules.removesuffix(" heavy atoms"), f"{row.n_molecules:,}", *numbers)
     return table
 
 
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
 def _training(card: ModelCard) -> Table:
-    table = Table(title="Trained on, in this order", box=box.SIMPLE)
+    table = Table(title="Trained on, together", box=box.SIMPLE)
     for name in ("molecules", "level of theory"):
         table.add_column(name)
     for name in ("geometries", "of them ions"):
