@@ -16,11 +16,11 @@ from dcmnet.model.molecule import Structure
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from pipeline.loader import MoleculeBatch, make_batch
-from store_schema.units import BOHR_IN_ANGSTROM
+from store_schema.units import BOHR_IN_ANGSTROM, to_canonical
 
 # (D/Å)^2/amu in km/mol: N_A / (12 eps0 c^2), as in E. B. Wilson, J. C. Decius, P. C. Cross,
 # Molecular Vibrations, Dover 1980.
-_DEBYE_IN_E_ANGSTROM = 0.20819434
+_DEBYE = to_canonical("debye", "dipole")
 _KM_PER_MOL = 42.2561
 
 
@@ -74,7 +74,7 @@ class ChargeDerivatives:
             modes: Displacements per mass-weighted normal coordinate, 1/sqrt(amu): eigenvectors
                 of the mass-weighted Hessian, each atom's divided by the root of its mass.
         """
-        along = np.einsum("dax,max->md", self.dipole, modes) / _DEBYE_IN_E_ANGSTROM
+        along = np.einsum("dax,max->md", self.dipole, modes) / _DEBYE
         return np.asarray(_KM_PER_MOL * np.square(along).sum(axis=1))
 
 

@@ -80,7 +80,9 @@ def _accuracy(card: ModelCard, level: str) -> Table:
         if row.level_of_theory == level:
             model = (row.esp, row.mean, row.median, row.percentile_95)
             numbers = map(_number, (*model, row.monopoles, row.fitted_charges))
-            table.add_row(row.molecules.removesuffix(" heavy atoms"), f"{row.n_molecules:,}", *numbers)
+            table.add_row(
+                row.molecules.removesuffix(" heavy atoms"), f"{row.n_molecules:,}", *numbers
+            )
     return table
 
 

@@ -29,7 +29,8 @@ def net_charge(atoms: ase.Atoms, info: Mapping[str, Any], place: str) -> float |
     """Returns the net charge that a frame gives, in e; None if it does not.
 
     Args:
-        atoms: Its atoms; initial charges that sum to something are the net charge, too.
+        atoms: Its atoms, with all words of its comment; initial charges that sum to something
+            are the net charge, too.
         info: What its comment says, by name; ``charge``, ``overall_charge`` or ``Q`` is one.
         place: How messages name the frame.
 
@@ -38,7 +39,7 @@ def net_charge(atoms: ase.Atoms, info: Mapping[str, Any], place: str) -> float |
     """
     given = {
         name: value
-        for name, value in info.items()
+        for name, value in {**atoms.info, **info}.items()
         if name.lower().endswith(_CHARGE) or name.lower() == _CHARGE_SYMBOL
     }
     # Of sites without an element as well: they carry some of it.

@@ -165,10 +165,10 @@ WATER = "O 0 0 0\nH 0 0 1\nH 0 1 0\n"
     [
         ("", "at least one molecule"),
         ("0\n\n", "at least one atom"),
-        ("hello\nworld\n", "frame 0.*header"),
-        ("3\n\nO 0 0 0\nH 0 0 1\n", "frame 0.*2 atoms"),
+        ("hello\nworld\n", "'hello' where the number of atoms"),
+        ("3\n\nO 0 0 0\nH 0 0 1\n", "ends after 3 of 4 lines of frame 0"),
         (f"3\n\n{WATER}3\n\nO 0 0 0\nH 0 0", "frame 1|frame 0"),
-        ("1\n\nQq 0 0 0\n", "frame 0.*symbols of elements.*Qq"),
+        ("1\n\nQq 0 0 0\n", "frame 0.*Qq.*no symbol of an element"),
         ("1\n\nX 0 0 0\n", "a site X"),
         ("2\n\nO 0 0 nan\nH 0 0 1\n", "finite positions.*none for atom 0;"),
         ("2\n\nO 0 0 0\nH 0 0 1e300\n", "finite positions"),
