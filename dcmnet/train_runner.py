@@ -9,11 +9,12 @@ from typing import Final
 
 from rich.console import Console
 
-from dcmnet.config import PRESETS, ExperimentConfig
+from dcmnet.config import ExperimentConfig
 from dcmnet.console.refusal import refuse_politely
 from dcmnet.experiment.directory import Experiment, model_config
 from dcmnet.experiment.metrics import print_outcome
 from dcmnet.model import Parameters
+from dcmnet.presets import PRESETS
 from dcmnet.pretrained import DEFAULT
 from dcmnet.tracking.tensorboard import ScalarWriter
 from dcmnet.tracking.tracked_run import settings_of

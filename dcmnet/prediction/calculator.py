@@ -149,7 +149,7 @@ class DCMCalculator(Calculator):
 
     def _charge(self, atoms: ase.Atoms) -> tuple[float, bool]:
         given = self._total_charge
-        found = net_charge(atoms, atoms.info, "atoms") if given is None else given
+        found = net_charge(atoms, "atoms") if given is None else given
         return (0.0, False) if found is None else (found, True)
 
     def _structure(self, atoms: ase.Atoms) -> Structure:

@@ -162,7 +162,7 @@ class _XyzFile:
         place = f"{self.place}, frame {index}"
         with damage_reported(place, _FRAMES):
             atoms, info, _ = file.frame(index)
-        given = net_charge(atoms, info, place)
+        given = net_charge(atoms, place)
         name = info.get("molecule_id", info.get("name", f"{self._path.stem}#{index}"))
         return Structure(
             place=place,

@@ -19,8 +19,8 @@ class MixedDataset(grain.IterDataset[MoleculeBatch]):
 
     An epoch has each batch of the first loader once, and of the others as many as their ratio
     to the first asks for: less than one pass over a large store, or several over a small one.
-    Each loader goes on where it was, so that its molecules come equally often. Rows of a loader's
-    molecules are counted on from those of the loaders before it.
+    Each loader continues where it was, so that its molecules come equally often. Rows of a
+    loader's molecules are counted from the end of those of the loaders before it.
     """
 
     def __init__(

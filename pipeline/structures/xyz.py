@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,13 +25,12 @@ _NEUTRAL: Final = 1e-3
 _ROUNDED: Final = 0.02
 
 
-def net_charge(atoms: ase.Atoms, info: Mapping[str, Any], place: str) -> float | None:
+def net_charge(atoms: ase.Atoms, place: str) -> float | None:
     """Returns the net charge that a frame gives, in e; None if it does not.
 
     Args:
-        atoms: Its atoms, with all words of its comment; initial charges that sum to something
-            are the net charge, too.
-        info: What its comment says, by name; ``charge``, ``overall_charge`` or ``Q`` is one.
+        atoms: Its atoms. In their ``info``, ``charge``, ``overall_charge`` or ``Q`` is one;
+            initial charges that sum to something are the net charge, too.
         place: How messages name the frame.
 
     Raises:
@@ -39,7 +38,7 @@ def net_charge(atoms: ase.Atoms, info: Mapping[str, Any], place: str) -> float |
     """
     given = {
         name: value
-        for name, value in {**atoms.info, **info}.items()
+        for name, value in atoms.info.items()
         if name.lower().endswith(_CHARGE) or name.lower() == _CHARGE_SYMBOL
     }
     # Of sites without an element as well: they carry some of it.
@@ -88,7 +87,7 @@ def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
     with damage_reported(place, "a frame of atoms"):
         atoms, info, _ = file.frame(index)
     real = atoms.numbers > 0
-    charge = net_charge(atoms, info, place)
+    charge = net_charge(atoms, place)
     if charge is not None and charge != round(charge):
         raise SourceError.of(
             place,

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from dcmnet.config import (
-    PRESETS,
     DataConfig,
     ExperimentConfig,
     ModelConfig,
     TrainingConfig,
     load_config,
 )
+from dcmnet.presets import PRESETS
 from store_schema.problems import ConfigError
 
 # Names that users' scripts rely on.
