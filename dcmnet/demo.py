@@ -42,7 +42,7 @@ def run(out: Path, console: Console) -> None:
     predicted = predict_file(DEFAULT, store, out / "charges.nc", overwrite=True, console=console)
     print_prediction(predicted, console)
 
-    console.rule("3 · fine-tune: a minute on these molecules")
+    console.rule("3 · fine-tune: half a minute on these molecules")
     run_training(
         _NAME,
         store,

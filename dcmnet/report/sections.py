@@ -138,8 +138,9 @@ def model_facts(content: ReportContent) -> Facts:
     }
     parity = "with" if model.include_pseudotensors else "without"
     start = content.config.init_from
+    shared = ", by a learned softness" if model.charge_sharing == "softness" else ""
     return {
-        "Charges per atom": f"{model.n_dcm}, exact in sum to the total charge",
+        "Charges per atom": f"{model.n_dcm}, exact in sum to the total charge{shared}",
         "Network": f"{model.num_iterations} message passes of {model.features} features to degree "
         f"{model.max_degree}, {parity} pseudotensors",
         "Neighbours": f"within {model.cutoff:g} Å, {model.num_basis_functions} radial functions",
