@@ -48,7 +48,7 @@ def refuse_politely(run: Callable[[], None]) -> None:
         _end(["Error: the current folder is gone. Change to one that is there."])
     try:
         with _terminable():
-            run()
+            _run_to_the_signal(run)
         sys.stdout.flush()
     except SystemExit as ending:
         if ending.code in _ENDED:
@@ -93,6 +93,27 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _run_to_the_signal(run: Callable[[], None]) -> None:
+    """Runs a command; an error that only wraps the exit of a signal ends it as that exit.
+
+    A signal that arrives while a C extension is imported comes out of it as an ``ImportError``.
+
+    Raises:
+        SystemExit: A signal stopped the command.
+    """
+    try:
+        run()
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None:
+            if isinstance(behind, KeyboardInterrupt):
+                raise SystemExit(128 + signal.SIGINT) from error
+            if isinstance(behind, SystemExit):
+                raise SystemExit(behind.code) from error
+            behind = behind.__cause__ or behind.__context__
+        raise
 
 
 def _unraisable(ignored: sys.UnraisableHookArgs) -> None:

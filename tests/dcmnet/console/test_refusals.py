@@ -101,3 +101,22 @@ def test_a_fault_of_the_program_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["dcmnet", "--debug"])
     with pytest.raises(RuntimeError):
         refuse_politely(fail)
+
+
+@pytest.mark.parametrize(
+    ("exit_", "code"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)], ids=["TERM", "INT"]
+)
+def test_a_signal_inside_an_import_stops_the_command(exit_, code, monkeypatch, capsys):
+    """C extensions raise an ImportError from it."""
+
+    def import_it():
+        try:
+            raise exit_
+        except BaseException as signalled:
+            raise ImportError("initialization failed") from signalled
+
+    monkeypatch.setattr("sys.argv", ["dcmnet"])
+    with pytest.raises(SystemExit) as ended:
+        refuse_politely(import_it)
+    assert ended.value.code == code
+    assert "nothing is half written" in capsys.readouterr().err
