@@ -36,11 +36,10 @@ def markdown(card: ModelCard) -> str:
     return (
         f"### {card.name}: {network.n_dcm} {noun} per atom\n\n"
         f"{_table(_ACCURACY, rows)}\n"
-        f"Expected errors are {sure.factor:.2f} times the spread of {card.n_members} networks. On "
-        f"{sure.n_molecules} molecules that they had not seen, their rank correlation with the "
-        f"actual errors is {sure.correlation:.2f}, and {sure.within_twice:.0%} of the errors are "
-        f"below twice the expected one. The networks have {network.features} features, "
-        f"{network.num_iterations} iterations and a cutoff of {network.cutoff:g} Å.\n"
+        f"The error to expect comes from the spread of {card.n_members} networks, "
+        f"which had seen none of the molecules it was measured on. {sure.in_words} "
+        f"The networks have {network.features} features, {network.num_iterations} iterations and "
+        f"a cutoff of {network.cutoff:g} Å.\n"
     )
 
 

@@ -15,17 +15,17 @@ from typing import Final, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 from rich.progress import track
-from scipy.stats import spearmanr
 
 from dcmnet.config import ModelConfig
 from dcmnet.experiment.directory import load_model
 from dcmnet.experiment.versions import installed_versions
+from dcmnet.model.calibration import calibrated
 from dcmnet.model.molecule import Structure
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction import Predictor
 from dcmnet.prediction.charges import potential_matrix
 from dcmnet.pretrained.box import BOX, packed
-from dcmnet.pretrained.card import Accuracy, Calibration, ModelCard, TrainingData
+from dcmnet.pretrained.card import Accuracy, ModelCard, TrainingData
 from pipeline import read_schema
 from pipeline.chemistry.multipole_ladder import Ladder, fitted_ladder
 from pipeline.files import replaced, write_text
@@ -83,7 +83,7 @@ def tested(model: TrainedModel, every: Sequence[tuple[str, Record]]) -> Iterator
             level,
             _rms(esp),
             _rms(molecule.esp(grid) - esp),
-            molecule.uncertainty / model.calibration,
+            molecule.uncertainty,
             _rms(potential_matrix(grid, one["R"]) @ one["mono"] - esp),
             Ladder(
                 *(
@@ -137,19 +137,6 @@ def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
             )
         )
     return rows
-
-
-def calibration(found: Sequence[Tested]) -> Calibration:
-    """Returns the factor by which spreads are the errors of held-out molecules, and how well."""
-    errors = np.array([one.error for one in found])
-    spread = np.array([one.expected for one in found])
-    factor = float(np.median(errors / spread))
-    return Calibration(
-        factor=round(factor, 3),
-        n_molecules=len(found),
-        correlation=round(float(spearmanr(errors, spread).statistic), 3),
-        within_twice=round(float(np.mean(errors <= 2 * factor * spread)), 3),
-    )
 
 
 def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], set[int], set[int], int]:
@@ -215,6 +202,10 @@ def release(
     ]
     found = list(tested(model, every))
     parts, elements, charges, most = training_data(trained)
+    calibration = calibrated(
+        np.array([one.error for one in found]), np.array([one.expected for one in found])
+    )
+    assert calibration is not None
     weights = packed([model.params, *model.ensemble])
     card = ModelCard(
         name=name,
@@ -228,7 +219,7 @@ def release(
         most_atoms=most,
         training=tuple(parts),
         accuracy=tuple(accuracy(found)),
-        calibration=calibration(found),
+        calibration=calibration,
         limits=_LIMITS,
         recipe=_RECIPE,
         versions=installed_versions(),

@@ -51,11 +51,46 @@ _TABLE: Final = (
         "ESP RMSE of the fitted charges, the least that charges on the atoms can have",
     ),
     Variable(
+        "esp_rmse_fitted_dipoles",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of fitted charges and dipoles on the atoms; of a sample of molecules",
+    ),
+    Variable(
+        "esp_rmse_fitted_quadrupoles",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of fitted charges, dipoles and quadrupoles on the atoms; of the same sample",
+    ),
+    Variable(
+        "esp_rmse_stored_dipoles",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of the reference monopoles and atomic dipoles; of the same sample",
+    ),
+    Variable(
         "monopoles_fitted",
         (MOLECULE, ATOM),
         "float32",
         "charge",
         "charges on the atoms fitted to the molecule's ESP, with its total charge",
+    ),
+    Variable(
+        "esp_uncertainty",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "RMS error of the ESP to expect, by the spread of an ensemble",
+    ),
+    Variable(
+        "esp_rmse_averaged",
+        (MOLECULE,),
+        "float32",
+        "potential_error",
+        "ESP RMSE of the mean of the ESPs of an ensemble",
     ),
     Variable(
         "monopole_mae", (MOLECULE,), "float32", "charge", "MAE of the atoms' charges, to monopoles"
@@ -64,15 +99,6 @@ _TABLE: Final = (
         "displacement_mean", (MOLECULE,), "float32", "length", "mean distance of charge and nucleus"
     ),
     Variable("displacement_max", (MOLECULE,), "float32", "length", "largest distance of the kind"),
-)
-
-# Of files of predictions, which have no reference to be compared with.
-ESP_UNCERTAINTY: Final = Variable(
-    "esp_uncertainty",
-    (MOLECULE,),
-    "float32",
-    "potential_error",
-    "RMS error of the ESP to expect, by the spread of an ensemble",
 )
 RESULT_VARIABLES: Final[dict[str, Variable]] = {variable.name: variable for variable in _TABLE}
 
@@ -87,6 +113,8 @@ class ResultsSchema(BaseModel):
         split: Split that was analysed; other molecules are NaN.
         n_molecules: Molecules analysed.
         n_dcm: Charges per atom.
+        members: Experiments of an ensemble and their checkpoint, that which predicted first;
+            none of a single one.
         config: The experiment's configuration.
         versions: Versions of the packages that computed it.
     """
@@ -99,5 +127,6 @@ class ResultsSchema(BaseModel):
     split: str
     n_molecules: int = Field(ge=0)
     n_dcm: int = Field(ge=1)
+    members: tuple[str, ...] = ()
     config: dict[str, Any]
     versions: dict[str, str]

@@ -17,8 +17,9 @@ from dcmnet.analysis.export import Format, write_formats, write_json, write_tabl
 from dcmnet.analysis.figures.save import save_figures
 from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
+from dcmnet.analysis.ladder import ladder_rows, multipole_errors
 from dcmnet.analysis.predict import BatchPrediction, predict_batches, result_values
-from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, Statistics
+from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE, EnsembleStatistics, Statistics
 from dcmnet.analysis.summary import (
     described,
     distributions,
@@ -29,8 +30,10 @@ from dcmnet.analysis.summary import (
 )
 from dcmnet.config import ExperimentConfig
 from dcmnet.console.progress import progress_bar
-from dcmnet.experiment.directory import Experiment, experiment_config, load_model
+from dcmnet.experiment.directory import Experiment, experiment_config
+from dcmnet.experiment.ensemble import load_ensemble, member_names, record_ensemble
 from dcmnet.experiment.versions import installed_versions
+from dcmnet.model.calibration import calibrated
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained import is_pretrained
 from pipeline import make_loader, open_store, read_schema
@@ -47,6 +50,8 @@ _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in
 # Grid points per batch at most, so that memory does not grow with the molecules; few enough
 # that what is worked out of them stays in the caches.
 _POINTS = 64 * 1024
+# Molecules that multipoles are fitted to, which takes 16 ms for 20 atoms and 1,000 points.
+LADDER_MOLECULES = 200
 
 
 class Analysis(BaseModel):
@@ -70,7 +75,7 @@ class Analysis(BaseModel):
 
 
 def analyze(
-    experiment: str | Path,
+    experiment: str | Path | Sequence[str | Path],
     *,
     store: str | Path | None = None,
     split: str = "test",
@@ -78,6 +83,7 @@ def analyze(
     name: str | None = None,
     overwrite: bool = False,
     formats: Sequence[Format] = (),
+    ladder: int = LADDER_MOLECULES,
     progress: bool = False,
 ) -> Analysis:
     """Predicts a split of a store and writes the results back into it.
@@ -87,7 +93,8 @@ def analyze(
 
     Args:
         experiment: Directory of the experiment, or a model in the box, of which no files are
-            written: its results are in the store.
+            written: its results are in the store. Several experiments are one ensemble: the
+            first predicts, and all of them say how sure that is.
         store: Store to analyse; the one it was trained on where left out.
         split: ``train``, ``valid``, ``test`` or ``all``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
@@ -95,26 +102,31 @@ def analyze(
             checkpoint behind it unless that is the best.
         overwrite: Whether results of that name are replaced.
         formats: Files to write besides JSON and CSV: ``parquet``, ``pkl``, ``netcdf``.
+        ladder: Molecules, evenly spread, to whose ESP multipoles are fitted as a reference.
         progress: Whether a progress bar is shown.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it does not fit.
-        ConfigError: No store is named, and the model has none.
+        ConfigError: No store is named, and the model has none; or experiments have networks of
+            different kinds.
         StoreError: The store is not valid, or has results of that name already.
         TrainingError: The split has no molecules.
     """
-    config = experiment_config(experiment)
+    sources = [experiment] if isinstance(experiment, str | Path) else [*experiment]
+    first = sources[0]
+    config = experiment_config(first)
     path = str(store or config.data.store)
     if not path:
         raise ConfigError.of(
-            f"analysis of {experiment}",
+            f"analysis of {first}",
             expected="a store to analyse it on",
             received="none, and a model in the box has none of its own",
             consequence="nothing was analysed",
             remedy="Name one with --store",
         )
-    model = load_model(experiment, checkpoint)
-    group = group_name(config, checkpoint) if name is None else name
+    model = load_ensemble(sources, checkpoint)
+    members = member_names(sources, checkpoint) if len(sources) > 1 else ()
+    group = name or group_name(config, checkpoint, len(members))
     loader = analysis_loader(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,
@@ -123,6 +135,7 @@ def analyze(
         split=split,
         n_molecules=loader.n_molecules,
         n_dcm=config.model.n_dcm,
+        members=members,
         config=config.model_dump(mode="json"),
         versions=installed_versions(),
     )
@@ -133,17 +146,20 @@ def analyze(
         model=model,
         loader=loader,
         overwrite=overwrite,
+        ladder=ladder,
         progress=progress,
     )
+    if members and statistics.ensemble and statistics.ensemble.calibration:
+        record_ensemble(sources, checkpoint, statistics.ensemble.calibration)
     return Analysis(
         results=f"results/{group}",
         store=path,
         epoch=model.epoch,
         statistics=statistics,
         files=()
-        if is_pretrained(experiment)
+        if is_pretrained(first)
         else _write_files(
-            Experiment(experiment),
+            Experiment(first),
             group,
             schema,
             statistics=statistics,
@@ -153,9 +169,16 @@ def analyze(
     )
 
 
-def group_name(config: ExperimentConfig, checkpoint: str) -> str:
-    """Returns the name of the group that a checkpoint's results have by default."""
-    return config.name if checkpoint == "best" else f"{config.name}-{checkpoint}"
+def group_name(config: ExperimentConfig, checkpoint: str, n_members: int = 0) -> str:
+    """Returns the name of the group that results have by default.
+
+    Args:
+        config: Of the experiment, or the first one of an ensemble.
+        checkpoint: Its checkpoint.
+        n_members: Experiments of the ensemble; 0 for one experiment.
+    """
+    name = config.name if checkpoint == "best" else f"{config.name}-{checkpoint}"
+    return f"{name}-ensemble-of-{n_members}" if n_members else name
 
 
 def analysis_loader(store: str, config: ExperimentConfig, split: str) -> BatchDataset:
@@ -198,6 +221,7 @@ def write_results(
     model: TrainedModel,
     loader: BatchDataset,
     overwrite: bool = False,
+    ladder: int = LADDER_MOLECULES,
     progress: bool = False,
 ) -> Statistics:
     """Predicts the molecules of a loader and publishes the results, with their statistics.
@@ -209,6 +233,7 @@ def write_results(
         model: The trained network.
         loader: Batches, with all their fields.
         overwrite: Whether results of that name are replaced.
+        ladder: Molecules to whose ESP multipoles are fitted.
         progress: Whether a progress bar is shown.
 
     Raises:
@@ -241,13 +266,16 @@ def write_results(
     def take(predicted: BatchPrediction) -> None:
         rows, values = result_values(predicted, collector.add(predicted), sizes)
         values["split"] = labels[rows]
+        values |= {name: errors[rows] for name, errors in multipoles.result().items()}
         writer.write(rows, {name: values[name] for name in names})
         bar.advance(task, len(rows))
 
-    with writer, bar, ThreadPoolExecutor(1, "dcm-names") as thread:
-        named = thread.submit(described, molecules, np.flatnonzero(expected))
+    analysed = np.flatnonzero(expected)
+    with writer, bar, ThreadPoolExecutor(1, "dcm-references") as thread:
+        multipoles = thread.submit(multipole_errors, molecules, ladder_rows(analysed, ladder))
+        named = thread.submit(described, molecules, analysed)
         _for_each(predict_batches(model, loader), take)
-        statistics = _statistics(table_of(named.result(), writer.written()), collector)
+        statistics = _statistics(table_of(named.result(), writer.written()), collector, model)
         writer.commit({STATISTICS_ATTRIBUTE: statistics.model_dump(mode="json")})
     return statistics
 
@@ -275,7 +303,9 @@ def _collector(molecules: xr.Dataset) -> StatisticsCollector:
     return StatisticsCollector(by_charge(charges), by_size(molecules["n_atoms"].values))
 
 
-def _statistics(table: pd.DataFrame, collector: StatisticsCollector) -> Statistics:
+def _statistics(
+    table: pd.DataFrame, collector: StatisticsCollector, model: TrainedModel
+) -> Statistics:
     points = collector.points()
     return Statistics(
         n_molecules=len(table),
@@ -287,6 +317,19 @@ def _statistics(table: pd.DataFrame, collector: StatisticsCollector) -> Statisti
         charges=collector.charges(),
         displacements=collector.displacements(),
         worst=worst_molecules(table),
+        ensemble=_ensemble(table, collector, model) if model.ensemble else None,
+    )
+
+
+def _ensemble(
+    table: pd.DataFrame, collector: StatisticsCollector, model: TrainedModel
+) -> EnsembleStatistics:
+    spreads = table["esp_uncertainty"].to_numpy() / model.calibration_factor
+    return EnsembleStatistics(
+        n_members=1 + len(model.ensemble),
+        factor=model.calibration_factor,
+        calibration=calibrated(table["esp_rmse"].to_numpy(), spreads),
+        points=collector.point_calibration(),
     )
 
 

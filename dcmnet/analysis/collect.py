@@ -12,9 +12,18 @@ from jaxtyping import Int
 
 from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.grouping import NOWHERE, PLACES, SHELLS, shell_labels
+from dcmnet.analysis.point_calibration import PointCalibrationSums
 from dcmnet.analysis.point_errors import MoleculeSums
 from dcmnet.analysis.predict import BatchPrediction
-from dcmnet.analysis.statistics import LEVELS, Errors, Level, PointGrouping, Spread
+from dcmnet.analysis.statistics import (
+    LEVELS,
+    Errors,
+    Level,
+    PointCalibration,
+    PointGrouping,
+    Spread,
+)
+from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _ELEMENTS = len(chemical_symbols)
 # Bins of charges in e and of displacements in angstrom: from, to, width.
@@ -46,6 +55,7 @@ class StatisticsCollector:
         self._monopoles = ErrorSums(_ELEMENTS)
         self._charge = SpreadSums(_ELEMENTS, *_CHARGE_BINS)
         self._displacement = SpreadSums(_ELEMENTS, *_DISPLACEMENT_BINS)
+        self._calibration = PointCalibrationSums()
 
     def add(self, predicted: BatchPrediction) -> MoleculeSums:
         """Adds a batch; returns the sums of its molecules, which are made on the way."""
@@ -56,6 +66,9 @@ class StatisticsCollector:
         self._displacement.add(of_charge, model.displacement[atoms].ravel())
         cell = self._molecule_cell[batch.molecule_index] * PLACES
         reference, esp = levels.esp[0], levels.esp[1:]
+        if model.spread is not None:
+            expected = model.spread * HARTREE_IN_KCAL_PER_MOL
+            self._calibration.add(expected, esp[0] - reference, levels.place != NOWHERE)
         monopoles = self._monopoles.add(
             np.zeros_like(cell),
             np.where(atoms, numbers, NOWHERE),
@@ -93,6 +106,10 @@ class StatisticsCollector:
             if errors:
                 tables[label] = errors
         return tables
+
+    def point_calibration(self) -> PointCalibration:
+        """Returns the actual errors at points by those that an ensemble expects."""
+        return self._calibration.result()
 
     def monopoles(self) -> dict[str, Errors]:
         """Returns the errors of the atoms' charges, by element."""

@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from dcmnet.analysis.grouping import NOWHERE
 from dcmnet.analysis.point_errors import MoleculeSums, correlation, row_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
 from dcmnet.model import DCMNet, Parameters, distributed_charges
 from dcmnet.model.observables import observe
-from dcmnet.model.trained import TrainedModel
+from dcmnet.model.trained import TrainedModel, stacked
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES
+from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 Values = dict[str, np.ndarray]
 
@@ -38,6 +39,8 @@ class Predicted(NamedTuple):
         dipole: e*angstrom.
         quadrupole: e*angstrom^2.
         potential: ESP of the distributed charges, hartree/e.
+        averaged: Mean ESP of all members of an ensemble; None of a model alone.
+        spread: Standard deviation of the members' ESPs, hartree/e, calibrated.
     """
 
     charges: Float[Any, "B A D"]
@@ -47,6 +50,8 @@ class Predicted(NamedTuple):
     dipole: Float[Any, "B 3"]
     quadrupole: Float[Any, "B 3 3"]
     potential: Float[Any, "B G"]
+    averaged: Float[Any, "B G"] | None = None
+    spread: Float[Any, "B G"] | None = None
 
 
 class BatchPrediction(NamedTuple):
@@ -80,6 +85,25 @@ def _predicted(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Pre
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _with_others(
+    network: DCMNet,
+    others: Parameters,
+    factor: Float[Any, ""],
+    batch: MoleculeBatch,
+    predicted: Predicted,
+) -> Predicted:
+    """Adds what the other members of an ensemble, whose parameters are stacked, make of it."""
+
+    def potential(params: Parameters) -> Float[Array, "B G"]:
+        return observe(*distributed_charges(network, params, batch), batch).esp
+
+    every = jnp.concatenate([predicted.potential[None], jax.lax.map(potential, others)])
+    return predicted._replace(
+        averaged=every.mean(axis=0), spread=factor * jnp.std(every, axis=0, ddof=1)
+    )
+
+
 def predict_batches(
     model: TrainedModel, batches: Iterable[MoleculeBatch]
 ) -> Iterator[BatchPrediction]:
@@ -93,8 +117,12 @@ def predict_batches(
         TrainingError: The network's prediction for a molecule is not finite.
     """
     under_way: deque[tuple[MoleculeBatch, Predicted, GridLevels]] = deque()
+    others = stacked(model.ensemble) if model.ensemble else None
     for batch in batches:
         predicted = _predicted(model.network, model.params, batch)
+        if others is not None:
+            factor = model.calibration_factor
+            predicted = _with_others(model.network, others, factor, batch, predicted)
         under_way.append((batch, predicted, grid_levels(batch, predicted.potential)))
         if len(under_way) > _AHEAD:
             yield _fetched(*under_way.popleft())
@@ -152,6 +180,7 @@ def result_values(
         "dipole_predicted": model.dipole,
         "quadrupole_predicted": model.quadrupole,
         **errors,
+        **_ensemble_errors(predicted),
         "monopole_mae": sums.monopoles[2] / _number(sums.monopoles[0]),
         "displacement_mean": model.displacement.sum(axis=(1, 2), dtype=np.float64)
         / _number(atoms.sum(axis=1) * model.displacement.shape[-1]),
@@ -183,6 +212,27 @@ def _molecule_errors(predicted: BatchPrediction, sums: Float[np.ndarray, "8 leve
         "esp_max": largest,
         "esp_correlation": correlation(sums[:, 0]),
     }
+
+
+def _ensemble_errors(predicted: BatchPrediction) -> Values:
+    """Returns what an ensemble says of each molecule, kcal/mol/e; NaN of a model alone."""
+    model, points = predicted.model, predicted.levels.place != NOWHERE
+    if model.averaged is None or model.spread is None:
+        nothing = np.full(len(points), np.nan)
+        return {"esp_uncertainty": nothing, "esp_rmse_averaged": nothing}
+    errors = model.averaged * HARTREE_IN_KCAL_PER_MOL - predicted.levels.esp[0]
+    return {
+        "esp_uncertainty": _rms(model.spread, predicted.batch.grid_mask) * HARTREE_IN_KCAL_PER_MOL,
+        "esp_rmse_averaged": _rms(errors, points),
+    }
+
+
+def _rms(
+    values: Float[np.ndarray, "B G"], points: Bool[np.ndarray, "B G"]
+) -> Float[np.ndarray, " B"]:
+    """Returns the root mean square of each row, NaN without any point."""
+    squares = np.square(np.where(points, values, 0.0), dtype=np.float64)
+    return np.sqrt(squares.sum(axis=1) / _number(points.sum(axis=1)))
 
 
 def _number(count: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

@@ -15,6 +15,7 @@ import xarray as xr
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from dcmnet.experiment.directory import Experiment
+from dcmnet.model.calibration import Calibration
 from pipeline import open_store
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import StoreError
@@ -41,6 +42,11 @@ ERROR_COLUMNS: Final = {
     "esp_max": "kcal/mol/e",
     "esp_rmse_monopoles": "kcal/mol/e",
     "esp_rmse_fitted": "kcal/mol/e",
+    "esp_rmse_fitted_dipoles": "kcal/mol/e",
+    "esp_rmse_fitted_quadrupoles": "kcal/mol/e",
+    "esp_rmse_stored_dipoles": "kcal/mol/e",
+    "esp_rmse_averaged": "kcal/mol/e",
+    "esp_uncertainty": "kcal/mol/e",
     "monopole_mae": "e",
     "dipole_error": "debye",
     "quadrupole_error": "debye*angstrom",
@@ -174,6 +180,36 @@ class WorstMolecule(_Numbers):
     esp_rmse_fitted: Number | None
 
 
+class PointCalibration(_Numbers):
+    """Grid points by the error that an ensemble expects there, and the actual error.
+
+    Attributes:
+        expected: Root mean square of the expected errors, kcal/mol/e, ascending.
+        actual: Root mean square of the actual errors.
+        count: Points.
+    """
+
+    expected: tuple[Number, ...]
+    actual: tuple[Number, ...]
+    count: tuple[int, ...]
+
+
+class EnsembleStatistics(_Numbers):
+    """How sure an ensemble is, and how right that is.
+
+    Attributes:
+        n_members: Networks, the first of which predicted.
+        factor: What spreads were multiplied by to give ``esp_uncertainty``.
+        calibration: What the spreads came to here; its factor is the one to take from now on.
+        points: By grid point.
+    """
+
+    n_members: int
+    factor: Number
+    calibration: Calibration | None
+    points: PointCalibration
+
+
 class Statistics(_Numbers):
     """All that an analysis came to.
 
@@ -191,6 +227,7 @@ class Statistics(_Numbers):
         charges: By element, and ``all``: the distributed charges.
         displacements: By element, and ``all``: distance of each charge from its nucleus.
         worst: Molecules with the largest ESP RMSE, the worst first.
+        ensemble: How sure the model is; None of one alone, which cannot say.
     """
 
     n_molecules: int
@@ -202,6 +239,7 @@ class Statistics(_Numbers):
     charges: dict[str, Spread]
     displacements: dict[str, Spread]
     worst: tuple[WorstMolecule, ...]
+    ensemble: EnsembleStatistics | None = None
 
     def point_table(self, by: PointGrouping, level: Level = "model") -> pd.DataFrame:
         """Returns ESP errors over points: a row a label, columns as in `Errors`."""

@@ -16,6 +16,7 @@ from dcmnet.analysis.grouping import (
     elements_of,
     formulas,
 )
+from dcmnet.analysis.ladder import LADDER_COLUMNS
 from dcmnet.analysis.point_errors import row_quantiles
 from dcmnet.analysis.statistics import (
     ERROR_COLUMNS,
@@ -46,6 +47,9 @@ _COPIED = (
     "esp_correlation",
     "esp_rmse_monopoles",
     "esp_rmse_fitted",
+    *LADDER_COLUMNS,
+    "esp_rmse_averaged",
+    "esp_uncertainty",
     "monopole_mae",
     "displacement_mean",
     "displacement_max",
@@ -96,10 +100,12 @@ def table_of(molecules: xr.Dataset, results: xr.Dataset) -> pd.DataFrame:
         By row of the store: ``molecule_id``, ``formula``, ``split``, ``total_charge``,
         ``n_atoms``, ``n_grid``; ``esp_rmse``, ``esp_mae``, ``esp_mean``, ``esp_p50``,
         ``esp_p95``, ``esp_max`` (kcal/mol/e) and ``esp_correlation``;
-        ``esp_rmse_monopoles`` and ``esp_rmse_fitted`` (kcal/mol/e); ``monopole_mae``
-        (e); ``displacement_mean`` and ``displacement_max`` (angstrom); ``dipole_error``,
-        the norm of the difference (D); ``quadrupole_error``, the Frobenius norm of the
-        difference of the traceless parts (D*angstrom). NaN where the reference is absent.
+        ``esp_rmse_monopoles``, ``esp_rmse_fitted`` and ``LADDER_COLUMNS`` (kcal/mol/e);
+        ``esp_rmse_averaged`` and ``esp_uncertainty`` of an ensemble (kcal/mol/e);
+        ``monopole_mae`` (e); ``displacement_mean`` and ``displacement_max`` (angstrom);
+        ``dipole_error``, the norm of the difference (D); ``quadrupole_error``, the Frobenius
+        norm of the difference of the traceless parts (D*angstrom). NaN where the reference is
+        absent.
     """
     rows = molecules[MOLECULE].values
     table = pd.DataFrame(

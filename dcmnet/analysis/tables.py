@@ -16,8 +16,13 @@ from dcmnet.analysis.statistics import ERROR_LABELS, Distribution, Errors, Level
 # Below the ESP RMSE stand those of the reference levels.
 _ROWS = {
     "esp_rmse": ERROR_LABELS["esp_rmse"],
+    "esp_uncertainty": "  as expected",
+    "esp_rmse_averaged": "  mean of ensemble",
     "esp_rmse_fitted": "  fitted charges",
+    "esp_rmse_fitted_dipoles": "    and dipoles",
+    "esp_rmse_fitted_quadrupoles": "    to quadrupoles",
     "esp_rmse_monopoles": "  monopoles",
+    "esp_rmse_stored_dipoles": "    and dipoles",
     **ERROR_LABELS,
 }
 
@@ -72,6 +77,13 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
         f"[bold]{escape(analysis.results)}[/] in {escape(analysis.store)}", highlight=False
     )
     console.print(error_table(statistics.molecules["all"]["all"]))
+    if statistics.ensemble and statistics.ensemble.calibration:
+        console.print(
+            f"[bold]Expected errors[/] are {statistics.ensemble.factor:.2f} times the spread of "
+            f"{statistics.ensemble.n_members} networks. "
+            f"{statistics.ensemble.calibration.in_words}\n",
+            highlight=False,
+        )
     charges = statistics.molecules["total_charge"]
     if len(charges) > 1:
         console.print("[bold]Mean ESP RMSE[/], kcal/mol/e", highlight=False)

@@ -11,10 +11,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet.model.calibration import Calibration
 from dcmnet.model.domain import Domain
 from dcmnet.model.molecule import Structure, problems_of
 from pipeline.loader import make_batch
 from store_schema.problems import SourceError
+
+
+def stacked(members: Sequence[Parameters]) -> Parameters:
+    """Returns the parameters of several networks of a kind as one tree, member first."""
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *members)
 
 
 class TrainedModel:
@@ -29,7 +35,7 @@ class TrainedModel:
         domain: What it has seen in training, as far as that is on record.
         ensemble: Parameters of models trained like it, by which its uncertainty is estimated;
             empty where there are none.
-        calibration: What the spread of the ensemble is multiplied by to give the error to expect.
+        calibration: What the spread of the ensemble means; None where nobody measured it.
     """
 
     def __init__(
@@ -42,7 +48,7 @@ class TrainedModel:
         name: str = "the model",
         domain: Domain | None = None,
         ensemble: Sequence[Parameters] = (),
-        calibration: float = 1.0,
+        calibration: Calibration | None = None,
     ) -> None:
         self.network = network
         self.params = params
@@ -53,6 +59,11 @@ class TrainedModel:
         self.ensemble = tuple(ensemble)
         self.calibration = calibration
         self._charges = jax.jit(functools.partial(distributed_charges, network))
+
+    @property
+    def calibration_factor(self) -> float:
+        """What the spread of the ensemble is multiplied by to give the error to expect."""
+        return self.calibration.factor if self.calibration else 1.0
 
     @property
     def elements(self) -> frozenset[int] | None:

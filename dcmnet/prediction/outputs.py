@@ -21,8 +21,8 @@ from dcmnet.prediction.simulation.gromacs import write_topology
 from dcmnet.prediction.simulation.openmm import write_force_field
 from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
-from store_schema.problems import ConfigError, SourceError
-from store_schema.results import ESP_UNCERTAINTY, RESULT_VARIABLES
+from store_schema.problems import ConfigError
+from store_schema.results import RESULT_VARIABLES
 
 Molecules = Iterable[ChargedMolecule]
 
@@ -36,7 +36,7 @@ _COLUMNS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "charge_positions": ((MOLECULE, ATOM, DCM, XYZ), "float64"),
     "monopoles_predicted": ((MOLECULE, ATOM), "float64"),
     "dipole_predicted": ((MOLECULE, XYZ), "float64"),
-    ESP_UNCERTAINTY.name: ((MOLECULE,), "float64"),
+    "esp_uncertainty": ((MOLECULE,), "float64"),
 }
 
 
@@ -74,21 +74,21 @@ def write_predictions(
 
     Args:
         path: The file; array files need room for scratch files in its folder.
-        molecules: What to write, as many and as large as surveyed.
+        molecules: What to write, as many and as large as surveyed; one for simulations.
         survey: Their names and sizes.
         title: Where the charges come from, for the file's header.
         residue: Name of the residue in files for simulations.
 
     Raises:
         ConfigError: The suffix names no format, or the residue has a name that none can have.
-        SourceError: A file for a simulation is asked for, and there is not one molecule,
-            or it has no local frame.
+        SourceError: A file for a simulation is asked for, and the molecule has no local frame.
     """
     check_format(path)
     if path.suffix in _SIMULATION:
         check_residue(residue)
         write = _SIMULATION[path.suffix]
-        write(path, _only(molecules, survey, path), residue, title)
+        (molecule,) = molecules
+        write(path, molecule, residue, title)
     else:
         _FILES[path.suffix](path, molecules, survey, title)
 
@@ -182,7 +182,7 @@ def _write_npz(path: Path, molecules: Molecules, survey: Survey, title: str) -> 
 
 def _write_netcdf(path: Path, molecules: Molecules, survey: Survey, title: str) -> None:
     arrays = _fill_arrays(path.parent, molecules, survey)
-    known = {**VARIABLES, **RESULT_VARIABLES, ESP_UNCERTAINTY.name: ESP_UNCERTAINTY}
+    known = {**VARIABLES, **RESULT_VARIABLES}
     variables: dict[str, Any] = {}
     for name, (dims, _) in _COLUMNS.items():
         about = {"long_name": known[name].description, "units": known[name].unit}
@@ -192,18 +192,9 @@ def _write_netcdf(path: Path, molecules: Molecules, survey: Survey, title: str) 
     dataset.to_netcdf(path, engine="netcdf4")
 
 
-def _only(molecules: Molecules, survey: Survey, path: Path) -> ChargedMolecule:
-    """Returns the one molecule that a file for simulations describes."""
-    if len(survey.names) != 1:
-        raise SourceError.of(
-            path.name,
-            expected="one molecule, whose local frames the charges are put into",
-            received=f"{len(survey.names)}",
-            consequence="nothing was written",
-            remedy="Give one frame: the geometry that the simulation starts from",
-        )
-    (molecule,) = molecules
-    return molecule
+def is_for_simulations(path: Path) -> bool:
+    """Says whether a file describes one molecule by charges that move with it."""
+    return path.suffix in _SIMULATION
 
 
 _FILES: Final[dict[str, Callable[[Path, Molecules, Survey, str], None]]] = {

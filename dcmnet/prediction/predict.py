@@ -15,7 +15,7 @@ from jaxtyping import Int
 from dcmnet.model import distributed_charges
 from dcmnet.model.domain import MEANINGLESS, Domain
 from dcmnet.model.molecule import Structure, problems_of
-from dcmnet.model.trained import TrainedModel
+from dcmnet.model.trained import TrainedModel, stacked
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, Structures
 from dcmnet.prediction.mixture import Mixture, combine
@@ -85,10 +85,7 @@ class Predictor:
             jax.jit(jax.vmap(functools.partial(distributed_charges, each.network), (0, None)))
             for each in self.mixture.models
         ]
-        self._members = [
-            jax.tree.map(lambda *arrays: np.stack(arrays), each.params, *each.ensemble)
-            for each in self.mixture.models
-        ]
+        self._members = [stacked([each.params, *each.ensemble]) for each in self.mixture.models]
 
     def predict(self, structures: Iterable[Structure]) -> list[ChargedMolecule]:
         """Predicts molecules at hand, in their order.
@@ -177,7 +174,9 @@ class Predictor:
             if len(members) == 1:
                 yield members[0]
             else:
-                yield replace(members[0], uncertainty=esp_spread(members) * model.calibration)
+                yield replace(
+                    members[0], uncertainty=esp_spread(members) * model.calibration_factor
+                )
 
 
 def predict_arrays(

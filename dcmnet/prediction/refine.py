@@ -63,7 +63,7 @@ def refine_charges(
             consequence="nothing was refined",
             remedy="Give a number such as 1e-4",
         )
-    reference, points = _reference(molecule, esp, grid)
+    points, reference = reference_of(molecule, esp, grid)
     matrix = potential_matrix(points, molecule.charge_positions)
     error = reference - matrix @ molecule.charges
     count = len(molecule.charges)
@@ -79,18 +79,28 @@ def refine_charges(
     return Refinement(refined, _rmse(error), _rmse(reference - matrix @ refined.charges))
 
 
-def _reference(
+def reference_of(
     molecule: ChargedMolecule,
-    esp: Float[np.ndarray, " g"] | None,
-    grid: Float[np.ndarray, "points 3"] | None,
-) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, "g 3"]]:
+    esp: Float[np.ndarray, " g"] | None = None,
+    grid: Float[np.ndarray, "points 3"] | None = None,
+) -> tuple[Float[np.ndarray, "g 3"], Float[np.ndarray, " g"]]:
+    """Returns the points and values of the ESP to refine against, in angstrom and hartree/e.
+
+    Args:
+        molecule: The molecule.
+        esp: Reference ESP; that of the structure where left out.
+        grid: Its points; likewise.
+
+    Raises:
+        SourceError: There is none, or it is not finite.
+    """
     structure = molecule.structure
     esp = structure.esp if esp is None else esp
     grid = structure.grid if grid is None else grid
     if esp is not None and grid is not None and len(esp) == len(grid) > 0:
         reference, points = np.asarray(esp, np.float64), np.asarray(grid, np.float64)
         if np.isfinite(reference).all() and np.isfinite(points).all():
-            return reference, points
+            return points, reference
     raise SourceError.of(
         structure.place,
         expected="a reference ESP with its grid to refine against",

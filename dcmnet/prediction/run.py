@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from rich.table import Table
 
 from dcmnet.console.progress import progress_bar
 from dcmnet.experiment.directory import load_model
+from dcmnet.experiment.ensemble import load_ensemble
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture, parse_mixture
-from dcmnet.prediction.outputs import check_format, new_file, write_predictions
+from dcmnet.prediction.outputs import (
+    check_format,
+    is_for_simulations,
+    new_file,
+    write_predictions,
+)
 from dcmnet.prediction.predict import Predictor
-from dcmnet.prediction.refine import RESTRAINT, refine_charges
+from dcmnet.prediction.refine import RESTRAINT, reference_of, refine_charges
 from dcmnet.prediction.simulation.charmm import RESIDUE
+from dcmnet.prediction.simulation.conformers import JointRefinement, Target, refine_jointly
 from store_schema.problems import ConfigError
+
+# Conformers that one set of charges is fitted to; their ESPs are in memory at once.
+_MOST_CONFORMERS: Final = 100
 
 
 @dataclass
@@ -35,7 +48,9 @@ class PredictionReport:
         rmse_before: ESP RMSE of each molecule before it was refined, kcal/mol/e.
         rmse_after: And after.
         uncertainties: RMS error to expect of each molecule's ESP, kcal/mol/e; none of a model
-            alone.
+            alone, which cannot say.
+        conformers: What one set of charges comes to, where several conformers got one.
+        uncertainty_limit: Largest of them that is backed by tests; None if that is unknown.
     """
 
     path: Path
@@ -44,15 +59,26 @@ class PredictionReport:
     rmse_before: list[float] = field(default_factory=list)
     rmse_after: list[float] = field(default_factory=list)
     uncertainties: list[float] = field(default_factory=list)
+    uncertainty_limit: float | None = None
+    conformers: JointRefinement | None = None
+
+    @property
+    def doubtful(self) -> int:
+        """Molecules whose expected error is beyond what tests back."""
+        if self.uncertainty_limit is None:
+            return 0
+        return sum(size > self.uncertainty_limit for size in self.uncertainties)
 
 
 def load_mixture(
-    model: str | Path | TrainedModel, others: Sequence[str] = (), checkpoint: str = "best"
+    model: str | Path | TrainedModel | Sequence[str | Path],
+    others: Sequence[str] = (),
+    checkpoint: str = "best",
 ) -> Mixture[TrainedModel]:
     """Loads a model, and those that give some atoms their charges instead of it.
 
     Args:
-        model: An experiment, a published ``.pkl``, or a model.
+        model: An experiment, a published ``.pkl``, or a model; several are an ensemble.
         others: ``H=EXPERIMENT`` by element, ``0,4=EXPERIMENT`` by atom from 0.
         checkpoint: ``best``, ``latest`` or ``epoch_N``, of every experiment.
 
@@ -61,13 +87,16 @@ def load_mixture(
         ConfigError: A text of ``others`` says nothing, or a configuration is not valid.
     """
     sources, by_element, by_atom = parse_mixture(others)
-    first = model if isinstance(model, TrainedModel) else load_model(model, checkpoint)
+    if isinstance(model, TrainedModel):
+        first = model
+    else:
+        first = load_ensemble([model] if isinstance(model, str | Path) else model, checkpoint)
     models = (first, *(load_model(source, checkpoint) for source in sources))
     return Mixture(models, by_element, by_atom)
 
 
 def predict_file(
-    model: str | Path | TrainedModel,
+    model: str | Path | TrainedModel | Sequence[str | Path],
     source: str | Path,
     out: str | Path,
     *,
@@ -86,10 +115,11 @@ def predict_file(
 
     Args:
         model: An experiment, a model in the box such as ``dcm2``, a published ``.pkl``, or a
-            model.
+            model. Several experiments are an ensemble, whose first one predicts.
         source: ``.xyz`` of one or many frames, NPZ files of any convention, or a store.
         out: ``.xyz``, ``.npz`` or ``.nc``; for one molecule also ``.dcm`` (CHARMM),
-            ``.xml`` (OpenMM) and ``.itp`` (GROMACS).
+            ``.xml`` (OpenMM) and ``.itp`` (GROMACS), whose charges are fitted to all conformers
+            where there are several.
         others: Models of some elements or atoms; see ``load_mixture``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
         total_charge: Net charge of every molecule, e; what the source says by default.
@@ -120,8 +150,12 @@ def predict_file(
             count = len(survey.names)
             bar.update(reading, total=count)
             report = PredictionReport(path, count, survey.warnings)
+            calibration = predictor.mixture.models[0].calibration
+            report.uncertainty_limit = calibration.limit if calibration else None
             predicted = _remembered(predictor.run(structures, survey), report)
-            if refine:
+            if is_for_simulations(path) and count > 1:
+                predicted = _jointly(predicted, report, refine)
+            elif refine:
                 predicted = _refined(predicted, restraint, report)
             working = bar.add_task("predicting", total=count)
             title = " + ".join(each.name for each in predictor.mixture.models)
@@ -160,12 +194,43 @@ def _refined(
         yield refinement.molecule
 
 
+def _jointly(
+    conformers: Iterator[ChargedMolecule], report: PredictionReport, refine: bool
+) -> Iterator[ChargedMolecule]:
+    """Yields the one molecule that conformers are, with charges that suit them all."""
+    if report.n_molecules > _MOST_CONFORMERS:
+        raise ConfigError.of(
+            f"--out {report.path}",
+            expected=f"at most {_MOST_CONFORMERS} conformers of one molecule",
+            received=f"{report.n_molecules:,} molecules",
+            consequence="nothing was written",
+            remedy="Give conformers that stand for the others, or write .xyz, .npz or .nc",
+        )
+    every = list(conformers)
+    targets = [Target(*reference_of(molecule)) for molecule in every] if refine else None
+    report.conformers = refine_jointly(every, targets)
+    yield report.conformers.molecule
+
+
 def _counted(
     molecules: Iterator[ChargedMolecule], bar: Progress, task: object
 ) -> Iterator[ChargedMolecule]:
     for molecule in molecules:
         yield molecule
         bar.advance(task)  # type: ignore[arg-type]
+
+
+def print_conformers(joint: JointRefinement, console: Console) -> None:
+    """Prints what one set of charges comes to at each conformer."""
+    table = Table(box=box.SIMPLE, title="ESP RMSE of one set of charges, kcal/mol/e")
+    table.add_column("conformer", overflow="fold")
+    for name in ("of the first's charges", "of those written"):
+        table.add_column(name, justify="right")
+    for name, first, written in zip(joint.names, joint.single[0], joint.errors, strict=True):
+        table.add_row(escape(name), f"{first:.3f}", f"{written:.3f}")
+    table.add_section()
+    table.add_row("mean", f"{joint.single[0].mean():.3f}", f"{joint.errors.mean():.3f}")
+    console.print(table)
 
 
 def print_prediction(report: PredictionReport, console: Console) -> None:
@@ -178,6 +243,8 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
             f"{np.mean(report.rmse_after):.3f} kcal/mol/e",
             highlight=False,
         )
+    if report.conformers:
+        print_conformers(report.conformers, console)
     if report.uncertainties:
         median, most = np.median(report.uncertainties), np.max(report.uncertainties)
         console.print(
@@ -185,7 +252,22 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
             + (f" (median), {most:.2f} at most" if len(report.uncertainties) > 1 else ""),
             highlight=False,
         )
+        if report.doubtful:
+            console.print(
+                f"[yellow]Warning:[/] {report.doubtful:,} of {report.n_molecules:,} are expected "
+                f"to be off by more than {report.uncertainty_limit:.2f} kcal/mol/e, as hardly any "
+                "molecule was that the model was tested on: compute a reference before you rely "
+                "on their charges",
+                soft_wrap=True,
+                highlight=False,
+            )
+    else:
+        console.print(
+            "No error is stated: that takes an ensemble, such as dcm2, or several EXPERIMENTs",
+            highlight=False,
+        )
     noun = "molecule" if report.n_molecules == 1 else "molecules"
+    noun = "conformers of a molecule" if report.conformers else noun
     console.print(
         f"{report.n_molecules:,} {noun} → {escape(str(report.path))}",
         soft_wrap=True,

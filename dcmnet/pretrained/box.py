@@ -98,7 +98,7 @@ def load_pretrained(name: str, box: Path = BOX) -> TrainedModel:
         name=name,
         domain=card.domain,
         ensemble=others,
-        calibration=card.calibration.factor,
+        calibration=card.calibration,
     )
 
 

@@ -8,6 +8,7 @@ from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dcmnet.config import ModelConfig
+from dcmnet.model.calibration import Calibration
 from dcmnet.model.domain import Domain
 
 
@@ -65,22 +66,6 @@ class Accuracy(_Part):
     fitted_charges: float
     fitted_dipoles: float
     fitted_quadrupoles: float
-
-
-class Calibration(_Part):
-    """How the spread of the ensemble is made an error to expect.
-
-    Attributes:
-        factor: What the spread is multiplied by.
-        n_molecules: Held-out molecules that it was measured on.
-        correlation: Rank correlation of expected and actual errors there.
-        within_twice: Share of them whose error is below twice the expected one.
-    """
-
-    factor: float = Field(gt=0)
-    n_molecules: int
-    correlation: float
-    within_twice: float
 
 
 class ModelCard(_Part):

@@ -58,10 +58,9 @@ def print_card(card: ModelCard, console: Console) -> None:
     )
     sure = card.calibration
     console.print(
-        f"The ESP error that predictions state is {sure.factor:.2f} times the spread of "
-        f"{card.n_members} networks. On {sure.n_molecules} molecules that they had not seen, its "
-        f"rank correlation with the actual error is {sure.correlation:.2f}, and "
-        f"{sure.within_twice:.0%} of the errors are below twice what is stated.",
+        "The ESP error that predictions state comes from the spread of "
+        f"{card.n_members} networks. They had seen none of the molecules it was measured on. "
+        f"{sure.in_words}",
         highlight=False,
     )
     console.print(_training(card))

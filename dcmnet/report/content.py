@@ -187,7 +187,7 @@ def _results_content(
     attributes = tree[RESULTS_GROUP][group].attrs
     try:
         schema = ResultsSchema.model_validate(
-            {key: attributes.get(key) for key in ResultsSchema.model_fields}
+            {key: attributes[key] for key in ResultsSchema.model_fields if key in attributes}
         )
     except ValidationError as error:
         raise StoreError.of(

@@ -13,11 +13,12 @@ from dcmnet.analysis.examples import read_examples
 from dcmnet.analysis.figures.esp import grid_points
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.versions import installed_versions
-from dcmnet.report import sections, tables
+from dcmnet.report import opening, sections, tables
 from dcmnet.report.content import ReportContent, ResultsContent, read_content
 from dcmnet.report.error_charts import correlation_panel, references_panel
 from dcmnet.report.group_charts import charges_panel, groups_panel
 from dcmnet.report.panel import Panel, as_script
+from dcmnet.report.reference_charts import calibration_panel, ladder_panel
 from dcmnet.report.scenes import scenes_panel
 from dcmnet.report.training_charts import learning_panel, pace_panel
 from pipeline.files import write_text
@@ -79,6 +80,7 @@ def render(content: ReportContent, refresh_seconds: float | None = None, live: b
     environment.filters["as_script"] = as_script
     return environment.get_template("report.html").render(
         content=content,
+        opening=opening,
         sections=sections,
         tables=tables,
         panels=_panels(content),
@@ -105,6 +107,9 @@ def _result_panels(results: ResultsContent) -> list[Panel]:
     if reference.size:
         shown.append(correlation_panel(reference, predicted, of=statistics.n_points))
         shown.append(references_panel(results.table))
+        shown.append(ladder_panel(results.table, results.schema.n_dcm))
+        if statistics.ensemble:
+            shown.append(calibration_panel(results.table, statistics.ensemble))
         shown.append(groups_panel(statistics))
     examples = read_examples(results.tree, results.name, results.table)
     if examples:

@@ -13,12 +13,12 @@ from jaxtyping import Float
 
 from store_schema.units import BOHR_IN_ANGSTROM
 
-# Singular values below this part of the largest one say nothing.
-_RANK = 1e-10
+# A column that the columns before it leave less than this part of says nothing of its own.
+_INDEPENDENT = 1e-9
 
 
 class Ladder(NamedTuple):
-    """RMSE of the best multipoles on the atoms, hartree/e.
+    """RMSE of the best multipoles on the atoms, hartree/e; NaN of more unknowns than points.
 
     Attributes:
         charges: Of charges.
@@ -41,7 +41,7 @@ def fitted_ladder(
 
     Args:
         positions: Of the atoms, in Å.
-        total_charge: What the charges sum to, e.
+        total_charge: What the charges sum to, e; NaN if that is not known.
         grid: Points in Å.
         esp: ESP there, hartree/e.
 
@@ -51,25 +51,40 @@ def fitted_ladder(
     offset = (grid[:, None].astype(np.float64) - positions) / BOHR_IN_ANGSTROM
     inverse = 1 / np.linalg.norm(offset, axis=-1)
     unit = offset * inverse[..., None]
-    n_atoms = len(positions)
-    # Charges of equal parts, and all changes that leave the sum alone.
-    equal = np.full(n_atoms, total_charge / n_atoms)
-    changes = np.linalg.svd(np.ones((1, n_atoms)))[2][1:].T
-    charges = inverse @ changes
+    charges, target = _charges(inverse, total_charge, np.asarray(esp, np.float64))
     dipoles = _columns(unit * (inverse**2)[..., None])
     # The five components of a traceless quadrupole.
     x, y, z = np.moveaxis(unit, -1, 0)
     angular = np.stack([x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1], axis=-1)
-    quadrupoles = _columns(angular * (inverse**3)[..., None])
-    target = np.asarray(esp, np.float64) - inverse @ equal
-    orders = (charges,), (charges, dipoles), (charges, dipoles, quadrupoles)
-    return Ladder(*(_left(np.concatenate(columns, axis=1), target) for columns in orders))
+    orders = charges, dipoles, _columns(angular * (inverse**3)[..., None])
+    return Ladder(*_left(orders, target))
+
+
+def _charges(
+    potentials: Float[np.ndarray, "point atom"], total: float, esp: Float[np.ndarray, " point"]
+) -> tuple[Float[np.ndarray, "point c"], Float[np.ndarray, " point"]]:
+    """Potentials of all changes that leave the sum alone, and what equal charges leave."""
+    n_atoms = potentials.shape[1]
+    if np.isnan(total):
+        return potentials, esp
+    changes = np.linalg.svd(np.ones((1, n_atoms)))[2][1:].T
+    return potentials @ changes, esp - potentials.sum(axis=1) * (total / n_atoms)
 
 
 def _columns(potentials: Float[np.ndarray, "point atom component"]) -> Float[np.ndarray, "point c"]:
     return potentials.reshape(len(potentials), -1)
 
 
-def _left(design: Float[np.ndarray, "point c"], target: Float[np.ndarray, " point"]) -> float:
-    solution, *_ = np.linalg.lstsq(design, target, rcond=_RANK)
-    return float(np.sqrt(np.mean((design @ solution - target) ** 2)))
+def _left(
+    orders: tuple[Float[np.ndarray, "point _"], ...], target: Float[np.ndarray, " point"]
+) -> list[float]:
+    """RMSE of the target less its projections on the columns of each order and those below."""
+    design = np.concatenate(orders, axis=1)[:, : len(target)]
+    basis, triangle = np.linalg.qr(design / np.linalg.norm(design, axis=0))
+    independent = np.abs(np.diagonal(triangle)) > _INDEPENDENT
+    lengths, rest, begin = [], target, 0
+    for end in np.cumsum([order.shape[1] for order in orders]):
+        own = basis[:, begin:end][:, independent[begin:end]]
+        rest, begin = rest - own @ (own.T @ rest), end
+        lengths.append(float(np.sqrt(np.mean(rest**2))) if end < len(target) else np.nan)
+    return lengths

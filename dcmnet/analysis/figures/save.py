@@ -10,14 +10,17 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from dcmnet.analysis.examples import read_examples
+from dcmnet.analysis.figures.calibration import calibration_figure
 from dcmnet.analysis.figures.esp import errors_beside_monopoles, esp_correlation, grid_points
 from dcmnet.analysis.figures.groups import charges_and_displacements, errors_by_group
+from dcmnet.analysis.figures.ladder import ladder_figure
 from dcmnet.analysis.figures.molecules import examples_figure
 from dcmnet.analysis.figures.style import new_axes
 from dcmnet.analysis.figures.training import training_curves, training_pace
 from dcmnet.analysis.statistics import load_statistics
 from dcmnet.experiment.metrics import EpochRecord
 from pipeline.files import replaced
+from store_schema.names import DCM, RESULTS_GROUP
 
 __all__ = [
     "errors_beside_monopoles",
@@ -57,9 +60,13 @@ def save_figures(
         figures["training_curves"] = training_curves(history)
         figures["training_pace"] = training_pace(history)
     if table["esp_rmse"].notna().any():
+        n_dcm = tree[f"{RESULTS_GROUP}/{name}"].to_dataset().sizes[DCM]
         figures["esp_correlation"] = esp_correlation(*grid_points(tree, name))
         figures["errors_beside_monopoles"] = errors_beside_monopoles(table)
+        figures["multipole_ladder"] = ladder_figure(table, n_dcm)
         statistics = load_statistics(tree, name)
+        if statistics.ensemble:
+            figures["calibration"] = calibration_figure(table, statistics.ensemble)
         figures["errors_by_group"] = errors_by_group(statistics)
         figures["charges_and_displacements"] = charges_and_displacements(statistics)
         figures["molecules"] = examples_figure(read_examples(tree, name, table))

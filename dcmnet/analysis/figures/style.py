@@ -50,6 +50,7 @@ def style_axes(ax: Axes) -> None:
 
 def label_plainly(axis: Axis) -> None:
     """Labels a logarithmic axis 0.5, 1, 2, 5 … rather than by powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())

@@ -56,35 +56,58 @@ def virtual_sites(molecule: ChargedMolecule) -> list[Site]:
     if not frames:
         return [_on_axis(molecule, k) for k in range(len(molecule.charges))]
     held = {atom: frame.atoms for frame in frames for atom in frame.owners}
-    sites = []
-    for charge, displacement, atom in zip(
-        molecule.charges, molecule.displacements, molecule.atom.tolist(), strict=True
-    ):
-        frame = held[atom]
-        local = _right_handed_axes(frame, structure.positions) @ displacement / NANOMETRE
-        sites.append(
-            Site(
-                charge=float(charge),
-                atoms=frame,
-                origin=tuple(float(member == atom) for member in frame),
-                x=(1.0, -1.0, 0.0),
-                y=(0.0, -1.0, 1.0),
-                local=(float(local[0]), float(local[1]), float(local[2])),
-                owner=atom,
-            )
-        )
-    return sites
+    return [_in_frame(molecule, k, held[atom]) for k, atom in enumerate(molecule.atom.tolist())]
 
 
-def _right_handed_axes(
-    frame: tuple[int, int, int], positions: Float[np.ndarray, "a 3"]
-) -> Float[np.ndarray, "3 3"]:
-    """Returns OpenMM's axes: x along A - B, z along x times C - B, y the rest."""
-    a, b, c = (positions[index] for index in frame)
-    x = (a - b) / np.linalg.norm(a - b)
-    z = np.cross(x, c - b)
+def _in_frame(molecule: ChargedMolecule, k: int, frame: tuple[int, int, int]) -> Site:
+    """A site with x along the bond of its own atom: A - B of A and B, C - B of C, as in CHARMM."""
+    atom = int(molecule.atom[k])
+    x, y = ((0.0, -1.0, 1.0), (1.0, -1.0, 0.0))
+    site = Site(
+        charge=float(molecule.charges[k]),
+        atoms=frame,
+        origin=tuple(float(member == atom) for member in frame),
+        x=x if atom == frame[2] else y,
+        y=y if atom == frame[2] else x,
+        local=(0.0, 0.0, 0.0),
+        owner=atom,
+    )
+    local = site_axes(site, molecule.structure.positions) @ molecule.displacements[k] / NANOMETRE
+    return site._replace(local=(float(local[0]), float(local[1]), float(local[2])))
+
+
+def site_axes(site: Site, positions: Float[np.ndarray, "a 3"]) -> Float[np.ndarray, "3 3"]:
+    """Returns the axes of a site of three atoms as OpenMM has them, as rows.
+
+    x is along its first direction, z along x times its second one, y the rest.
+    """
+    atoms = positions[list(site.atoms)]
+    x, second = np.array(site.x) @ atoms, np.array(site.y) @ atoms
+    x /= np.linalg.norm(x)
+    z = np.cross(x, second)
     z /= np.linalg.norm(z)
     return np.stack([x, np.cross(z, x), z])
+
+
+def place_sites(
+    sites: Sequence[Site], positions: Float[np.ndarray, "a 3"]
+) -> Float[np.ndarray, "k 3"]:
+    """Returns where sites are in another geometry of their molecule, as a simulation has them.
+
+    Args:
+        sites: The sites.
+        positions: Nuclear positions, angstrom.
+
+    Returns:
+        Their positions in angstrom.
+    """
+    places = []
+    for site in sites:
+        place = np.array(site.origin) @ positions[list(site.atoms)]
+        if len(site.atoms) == 3:
+            place = place + NANOMETRE * np.array(site.local) @ site_axes(site, positions)
+        places.append(place)
+    return np.array(places).reshape(-1, 3)
 
 
 def _on_axis(molecule: ChargedMolecule, k: int) -> Site:

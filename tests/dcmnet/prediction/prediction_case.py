@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -61,6 +62,13 @@ def _bonded(numbers, positions):
     radii = covalent_radii[numbers]
     ratios = pdist(positions) / [a + b for a, b in itertools.combinations(radii, 2)]
     return positions / ratios.min()
+
+
+def shaken(one, n, size=0.03, seed=0):
+    """Returns geometries of a molecule, its atoms moved at random, the first as it is."""
+    rng = np.random.default_rng(seed)
+    moves = rng.normal(scale=size, size=(n - 1, *one.positions.shape))
+    return [one, *(replace(one, positions=one.positions + move) for move in moves)]
 
 
 def write_frames(path, some, with_charge=True):

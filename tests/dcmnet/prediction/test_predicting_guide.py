@@ -14,7 +14,7 @@ from dcmnet.cli import main
 from dcmnet.prediction.outputs import _FILES, _SIMULATION
 from pipeline.sample import sample_sources
 from tests.commands import run_command
-from tests.dcmnet.prediction.prediction_case import structure, structures, write_frames
+from tests.dcmnet.prediction.prediction_case import shaken, structure, structures, write_frames
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "predicting.md").read_text()
 BLOCKS = re.findall(r"^ {4}((?:dcmnet|python) [^\n]+)$|```python\n(.*?)```", GUIDE, re.M | re.S)
@@ -23,13 +23,16 @@ BLOCKS = re.findall(r"^ {4}((?:dcmnet|python) [^\n]+)$|```python\n(.*?)```", GUI
 @pytest.fixture
 def here(trained, sample_store, tmp_path, monkeypatch):
     """A folder with what the guide supposes: experiments, a store, files of one's own."""
-    for name in ("first", "one", "four"):
+    for name in ("first", "second", "third", "one", "four"):
         shutil.copytree(trained[2], tmp_path / "experiments" / name)
     shutil.copytree(sample_store, tmp_path / "molecules.zarr")
     (tmp_path / "mydata").mkdir()
     shutil.copy(sample_sources()[1], tmp_path / "mydata" / "a.npz")
     write_frames(tmp_path / "molecules.xyz", structures(5))
     write_frames(tmp_path / "water.xyz", [structure("H2O")])
+    write_frames(tmp_path / "molecule.xyz", [structure()])
+    for name in ("trajectory", "conformers"):
+        write_frames(tmp_path / f"{name}.xyz", shaken(structure(), 3))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path
@@ -74,7 +77,7 @@ def test_commands_refuse_in_a_line(here, monkeypatch, capsys):
         "water.xyz --out a.xyz --with H": "ELEMENT=EXPERIMENT",
         "water.xyz --out a.xyz --checkpoint epoch_99": "a checkpoint 'epoch_99'",
         "water.xyz --out a.dcm --residue waytoolongname": "letters and digits",
-        "molecules.xyz --out a.dcm": "one molecule",
+        "molecules.xyz --out a.dcm": "another molecule",
         "water.xyz --out a.xyz --refine": "a reference ESP",
         "water.xyz --out a.xyz --charge nan": "a finite charge",
     }

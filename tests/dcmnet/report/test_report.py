@@ -61,18 +61,20 @@ def test_it_answers_in_the_order_a_reader_asks(analysed):
     order = [
         text.index(f">{title}</h2>")
         for title in (
-            "What data",
-            "What model",
             "How good is it",
             "Against what",
             "Where it fails",
             "What the charges are",
+            "What data",
+            "What model",
             "How it trained",
             "How to make it again",
         )
     ]
     assert order == sorted(order)
-    assert text.index('class="cards') < order[0]
+    assert text.index('class="cards') < text.index('class="answers') < order[0]
+    assert text.index("<table") > order[0]
+    assert "One model alone cannot say" in text
 
 
 def test_its_numbers_are_those_of_the_analysis(analysed):
@@ -138,6 +140,7 @@ def test_every_figure_has_words_and_a_still(analysed):
     assert {re.search('id="([a-z]+)"', figure)[1] for figure in figures} == {
         "correlation",
         "references",
+        "ladder",
         "groups",
         "molecules",
         "charges",
@@ -260,7 +263,7 @@ def test_in_a_browser_every_figure_is_drawn(analysed, browser, width):
     screen = {"viewport": {"width": width, "height": 900}, "has_touch": phone, "is_mobile": phone}
     tab, complaints, requests = opened(browser, analysed.page, **screen)
     plots = tab.locator(".plot")
-    assert plots.count() == 19
+    assert plots.count() == 20
     for plot in plots.all():
         plot.scroll_into_view_if_needed()
         plot.locator("canvas, svg.main-svg").first.wait_for(state="attached")

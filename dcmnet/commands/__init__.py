@@ -1,0 +1,1 @@
+"""The commands of ``dcmnet``: arguments in, pages and exit codes out."""

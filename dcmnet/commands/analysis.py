@@ -1,0 +1,116 @@
+"""Commands that measure: ``analyze``, ``compare``, ``report``, ``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite
+
+
+def analyze(
+    experiments: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="EXPERIMENT|dcm2...",
+            help="Directory of an experiment, or a model in the box; several are an ensemble.",
+        ),
+    ],
+    store: Annotated[
+        str | None, typer.Option(help="Store to analyse; the one trained on by default.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    checkpoint: Checkpoint = "best",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the results; the experiment's by default.")
+    ] = None,
+    overwrite: Overwrite = False,
+    formats: Annotated[
+        str,
+        typer.Option("--export", metavar="FORMATS", help="Of json,csv,parquet,pkl,netcdf."),
+    ] = "json,csv",
+    ladder: Annotated[
+        int, typer.Option(min=0, help="Molecules to fit multipoles to, as a reference.")
+    ] = 200,
+) -> None:
+    """Write predictions and errors of a checkpoint back into the store."""
+    from dcmnet.analysis.analyze import analyze as run
+    from dcmnet.analysis.export import parse_formats
+    from dcmnet.analysis.tables import print_analysis
+
+    analysis = run(
+        experiments,
+        store=store,
+        split=split,
+        checkpoint=checkpoint,
+        name=name,
+        overwrite=overwrite,
+        formats=parse_formats(formats),
+        ladder=ladder,
+        progress=True,
+    )
+    print_analysis(analysis, Console())
+
+
+def compare(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPERIMENT...", help="Directories; DIRECTORY@epoch_20 names a checkpoint."
+        ),
+    ],
+    store: Annotated[
+        str | None, typer.Option(help="Store to compare on; the one trained on by default.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where the figure goes.")] = Path(
+        "comparison.png"
+    ),
+) -> None:
+    """Compare experiments and checkpoints, molecule by molecule."""
+    from dcmnet.analysis.compare import compare as run
+    from dcmnet.analysis.figures.comparison import check_figure, save_comparison
+    from dcmnet.analysis.tables import print_comparison
+
+    check_figure(out)
+    comparison = run(experiments, split=split, store=store)
+    print_comparison(comparison, Console())
+    for path in save_comparison(comparison, out):
+        typer.echo(path)
+
+
+def report(
+    experiment: ExperimentPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; analysis/report.html by default.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Store with the results; the one trained on by default.")
+    ] = None,
+    results: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Results group; the experiment's by default.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again after each epoch while training runs.")
+    ] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks with --watch.")] = 5.0,
+    port: Annotated[
+        int | None, typer.Option(help="Of a live page on 127.0.0.1, with --watch; 0: any free one.")
+    ] = None,
+) -> None:
+    """Write a report of an experiment as one HTML page."""
+    from dcmnet.report.command import run
+
+    run(experiment, out, store, results, watch=watch, every=every, port=port, console=Console())
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for everything it makes.")] = Path("demo"),
+) -> None:
+    """Ingest, predict, fine-tune, analyze and report on real molecules, in about a minute."""
+    from dcmnet.demo import run
+
+    run(out, Console())

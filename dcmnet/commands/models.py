@@ -1,0 +1,150 @@
+"""Commands that use models: ``predict``, ``models``, ``drift``, ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dcmnet.console.options import Checkpoint, Declare, ModelSource, Overwrite, pairs
+
+
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[EXPERIMENT...] INPUT",
+            help="INPUT: a store, .sdf, .mol2, SMILES, or what ingest reads. Without an "
+            "EXPERIMENT a model in the box predicts; several are an ensemble.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help=".xyz, .npz or .nc; of one molecule also .dcm (CHARMM), .xml (OpenMM), "
+            ".itp (GROMACS)."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A model in the box, as 'dcmnet models' lists them.")
+    ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="ELEMENT|ATOMS=EXPERIMENT",
+            help="Take these atoms' charges from another model, e.g. H=experiments/n1 or 0,3=...",
+        ),
+    ] = None,
+    charge: Annotated[
+        float | None, typer.Option(help="Net charge of every molecule, e; else what INPUT says.")
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse elements, charges and sizes beyond the training."),
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")
+    ] = False,
+    checkpoint: Checkpoint = "best",
+    residue: Annotated[
+        str, typer.Option(help="Name of the residue in .dcm, .xml and .itp.")
+    ] = "MOL",
+    declare: Declare = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict the distributed charges of molecules and write them to a file."""
+    from dcmnet.prediction.run import predict_file, print_prediction
+
+    source, chosen = _named(inputs, model)
+    console = Console()
+    report = predict_file(
+        chosen,
+        source,
+        out,
+        others=others or [],
+        checkpoint=checkpoint,
+        total_charge=charge,
+        strict=strict,
+        refine=refine,
+        residue=residue,
+        declare=pairs(declare or [], "--declare"),
+        overwrite=overwrite,
+        console=console,
+    )
+    print_prediction(report, console)
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show the card of this model.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the models in the box, or show what one of them is and how good."""
+    from dcmnet.pretrained import pretrained_names, read_card
+    from dcmnet.pretrained.page import print_card, print_models
+
+    cards = [read_card(each) for each in ([name] if name else pretrained_names())]
+    if as_json:
+        typer.echo("\n".join(card.model_dump_json(indent=2) for card in cards))
+    elif name:
+        print_card(cards[0], Console())
+    else:
+        print_models(cards, Console())
+
+
+def export(
+    experiment: ModelSource,
+    out: Annotated[Path, typer.Option(help="File to write, such as model.dcmx.")],
+    checkpoint: Checkpoint = "best",
+    overwrite: Overwrite = False,
+) -> None:
+    """Freeze a model into one file that runs without this package."""
+    from dcmnet.prediction.exported import export_model
+
+    path = export_model(experiment, out, checkpoint=checkpoint, overwrite=overwrite)
+    typer.echo(f"{path}: run it with 'python {path} MOLECULE.xyz [TOTAL_CHARGE]'")
+
+
+def drift(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[EXPERIMENT...] MOLECULE",
+            help="MOLECULE: what predict takes; several frames are a trajectory of one molecule, "
+            "the first is what the charges are predicted for.",
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A model in the box, as 'dcmnet models' lists them.")
+    ] = None,
+    charge: Annotated[
+        float | None, typer.Option(help="Net charge of the molecule, e; else what it says.")
+    ] = None,
+    checkpoint: Checkpoint = "best",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="A table of every geometry, too.")
+    ] = None,
+) -> None:
+    """Measure what charges in fixed frames lose as a molecule stretches, bends and turns."""
+    from dcmnet.prediction.run import load_mixture
+    from dcmnet.prediction.simulation.drift_page import measure, print_drift
+
+    source, chosen = _named(inputs, model)
+    measured = measure(load_mixture(chosen, checkpoint=checkpoint), source, charge, out)
+    print_drift(measured, Console())
+
+
+def _named(inputs: list[str], model: str | None) -> tuple[str, list[str]]:
+    """Returns what to predict, and the models that ``[EXPERIMENT...] INPUT`` and --model name."""
+    from dcmnet.pretrained import DEFAULT
+
+    *experiments, source = inputs
+    if experiments and model:
+        raise typer.BadParameter(
+            "give EXPERIMENTs, or --model, or neither", param_hint="[EXPERIMENT...] INPUT"
+        )
+    return source, experiments or [model or DEFAULT]
