@@ -74,8 +74,20 @@ class ChargeDerivatives:
             modes: Displacements per mass-weighted normal coordinate, 1/sqrt(amu): eigenvectors
                 of the mass-weighted Hessian, each atom's divided by the root of its mass.
         """
-        along = np.einsum("dax,max->md", self.dipole, modes) / _DEBYE
-        return np.asarray(_KM_PER_MOL * np.square(along).sum(axis=1))
+        return infrared_intensities(self.dipole, modes)
+
+
+def infrared_intensities(
+    polar_tensors: Float[np.ndarray, "3 a 3"], modes: Float[np.ndarray, "mode a 3"]
+) -> Float[np.ndarray, " mode"]:
+    """Returns intensities in the double harmonic approximation, km/mol.
+
+    Args:
+        polar_tensors: Derivatives of the dipole by the positions, e.
+        modes: As `ChargeDerivatives.infrared_intensities` takes them.
+    """
+    along = np.einsum("dax,max->md", polar_tensors, modes) / _DEBYE
+    return np.asarray(_KM_PER_MOL * np.square(along).sum(axis=1))
 
 
 def charge_derivatives(model: TrainedModel, structure: Structure) -> ChargeDerivatives:

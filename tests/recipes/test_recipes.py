@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from dcmnet.experiment.directory import load_model
 from pipeline.reference.run import reference
 from recipes.held_out import is_held_out, is_held_out_row
+from recipes.infrared import spectrum
 from recipes.parts import pack, unpack, unpacked
 from recipes.species import fragments, heavier, ions
 
@@ -78,3 +80,12 @@ def test_parts_in_the_repository_hold_nothing_that_is_held_out(path):
     first = next(unpacked(path))
     assert np.isfinite(first["esp"]).all()
     assert path.stat().st_size < 10 * 2**20
+
+
+@pytest.mark.slow
+def test_bands_that_the_model_should_have_are_those_of_the_reference():
+    """Water's bend and antisymmetric stretch; the symmetric one it has three times too strong."""
+    pytest.importorskip("pyscf")
+    found = spectrum(load_model("dcm2"), "H2O")
+    np.testing.assert_allclose(found.wavenumbers, [1643, 3866, 3966], atol=30)
+    np.testing.assert_allclose(found.model[[0, 2]], found.reference[[0, 2]], rtol=0.25)
