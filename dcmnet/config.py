@@ -76,9 +76,10 @@ class TrainingConfig(_Config):
     """How a network is trained.
 
     The loss of a molecule is the sum of its terms, each half the mean squared error
-    times its weight: of the ESP over valid points ((hartree/e)^2), of the monopoles
-    over atoms (e^2), of the dipole over components ((e*angstrom)^2) and of the
-    quadrupole over components ((e*angstrom^2)^2). An absent target adds nothing.
+    times its weight: of the ESP over valid points ((hartree/e)^2), of the electric field
+    over components at these points ((hartree/e/bohr)^2), of the monopoles over atoms
+    (e^2), of the dipole over components ((e*angstrom)^2) and of the quadrupole over
+    components ((e*angstrom^2)^2). An absent target adds nothing.
 
     Attributes:
         num_epochs: Passes over the training molecules.
@@ -95,6 +96,7 @@ class TrainingConfig(_Config):
             validated and saved as the model.
         ema_decay: Its decay per update.
         esp_w: Weight of the ESP.
+        field_w: Weight of the electric field on the grid.
         chg_w: Weight of the monopoles.
         dipole_w: Weight of the dipole.
         quadrupole_w: Weight of the quadrupole.
@@ -123,6 +125,7 @@ class TrainingConfig(_Config):
     use_ema: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     esp_w: float = Field(default=1e4, ge=0)
+    field_w: float = Field(default=0.0, ge=0)
     chg_w: float = Field(default=1.0, ge=0)
     dipole_w: float = Field(default=0.0, ge=0)
     quadrupole_w: float = Field(default=0.0, ge=0)
@@ -137,7 +140,8 @@ class TrainingConfig(_Config):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if not (self.esp_w or self.chg_w or self.dipole_w or self.quadrupole_w):
+        weights = (self.esp_w, self.field_w, self.chg_w, self.dipole_w, self.quadrupole_w)
+        if not any(weights):
             raise ValueError("all loss weights are 0, there is nothing to learn")
         if self.warmup_epochs >= self.num_epochs and self.num_epochs > 1:
             raise ValueError(

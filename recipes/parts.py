@@ -78,7 +78,7 @@ def unpacked(path: Path) -> Iterator[dict[str, np.ndarray]]:
         name, charge = str(columns["id"][row]), int(columns["total_charge"][row])
         numbers = columns["Z"][start:end].astype(np.int64)
         geometry = Geometry(str(path), name, numbers, columns["R"][start:end], charge)
-        seed = task_of(geometry, Path(), method, n_points, forces=False).seed
+        seed = task_of(geometry, Path(), method, n_points).seed
         rng = np.random.default_rng(seed)
         grid: Float[np.ndarray, "point 3"] = shell_points(
             geometry.numbers, geometry.positions, n_points, rng

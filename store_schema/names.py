@@ -80,6 +80,13 @@ _TABLE: Final = (
         "length",
         "ESP grid points outside the van der Waals surface",
     ),
+    Variable(
+        "electric_field",
+        (MOLECULE, GRID_POINT, XYZ),
+        "float32",
+        "field",
+        "reference electric field on the ESP grid",
+    ),
     Variable("dipole", (MOLECULE, XYZ), "float32", "dipole", "molecular dipole about the origin"),
     Variable("dipole_magnitude", (MOLECULE,), "float32", "dipole", "norm of the molecular dipole"),
     Variable("atomic_dipoles", (MOLECULE, ATOM, XYZ), "float32", "dipole", "dipole of each atom"),

@@ -93,6 +93,13 @@ _TABLE: Final = (
         "ESP RMSE of the mean of the ESPs of an ensemble",
     ),
     Variable(
+        "field_rmse",
+        (MOLECULE,),
+        "float32",
+        "field_error",
+        "RMSE of the components of the electric field at valid points",
+    ),
+    Variable(
         "monopole_mae", (MOLECULE,), "float32", "charge", "MAE of the atoms' charges, to monopoles"
     ),
     Variable(

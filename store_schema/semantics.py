@@ -54,6 +54,8 @@ _TABLE: Final = (
     Semantics("atomic_charges", "monopoles", (("A",), ("A", 1))),
     Semantics("esp", "esp", (("G",), ("G", 1))),
     Semantics("vdw_surface", "vdw_surface", (("G", 3),)),
+    Semantics("electric_field", "electric_field", (("G", 3),)),
+    Semantics("potential_gradient", "electric_field", (("G", 3),), sign=-1),
     Semantics("dipole_magnitude", "dipole_magnitude", _SCALAR),
     Semantics("molecular_dipole_vector", "dipole", ((3,), (1, 3))),
     Semantics("atomic_dipoles", "atomic_dipoles", (("A", 3),)),
@@ -76,6 +78,7 @@ _DIPOLE: Final = ("dipole_magnitude", "molecular_dipole_vector", "atomic_dipoles
 _Q: Final = ("total_charge", "quadrupole_components", "quadrupole_tensor", "atomic_charges")
 _QUADRUPOLE: Final = ("quadrupole_components", "quadrupole_tensor")
 
+_FIELD: Final = ("electric_field", "potential_gradient")
 _FORCES: Final = ("forces", "gradient")
 _MONO: Final = ("mono", "monopoles", "charges", "atomic_charges", "partial_charges")
 _MONO_BY: Final = ("mbis_charges", "hirshfeld_charges", "esp_charges", "resp_charges")
@@ -100,6 +103,8 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys((*_MONO, *_MONO_BY), ("atomic_charges",)),
     **dict.fromkeys(("esp", "v", "potential", "electrostatic_potential"), ("esp",)),
     **dict.fromkeys(("vdw_surface", "esp_grid", "vdw_grid", "grid"), ("vdw_surface",)),
+    **dict.fromkeys(("electric_field", "esp_field", "efield", "efields"), _FIELD),
+    **dict.fromkeys(("esp_gradient", "esp_grad", "potential_gradient"), ("potential_gradient",)),
     **dict.fromkeys(("espmask", "esp_mask", "grid_mask"), ("esp_mask",)),
     **dict.fromkeys((*_CHARGE, "overall_charge", "formal_charge"), ("total_charge",)),
     "initial_charges_sum": ("total_charge",),

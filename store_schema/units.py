@@ -32,12 +32,14 @@ Quantity = Literal[
     "length",
     "charge",
     "potential",
+    "field",
     "dipole",
     "quadrupole",
     "energy",
     "force",
     "polarizability",
     "potential_error",
+    "field_error",
 ]
 
 CANONICAL_UNIT: Final[dict[Quantity, str]] = {
@@ -45,6 +47,7 @@ CANONICAL_UNIT: Final[dict[Quantity, str]] = {
     "length": "angstrom",
     "charge": "e",
     "potential": "hartree/e",
+    "field": "hartree/e/bohr",
     "dipole": "e*angstrom",
     "quadrupole": "e*angstrom^2",
     "energy": "hartree",
@@ -52,6 +55,7 @@ CANONICAL_UNIT: Final[dict[Quantity, str]] = {
     "polarizability": "bohr^3",
     # Errors of a potential are quoted in chemists' units.
     "potential_error": "kcal/mol/e",
+    "field_error": "kcal/mol/e/angstrom",
 }
 
 _ENERGIES: Final[dict[str, float]] = {
@@ -82,6 +86,11 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "charge": {"e": 1.0, "C": 1.0 / _ELEMENTARY_CHARGE_IN_C},
     "potential": {f"{energy}/e": factor for energy, factor in _ENERGIES.items()}
     | {"e/angstrom": BOHR_IN_ANGSTROM, "kT/e": _ROOM_TEMPERATURE / _HARTREE_IN_KELVIN},
+    "field": {
+        f"{energy}/e/{length}": factor * BOHR_IN_ANGSTROM / width
+        for energy, factor in _ENERGIES.items()
+        for length, width in _LENGTHS.items()
+    },
     "dipole": {
         "e*angstrom": 1.0,
         "e*bohr": BOHR_IN_ANGSTROM,
@@ -111,10 +120,14 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
         "C^2*m^2/J": 1.0 / _POLARIZABILITY_IN_SI,
     },
     "potential_error": {"kcal/mol/e": 1.0, "hartree/e": HARTREE_IN_KCAL_PER_MOL},
+    "field_error": {
+        "kcal/mol/e/angstrom": 1.0,
+        "hartree/e/bohr": HARTREE_IN_KCAL_PER_MOL / BOHR_IN_ANGSTROM,
+    },
 }
 
 # Quantities that are met with the opposite sign, such as the energy of an electron for an ESP.
-SIGNED: Final = ("potential", "charge", "dipole")
+SIGNED: Final = ("potential", "field", "charge", "dipole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "mHartree", "aJ", "kT", "nm", "pm", "m", "C")
@@ -160,6 +173,11 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
         **{name.lower(): f"{name}/e" for name in _ENERGIES},
         **{"v": "eV/e", "volt": "eV/e", "volts": "eV/e", "mv": "meV/e", "millivolt": "meV/e"},
         **{"au": "hartree/e", "a.u.": "hartree/e", "e/bohr": "hartree/e", "e/a0": "hartree/e"},
+    },
+    "field": {
+        **{f"v/{name}": f"eV/e/{name}" for name in _LENGTHS},
+        **dict.fromkeys(("v/å", "v/a", "v/ang"), "eV/e/angstrom"),
+        **dict.fromkeys(("au", "a.u.", "e/bohr^2", "e/a0^2"), "hartree/e/bohr"),
     },
     "dipole": {"ea0": "e*bohr", "eå": "e*angstrom", "ea": "e*angstrom", "cm": "C*m"}
     | {"au": "e*bohr", "a.u.": "e*bohr"},
@@ -219,8 +237,9 @@ def parse_unit(text: str, quantity: Quantity) -> str:
 
 def _known(quantity: Quantity) -> str:
     """Units of a quantity, for messages."""
-    if quantity == "force":
-        return f"one of {', '.join(_ENERGIES)} by one of {', '.join(_LENGTHS)}"
+    if quantity in ("force", "field"):
+        by = "by e and" if quantity == "field" else "by"
+        return f"one of {', '.join(_ENERGIES)} {by} one of {', '.join(_LENGTHS)}"
     return f"one of {', '.join(FACTORS[quantity])}"
 
 

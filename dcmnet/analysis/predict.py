@@ -21,7 +21,7 @@ from dcmnet.model.trained import TrainedModel, stacked
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES
-from store_schema.units import HARTREE_IN_KCAL_PER_MOL
+from store_schema.units import FACTORS, HARTREE_IN_KCAL_PER_MOL
 
 Values = dict[str, np.ndarray]
 
@@ -39,6 +39,8 @@ class Predicted(NamedTuple):
         dipole: e*angstrom.
         quadrupole: e*angstrom^2.
         potential: ESP of the distributed charges, hartree/e.
+        electric_field: Field of the distributed charges, hartree/e/bohr; F is 0 without a
+            reference.
         averaged: Mean ESP of all members of an ensemble; None of a model alone.
         spread: Standard deviation of the members' ESPs, hartree/e, calibrated.
     """
@@ -50,6 +52,7 @@ class Predicted(NamedTuple):
     dipole: Float[Any, "B 3"]
     quadrupole: Float[Any, "B 3 3"]
     potential: Float[Any, "B G"]
+    electric_field: Float[Any, "B F 3"]
     averaged: Float[Any, "B G"] | None = None
     spread: Float[Any, "B G"] | None = None
 
@@ -82,6 +85,7 @@ def _predicted(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Pre
         dipole=seen.dipole,
         quadrupole=seen.quadrupole,
         potential=seen.esp,
+        electric_field=seen.electric_field,
     )
 
 
@@ -181,6 +185,7 @@ def result_values(
         "quadrupole_predicted": model.quadrupole,
         **errors,
         **_ensemble_errors(predicted),
+        "field_rmse": _field_rmse(batch, model.electric_field),
         "monopole_mae": sums.monopoles[2] / _number(sums.monopoles[0]),
         "displacement_mean": model.displacement.sum(axis=(1, 2), dtype=np.float64)
         / _number(atoms.sum(axis=1) * model.displacement.shape[-1]),
@@ -212,6 +217,18 @@ def _molecule_errors(predicted: BatchPrediction, sums: Float[np.ndarray, "8 leve
         "esp_max": largest,
         "esp_correlation": correlation(sums[:, 0]),
     }
+
+
+def _field_rmse(
+    batch: MoleculeBatch, predicted: Float[np.ndarray, "B F 3"]
+) -> Float[np.ndarray, " B"]:
+    """Returns the RMSE of the field's components, kcal/mol/e/angstrom; NaN without a reference."""
+    if not predicted.shape[1]:
+        return np.full(len(predicted), np.nan)
+    points = batch.grid_mask & (batch.has_electric_field & batch.molecule_mask)[:, None]
+    components = np.broadcast_to(points[:, :, None], predicted.shape).reshape(len(predicted), -1)
+    error = (predicted - batch.electric_field).reshape(components.shape)
+    return _rms(error, components) * FACTORS["field_error"]["hartree/e/bohr"]
 
 
 def _ensemble_errors(predicted: BatchPrediction) -> Values:

@@ -47,6 +47,7 @@ ERROR_COLUMNS: Final = {
     "esp_rmse_stored_dipoles": "kcal/mol/e",
     "esp_rmse_averaged": "kcal/mol/e",
     "esp_uncertainty": "kcal/mol/e",
+    "field_rmse": "kcal/mol/e/angstrom",
     "monopole_mae": "e",
     "dipole_error": "debye",
     "quadrupole_error": "debye*angstrom",
@@ -58,12 +59,15 @@ ERROR_LABELS: Final = {
     "esp_rmse": "ESP RMSE",
     "esp_mae": "ESP MAE",
     "esp_max": "largest ESP error",
+    "field_rmse": "field RMSE",
     "monopole_mae": "monopole MAE",
     "dipole_error": "dipole error",
     "quadrupole_error": "quadrupole error",
     "displacement_mean": "displacement",
 }
-_SYMBOLS: Final = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"}
+_SYMBOLS: Final = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"} | {
+    "kcal/mol/e/angstrom": "kcal/mol/e/Å"
+}
 
 # Seven digits are all that float32 has.
 Number = Annotated[float, AfterValidator(lambda value: float(f"{value:.7g}"))]

@@ -50,6 +50,7 @@ _COPIED = (
     *LADDER_COLUMNS,
     "esp_rmse_averaged",
     "esp_uncertainty",
+    "field_rmse",
     "monopole_mae",
     "displacement_mean",
     "displacement_max",

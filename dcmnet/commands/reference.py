@@ -36,6 +36,9 @@ def reference(
         float, typer.Option(min=0.0, help="Move atoms at random by so many Å.")
     ] = 0.0,
     forces: Annotated[bool, typer.Option("--forces", help="Calculate forces, too.")] = False,
+    field: Annotated[
+        bool, typer.Option("--field", help="Calculate the electric field on the grid, too.")
+    ] = False,
     charge: Annotated[
         int | None, typer.Option(help="Net charge, e, of structures that do not say theirs.")
     ] = None,
@@ -55,6 +58,7 @@ def reference(
         conformers=conformers,
         displace=displace,
         forces=forces,
+        field=field,
         total_charge=charge,
         workers=workers,
         memory=memory,

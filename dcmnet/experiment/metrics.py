@@ -19,11 +19,13 @@ from store_schema.problems import CheckpointError
 _ROWS = (
     ("loss", "loss", ""),
     ("loss_esp", "  of the ESP", ""),
+    ("loss_field", "  of the field", ""),
     ("loss_monopoles", "  of monopoles", ""),
     ("loss_dipole", "  of dipoles", ""),
     ("loss_quadrupole", "  of quadrupoles", ""),
     ("esp_rmse", "ESP RMSE", "kcal/mol/e"),
     ("esp_mae", "ESP MAE", "kcal/mol/e"),
+    ("field_mae", "field MAE", "kcal/mol/e/Å"),
     ("monopole_mae", "monopole MAE", "e"),
     ("dipole_mae", "dipole MAE", "D"),
     ("displacement_mean", "displacement", "Å"),

@@ -132,6 +132,21 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
 esp.defvjp(_esp_forward, _esp_backward)
 
 
+def electric_field(
+    charges: Float[Array, "B K"], positions: Float[Array, "B K 3"], grid: Float[Array, "B G 3"]
+) -> Float[Array, "B G 3"]:
+    """Returns the electric field of point charges on a grid, E = -dV/dr, in hartree/e/bohr.
+
+    Args:
+        charges: Charges in e; zero for padding.
+        positions: Their positions in angstrom.
+        grid: Points in angstrom.
+    """
+    potential, slope_of = jax.vjp(lambda points: esp(charges, positions, points), grid)
+    (slope,) = slope_of(jnp.ones_like(potential))
+    return -BOHR_IN_ANGSTROM * slope
+
+
 def dipole(charges: Float[Array, "B K"], positions: Float[Array, "B K 3"]) -> Float[Array, "B 3"]:
     """Returns the dipole about the origin, sum_k q_k x_k, in e*angstrom."""
     return jnp.einsum("bk,bkx->bx", charges, positions)

@@ -1,4 +1,4 @@
-"""What the distributed charges of a batch amount to: ESP, monopoles, dipole, quadrupole."""
+"""What the distributed charges of a batch amount to: ESP, field, monopoles, moments."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Observables(NamedTuple):
         monopoles: Sum of each atom's charges, e.
         dipole: About the origin, e*angstrom.
         quadrupole: About the origin, e*angstrom^2.
+        electric_field: On the grid, hartree/e/bohr; F is 0 where the batch has no reference.
     """
 
     charges: Float[Array, "B A D"]
@@ -29,6 +30,7 @@ class Observables(NamedTuple):
     monopoles: Float[Array, "B A"]
     dipole: Float[Array, "B 3"]
     quadrupole: Float[Array, "B 3 3"]
+    electric_field: Float[Array, "B F 3"]
 
 
 def observe(
@@ -40,12 +42,17 @@ def observe(
     molecules = charges.shape[0]
     flat_charges = charges.reshape(molecules, -1)
     flat_positions = charge_positions.reshape(molecules, -1, 3)
+    grid = jnp.asarray(batch.vdw_surface)
+    field = jnp.zeros(batch.electric_field.shape, jnp.float32)
+    if field.shape[1]:
+        field = electrostatics.electric_field(flat_charges, flat_positions, grid)
     displacements = charge_positions - batch.positions[:, :, None, :]
     return Observables(
         charges=charges,
         displacements=jnp.where(batch.atom_mask[:, :, None, None], displacements, 0.0),
-        esp=electrostatics.esp(flat_charges, flat_positions, jnp.asarray(batch.vdw_surface)),
+        esp=electrostatics.esp(flat_charges, flat_positions, grid),
         monopoles=jnp.sum(charges, axis=-1),
         dipole=electrostatics.dipole(flat_charges, flat_positions),
         quadrupole=electrostatics.quadrupole(flat_charges, flat_positions),
+        electric_field=field,
     )

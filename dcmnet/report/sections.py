@@ -48,6 +48,7 @@ def model_facts(content: ReportContent) -> Facts:
     model, training = content.config.model, content.config.training
     weights = {
         "ESP": training.esp_w,
+        "field": training.field_w,
         "monopoles": training.chg_w,
         "dipole": training.dipole_w,
         "quadrupole": training.quadrupole_w,

@@ -46,14 +46,19 @@ def molecule_losses(
         config: Weights; a term of weight 0 is left out altogether.
 
     Returns:
-        Terms by name: ``esp``, ``monopoles``, ``dipole``, ``quadrupole``.
+        Terms by name: ``esp``, ``field``, ``monopoles``, ``dipole``, ``quadrupole``.
     """
     terms = {}
+    points = jnp.asarray(batch.grid_mask & batch.molecule_mask[:, None])
+    if config.min_vdw_factor is not None and (config.esp_w or config.field_w):
+        points &= points_outside(batch, config.min_vdw_factor)
     if config.esp_w:
-        mask = batch.grid_mask & (batch.has_esp & batch.molecule_mask)[:, None]
-        if config.min_vdw_factor is not None:
-            mask &= points_outside(batch, config.min_vdw_factor)
+        mask = points & batch.has_esp[:, None]
         terms["esp"] = config.esp_w * _mean_over(optax.l2_loss(predicted.esp, batch.esp), mask)
+    if config.field_w and batch.electric_field.shape[1]:
+        mask = (points & batch.has_electric_field[:, None])[:, :, None]
+        error = optax.l2_loss(predicted.electric_field, batch.electric_field)
+        terms["field"] = config.field_w * _mean_over(error, jnp.broadcast_to(mask, error.shape))
     if config.chg_w:
         mask = batch.atom_mask & (batch.has_monopoles & batch.molecule_mask)[:, None]
         error = optax.l2_loss(predicted.monopoles, batch.monopoles)

@@ -13,6 +13,7 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.training.epoch import Data
 from pipeline import Store, make_loader, read_schema
 from pipeline.loader import BatchDataset, MixedDataset
+from pipeline.loader.batch import TARGETS
 from pipeline.loader.parts import WHOLE, Part
 from store_schema.problems import TrainingError
 
@@ -69,6 +70,8 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         cutoff=config.model.cutoff,
         split_fractions=data.split_fractions,
         part=part,
+        # A field is three times as large as the ESP, and read where it is trained on.
+        fields=[n for n in TARGETS if n != "electric_field" or training.field_w],
     )
     train = common(
         split="train",
@@ -124,4 +127,13 @@ def _check_targets(store: str, config: ExperimentConfig) -> None:
             received=f"a store of {', '.join(variables)}",
             consequence="there is no ESP to train on",
             remedy="Ingest files with an ESP, or set training.esp_w=0",
+        )
+    if config.training.field_w and "electric_field" not in variables:
+        raise TrainingError.of(
+            store,
+            expected="an electric field on the grid, since training.field_w is not 0",
+            received=f"a store of {', '.join(variables)}",
+            consequence="there is no field to train on",
+            remedy="Ingest files that have one, calculate it with 'dcmnet reference --field', or "
+            "set training.field_w=0",
         )

@@ -19,7 +19,9 @@ from jaxtyping import Array, Bool, Float
 from dcmnet.model.observables import Observables
 from dcmnet.training.processes.reductions import in_one
 from pipeline.loader import MoleculeBatch
-from store_schema.units import DEBYE_IN_E_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
+from store_schema.units import DEBYE_IN_E_ANGSTROM, FACTORS, HARTREE_IN_KCAL_PER_MOL
+
+FIELD_IN_KCAL = FACTORS["field_error"]["hartree/e/bohr"]
 
 
 class Sums(NamedTuple):
@@ -59,7 +61,8 @@ def batch_statistics(
     Returns:
         By name: ``loss`` and ``loss_TERM`` per molecule, ``esp`` errors per point and
         ``esp_rmse`` per molecule in kcal/mol/e, ``monopole`` errors in e, ``dipole``
-        errors in debye, and the ``displacement`` of charges in angstrom.
+        errors in debye, the ``displacement`` of charges in angstrom and, where the batch has
+        one, ``field`` errors per component in kcal/mol/e/angstrom.
     """
     molecule = jnp.asarray(batch.molecule_mask)
     atom_mask = jnp.asarray(batch.atom_mask)
@@ -73,7 +76,7 @@ def batch_statistics(
     dipole_error = (predicted.dipole - batch.dipole) / DEBYE_IN_E_ANGSTROM
     displacement = jnp.sqrt(jnp.sum(predicted.displacements**2, axis=-1))
     charges = jnp.broadcast_to(atom_mask[:, :, None], displacement.shape)
-    return {
+    statistics = {
         "loss": sums_of(sum(losses.values(), jnp.zeros(molecule.shape)), molecule),
         **{f"loss_{name}": sums_of(term, molecule) for name, term in losses.items()},
         "esp": sums_of(esp_error, points),
@@ -82,6 +85,11 @@ def batch_statistics(
         "dipole": sums_of(dipole_error, jnp.broadcast_to(dipole_known, dipole_error.shape)),
         "displacement": sums_of(displacement, charges),
     }
+    if batch.electric_field.shape[1]:
+        error = (predicted.electric_field - batch.electric_field) * FIELD_IN_KCAL
+        known = batch.grid_mask & (molecule & batch.has_electric_field)[:, None]
+        statistics["field"] = sums_of(error, jnp.broadcast_to(known[:, :, None], error.shape))
+    return statistics
 
 
 def added_across(statistics: Mapping[str, Sums], axis: str) -> dict[str, Sums]:

@@ -108,6 +108,7 @@ class Grid(NamedTuple):
         given: What the file says their number is; None if it does not.
         unpadded: Points of each molecule that are no padding, whatever the file says.
         width: Points that a molecule has room for in the file.
+        field: Electric field; None where the file has none.
     """
 
     points: Float[np.ndarray, "molecule point 3"]
@@ -116,6 +117,7 @@ class Grid(NamedTuple):
     given: Int[np.ndarray, " molecule"] | None
     unpadded: Int[np.ndarray, " molecule"]
     width: int
+    field: Float[np.ndarray, "molecule point 3"] | None = None
 
     @property
     def mask(self) -> Bool[np.ndarray, "molecule point"]:
@@ -130,11 +132,23 @@ class Grid(NamedTuple):
         width = int(counts.max(initial=0))
         dropped = self.n_grid - counts
         padding = np.arange(width) >= counts[:, None]
-        points = np.take_along_axis(self.points, order[..., None], axis=1)[:, :width]
-        esp = np.take_along_axis(self.esp, order, axis=1)[:, :width]
-        points[padding], esp[padding] = np.nan, np.nan
+
+        def kept(values: np.ndarray) -> np.ndarray:
+            by_point = order.reshape(*order.shape, *[1] * (values.ndim - 2))
+            found = np.take_along_axis(values, by_point, axis=1)[:, :width]
+            found[padding] = np.nan
+            return found
+
         given = None if self.given is None else np.where(self.given > 0, self.given - dropped, 0)
-        return Grid(points, esp, counts, given, self.unpadded - dropped, self.width)
+        return Grid(
+            kept(self.points),
+            kept(self.esp),
+            counts,
+            given,
+            self.unpadded - dropped,
+            self.width,
+            None if self.field is None else kept(self.field),
+        )
 
 
 def read_atoms(numbers: np.ndarray, positions: np.ndarray) -> Atoms:
@@ -178,8 +192,8 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
 
     Args:
         columns: Arrays of the block.
-        keys: Key of ``vdw_surface``, ``esp``, ``n_grid`` and ``esp_mask``, where the file has
-            them.
+        keys: Key of ``vdw_surface``, ``esp``, ``electric_field``, ``n_grid`` and ``esp_mask``,
+            where the file has them.
         n: Molecules in the block.
     """
     points = _floating(columns[keys["vdw_surface"]]) if "vdw_surface" in keys else None
@@ -205,7 +219,11 @@ def read_grid(columns: Mapping[str, np.ndarray], keys: Mapping[str, str], n: int
     if esp is not None:
         potential[:] = esp.reshape(n, -1)[:, :width]
         potential[padding] = np.nan
-    grid = Grid(placed, potential, n_grid, given, unpadded, rows.shape[1])
+    field = None
+    if "electric_field" in keys:
+        field = np.array(_floating(columns[keys["electric_field"]])[:, :width])
+        field[padding] = np.nan
+    grid = Grid(placed, potential, n_grid, given, unpadded, rows.shape[1], field)
     if "esp_mask" in keys:
         given = columns[keys["esp_mask"]].reshape(n, -1)[:, :width]
         return grid.keeping(np.nan_to_num(given.astype(np.float64)) > 0)

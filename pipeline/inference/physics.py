@@ -18,6 +18,7 @@ from pipeline.inference import lengths
 from pipeline.inference.declarations import Declarations
 from pipeline.inference.electric import settle_electric
 from pipeline.inference.energetics import settle_energies, settle_sizes
+from pipeline.inference.fields import settle_fields
 from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpretation, Interpreter
 from pipeline.inference.kept import keep_rest
@@ -59,6 +60,7 @@ def interpret(
     _discard_width(work, atoms)
     grid = _grid(work, atoms)
     reference = settle_electric(work, atoms, grid)
+    settle_fields(work, atoms, grid)
     settle_energies(work, atoms)
     settle_sizes(work, atoms)
     _check_declared_charge(work, reference)

@@ -21,7 +21,8 @@ _SGDML: Final = ("e_unit", "r_unit")
 # Quantities whose units no other has, so that a list of units says which is which.
 _LISTED: Final[tuple[Quantity, ...]] = ("energy", "length", "force", "dipole")
 _ATOMIC: Final = {"energy": "hartree", "length": "bohr", "force": "hartree/bohr"} | {
-    **{"dipole": "e*bohr", "potential": "hartree/e", "charge": "e", "quadrupole": "e*bohr^2"}
+    **{"dipole": "e*bohr", "potential": "hartree/e", "charge": "e", "quadrupole": "e*bohr^2"},
+    **{"field": "hartree/e/bohr"},
 }
 # Systems of units by name; "metal" and "real" are those of LAMMPS.
 _SYSTEMS: Final[dict[str, dict[str, str]]] = {

@@ -104,6 +104,8 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         grid = grid._replace(points=_scaled(grid.points, readings["vdw_surface"]))
     if "esp" in readings:
         grid = grid._replace(esp=_scaled(grid.esp, readings["esp"]))
+    if "electric_field" in readings and grid.field is not None:
+        grid = grid._replace(field=_scaled(grid.field, readings["electric_field"]))
     if interpretation.drop_inside and "vdw_surface" in readings:
         grid = grid.keeping(surface_distance(atoms, grid.points) >= PENETRATED)
     fit = charges_that_explain(atoms, grid)
@@ -134,7 +136,7 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
     return CanonicalBlock(_typed(values), atoms, grid, fit, counts, interpretation.declared)
 
 
-_GRID = ("vdw_surface", "esp", "n_grid", "esp_mask")
+_GRID = ("vdw_surface", "esp", "electric_field", "n_grid", "esp_mask")
 
 
 def _scaled(values: np.ndarray, reading: Reading) -> np.ndarray:
@@ -185,7 +187,8 @@ def _shaped(raw: np.ndarray, atoms: Atoms, reading: Reading) -> np.ndarray:
 
 
 def _grid_values(grid: Grid) -> dict[str, np.ndarray]:
-    return {"n_grid": grid.n_grid, "esp": grid.esp, "vdw_surface": grid.points}
+    found = {"n_grid": grid.n_grid, "esp": grid.esp, "vdw_surface": grid.points}
+    return found if grid.field is None else found | {"electric_field": grid.field}
 
 
 def _identities(block: Block, reading: Reading | None, source: Source) -> np.ndarray:

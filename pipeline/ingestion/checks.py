@@ -18,6 +18,7 @@ from pipeline.chemistry.radii import (
     van_der_waals_radii,
 )
 from pipeline.inference.energies import total_ratios
+from pipeline.inference.fields import multipole_field
 from pipeline.inference.lengths import (
     INSIDE,
     STRETCHED,
@@ -45,6 +46,10 @@ _CORRELATED: Final = 0.8
 _LEAST_CHARGE: Final = 0.05
 # Total energies are within this part of those of free atoms and their binding.
 _TOTAL: Final = 0.1
+# Part of an ESP that fitted charges may leave to have a field worth comparing, and the least
+# correlation with it.
+_EXPLAINED: Final = 0.3
+_FIELD: Final = 0.5
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
 _POINTS, _POINTS_A_COLUMN = 256, 4
@@ -71,8 +76,8 @@ def faults(block: CanonicalBlock) -> list[str]:
     """
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
     checks = (
-        *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _alike, _dipoles),
-        _energies,
+        *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _field, _alike),
+        *(_dipoles, _energies),
     )
     with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
         for check in checks:
@@ -255,6 +260,33 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
             wrong,
             lambda row: f"its ESP is that of a charge of {fitted[row]:.2f}, not {charge[row]:g}",
         )
+
+
+def _field(block: CanonicalBlock) -> Iterator[Finding]:
+    """The electric field is there at every point, and is that of charges which explain the ESP."""
+    given = block.values.get("electric_field")
+    if given is None:
+        return
+    grid, fit, atoms = block.grid, block.fit, block.atoms
+    known = np.isfinite(given).all(axis=-1)
+    lost = known.any(axis=1) & (grid.mask & ~known).any(axis=1)
+    yield Finding(lost, lambda _: "its electric field is missing at some grid points")
+    agreement = np.full(block.n_molecules, np.nan)
+    for row in np.flatnonzero(fit.residual < _EXPLAINED):
+        points = known[row] & finite_rows(grid.points[row])
+        charges, placed = fit.charges[row][atoms.mask[row]], atoms.positions[row][atoms.mask[row]]
+        none = np.zeros_like(placed)
+        expected = multipole_field(grid.points[row, points], placed, charges, none)
+        own = given[row, points].astype(np.float64)
+        size = np.linalg.norm(expected) * np.linalg.norm(own)
+        agreement[row] = (expected * own).sum() / size if size > 0 else np.nan
+    yield Finding(
+        agreement < _FIELD,
+        lambda row: (
+            f"its electric field is not that of its ESP (correlation {agreement[row]:.2f}): "
+            "it may be in another order, or of the other sign"
+        ),
+    )
 
 
 def _alike(block: CanonicalBlock) -> Iterator[Finding]:

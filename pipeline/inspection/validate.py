@@ -245,7 +245,7 @@ def _as_block(values: dict[str, np.ndarray]) -> CanonicalBlock:
     width = values["vdw_surface"].shape[1] if "vdw_surface" in values else width
     points = values.get("vdw_surface", np.full((n, width, 3), np.nan, np.float32))
     esp = values.get("esp", np.full((n, width), np.nan, np.float32))
-    grid = Grid(points, esp, n_grid, n_grid, n_grid, width)
+    grid = Grid(points, esp, n_grid, n_grid, n_grid, width, values.get("electric_field"))
     fit = charges_that_explain(atoms, grid)
     return CanonicalBlock(values, atoms, grid, fit, n_atoms.astype(np.float64))
 

@@ -40,12 +40,13 @@ def choose_points(
 def rotate(batch: MoleculeBatch, R: Float32[np.ndarray, "B 3 3"]) -> MoleculeBatch:
     """Turns every molecule about the origin, each by a rotation of its own.
 
-    Pairs, charges and potentials stay; positions, grid, dipole and quadrupole turn.
+    Pairs, charges and potentials stay; positions, grid, field, dipole and quadrupole turn.
     """
     R_transposed = R.transpose(0, 2, 1)
     return batch._replace(
         positions=batch.positions @ R_transposed,
         vdw_surface=batch.vdw_surface @ R_transposed,
+        electric_field=batch.electric_field @ R_transposed,
         dipole=(batch.dipole[:, None, :] @ R_transposed)[:, 0],
         quadrupole=R @ batch.quadrupole @ R_transposed,
     )

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float32, Int32
 
 # Variables of the store that a batch can carry; the first two are always there.
 STRUCTURE_FIELDS = ("atomic_numbers", "positions")
-GRID_FIELDS = ("esp", "vdw_surface")
+GRID_FIELDS = ("esp", "vdw_surface", "electric_field")
 WHOLE_MOLECULE_FIELDS = ("total_charge", "dipole", "dipole_magnitude", "quadrupole")
-FIELDS = (*STRUCTURE_FIELDS, "monopoles", *WHOLE_MOLECULE_FIELDS, *GRID_FIELDS)
+TARGETS = ("monopoles", *WHOLE_MOLECULE_FIELDS, *GRID_FIELDS)
+FIELDS = (*STRUCTURE_FIELDS, *TARGETS)
 
 
 class BatchShape(NamedTuple):
@@ -49,6 +50,8 @@ class MoleculeBatch(NamedTuple):
         monopoles: Reference atomic charges in e.
         esp: Reference ESP in hartree/e.
         vdw_surface: Grid points of the ESP in Å.
+        electric_field: Reference electric field at these points in hartree/e/bohr; F is G, or 0
+            where no molecule has one.
         grid_mask: True for grid points.
         dipole: Molecular dipole about the origin of the positions in e·Å.
         dipole_magnitude: Norm of the molecular dipole in e·Å.
@@ -59,6 +62,7 @@ class MoleculeBatch(NamedTuple):
         has_total_charge: True where the total charge is known.
         has_monopoles: True where the monopoles are known.
         has_esp: True where the ESP is known.
+        has_electric_field: True where the electric field is known.
         has_dipole: True where the dipole vector is known.
         has_dipole_magnitude: True where the norm of the dipole is known.
         has_quadrupole: True where the quadrupole is known.
@@ -74,6 +78,7 @@ class MoleculeBatch(NamedTuple):
     monopoles: Float32[np.ndarray, "B A"]
     esp: Float32[np.ndarray, "B G"]
     vdw_surface: Float32[np.ndarray, "B G 3"]
+    electric_field: Float32[np.ndarray, "B F 3"]
     grid_mask: Bool[np.ndarray, "B G"]
     dipole: Float32[np.ndarray, "B 3"]
     dipole_magnitude: Float32[np.ndarray, " B"]
@@ -83,6 +88,7 @@ class MoleculeBatch(NamedTuple):
     has_total_charge: Bool[np.ndarray, " B"]
     has_monopoles: Bool[np.ndarray, " B"]
     has_esp: Bool[np.ndarray, " B"]
+    has_electric_field: Bool[np.ndarray, " B"]
     has_dipole: Bool[np.ndarray, " B"]
     has_dipole_magnitude: Bool[np.ndarray, " B"]
     has_quadrupole: Bool[np.ndarray, " B"]

@@ -46,16 +46,13 @@ def gather(
 
     targets = {name: _target(buffer, name, slots, molecule_mask) for name in WHOLE_MOLECULE_FIELDS}
     targets["monopoles"] = _monopoles(buffer, slots, n_atoms, A)
-    esp, vdw_surface, grid_mask, has_esp = _grid(buffer, slots, molecule_mask, shape, points)
+    grid = _grid(buffer, slots, molecule_mask, shape, points)
     dst, src, pair_mask = pad_pairs(*find_pairs(positions, atom_mask, cutoff), P, B * A - 1)
     return MoleculeBatch(
         atomic_numbers=atomic_numbers,
         positions=positions,
         atom_mask=atom_mask,
-        esp=esp,
-        vdw_surface=vdw_surface,
-        grid_mask=grid_mask,
-        has_esp=has_esp,
+        **grid,
         molecule_mask=molecule_mask,
         molecule_index=np.where(molecule_mask, buffer.rows[slots], np.int32(-1)),
         pair_dst=dst,
@@ -106,13 +103,8 @@ def _grid(
     molecule_mask: Bool[np.ndarray, " B"],
     shape: BatchShape,
     points: Int64[np.ndarray, "n G"] | None,
-) -> tuple[
-    Float32[np.ndarray, "B G"],
-    Float32[np.ndarray, "B G 3"],
-    Bool[np.ndarray, "B G"],
-    Bool[np.ndarray, " B"],
-]:
-    """Takes ESP, grid, mask of the grid and whether each molecule has an ESP."""
+) -> dict[str, np.ndarray]:
+    """Takes ESP, grid, its mask, the field, and whether each molecule has the ESP and the field."""
     B, _, G, _ = shape
     n_grid = np.where(molecule_mask, buffer.n_grid[slots], np.int32(0))
     if points is not None:
@@ -132,10 +124,20 @@ def _grid(
         return take_points(field, slots, points)
 
     esp, vdw_surface, grid_mask = take("esp"), take("vdw_surface"), mask_rows(n_grid, G)
+    has_field = "electric_field" in buffer.fields
+    electric_field = take("electric_field") if has_field else np.zeros((B, 0, 3), np.float32)
     known = {name: buffer.present[name][slots] for name in GRID_FIELDS if name in buffer.present}
     has_grid = known.get("vdw_surface", np.ones(B, bool))
-    has_esp = (n_grid > 0) & has_grid & known.get("esp", np.zeros(B, bool))
+    there = (n_grid > 0) & has_grid
+    has_esp = there & known.get("esp", np.zeros(B, bool))
     if not has_esp.all():
         esp[~has_esp] = 0
         grid_mask[~has_grid] = False
-    return esp, vdw_surface, grid_mask, has_esp
+    return {
+        "esp": esp,
+        "vdw_surface": vdw_surface,
+        "grid_mask": grid_mask,
+        "has_esp": has_esp,
+        "electric_field": electric_field,
+        "has_electric_field": there & known.get("electric_field", np.zeros(B, bool)),
+    }

@@ -27,9 +27,10 @@ def make_batch(
     Args:
         molecules: Each a mapping from the names of a batch's fields to values in the
             store's units: `atomic_numbers (a,)` and `positions (a, 3)` in Å; where known
-            `total_charge`, `monopoles (a,)`, `esp (g,)`, `vdw_surface (g, 3)`, `dipole (3,)`,
-            `dipole_magnitude`, `quadrupole (3, 3)`. A field may be left out, None or NaN:
-            its presence mask is then false. `molecule_index` is the place in the sequence.
+            `total_charge`, `monopoles (a,)`, `esp (g,)`, `vdw_surface (g, 3)`,
+            `electric_field (g, 3)`, `dipole (3,)`, `dipole_magnitude`, `quadrupole (3, 3)`. A
+            field may be left out, None or NaN: its presence mask is then false.
+            `molecule_index` is the place in the sequence.
         shape: Padded sizes; the smallest that fit by default.
         cutoff: Distance in Å below which two atoms are a pair.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
 from pipeline.chemistry.radii import CLOSEST_ATOMS, nearest_bonds
@@ -15,12 +16,14 @@ from pipeline.files import replaced
 from pipeline.reference.calculation import CalculationError, Method
 from pipeline.reference.shells import shell_points
 from pipeline.structures import Geometry
+from store_schema.units import BOHR_IN_ANGSTROM
 
 # Units of what is written, by key.
 UNITS = {
     "R": "angstrom",
     "vdw_surface": "angstrom",
     "esp": "hartree/e",
+    "electric_field": "hartree/e/bohr",
     "mono": "e",
     "dipole": "e*bohr",
     "quadrupole": "e*bohr^2",
@@ -28,6 +31,10 @@ UNITS = {
     "E": "hartree",
     "F": "hartree/bohr",
 }
+
+
+# Å between a point and its neighbours: 2e-5 of a field, and above what rounding makes of an ESP.
+_STEP: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Task:
         file: Where its answer is kept.
         n_points: Points of its ESP.
         forces: Whether forces are wanted.
+        field: Whether the electric field is wanted at the points.
         seed: Of the points, apart from the molecule.
     """
 
@@ -46,19 +54,29 @@ class Task:
     file: Path
     n_points: int
     forces: bool
+    field: bool
     seed: int
 
 
-def task_of(geometry: Geometry, folder: Path, method: Method, n_points: int, forces: bool) -> Task:
+def task_of(
+    geometry: Geometry,
+    folder: Path,
+    method: Method,
+    n_points: int,
+    *,
+    forces: bool = False,
+    field: bool = False,
+) -> Task:
     """Returns the task of a molecule; the same one for the same question."""
+    question = (method.level, n_points, forces, geometry.charge, geometry.multiplicity)
     asked = hashlib.sha256(
-        repr((method.level, n_points, forces, geometry.charge, geometry.multiplicity)).encode()
+        repr((*question, "field") if field else question).encode()
         + geometry.numbers.tobytes()
         + geometry.positions.tobytes()
     )
     name = hashlib.sha256(asked.digest() + geometry.name.encode(errors="replace")).hexdigest()
     seed = int.from_bytes(asked.digest()[:8], "little")
-    return Task(geometry, folder / f"{name[:32]}.npz", n_points, forces, seed)
+    return Task(geometry, folder / f"{name[:32]}.npz", n_points, forces, field, seed)
 
 
 def _check_apart(geometry: Geometry) -> None:
@@ -73,6 +91,18 @@ def _check_apart(geometry: Geometry) -> None:
         )
 
 
+def _around(points: Float[np.ndarray, "point 3"]) -> Float[np.ndarray, "place 3"]:
+    """Returns points, and behind them the neighbours by which the slope at each is measured."""
+    steps = _STEP * np.concatenate([np.eye(3), -np.eye(3)])
+    return np.concatenate([points, *(points + step for step in steps)])
+
+
+def _field(esp: Float[np.ndarray, " place"], n_points: int) -> Float[np.ndarray, "point 3"]:
+    """Returns E = -dV/dr by central differences, hartree/e/bohr."""
+    ahead, behind = esp[n_points:].reshape(2, 3, n_points)
+    return np.asarray((behind - ahead).T * BOHR_IN_ANGSTROM / (2 * _STEP))
+
+
 def calculate(task: Task, method: Method) -> None:
     """Calculates a molecule and keeps what was found, whole or not at all.
 
@@ -84,7 +114,8 @@ def calculate(task: Task, method: Method) -> None:
     rng = np.random.default_rng(task.seed)
     points = shell_points(geometry.numbers, geometry.positions, task.n_points, rng)
     try:
-        found = method(geometry, points, task.forces)
+        places = _around(points) if task.field else points
+        found = method(geometry, places, task.forces)
     except (ArithmeticError, np.linalg.LinAlgError, MemoryError) as error:
         raise CalculationError(f"{type(error).__name__}: {error}") from error
     columns: dict[str, Any] = {
@@ -93,7 +124,7 @@ def calculate(task: Task, method: Method) -> None:
         "R": geometry.positions,
         "total_charge": np.array(geometry.charge or 0),
         "vdw_surface": points,
-        "esp": found.esp,
+        "esp": found.esp[: len(points)],
         "mono": found.atomic.charges,
         "atomic_dipoles": found.atomic.dipoles,
         "atomic_quadrupoles": found.atomic.quadrupoles,
@@ -102,6 +133,8 @@ def calculate(task: Task, method: Method) -> None:
     }
     if found.quadrupole is not None:
         columns["quadrupole"] = found.quadrupole
+    if task.field:
+        columns["electric_field"] = _field(found.esp, len(points))
     if found.forces is not None:
         columns["F"] = found.forces
     unsound = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ _MEANINGS: Final = {
     "dipole": "molecular_dipole_vector",
     "quadrupole": "quadrupole_tensor",
     "F": "forces",
+    "electric_field": "electric_field",
     "point.dipole": "origin",
 }
 
@@ -52,7 +54,7 @@ class ReferenceReport:
     level: str
     n_molecules: int = 0
     n_resumed: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
     n_without_charge: int = 0
     n_repeated: int = 0
 
@@ -66,6 +68,7 @@ def reference(
     conformers: int = 1,
     displace: float = 0.0,
     forces: bool = False,
+    field: bool = False,
     total_charge: int | None = None,
     workers: int | None = None,
     memory: int = 2000,
@@ -84,6 +87,7 @@ def reference(
         conformers: Geometries of each molecule.
         displace: Standard deviation in Å by which atoms are moved at random.
         forces: Whether forces are calculated, too.
+        field: Whether the electric field on the grid is, too, as the slope of the ESP.
         total_charge: Net charge in e of structures that do not say theirs.
         workers: Processes; one per core by default.
         memory: What each process may take, in MiB.
@@ -105,7 +109,10 @@ def reference(
     with usable_place(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, wait=False):
-        tasks = [task_of(geometry, folder, method, n_points, forces) for geometry in geometries]
+        tasks = [
+            task_of(geometry, folder, method, n_points, forces=forces, field=field)
+            for geometry in geometries
+        ]
         report.n_repeated = len(tasks) - len({task.file for task in tasks})
         tasks = list({task.file: task for task in tasks}.values())
         todo = [task for task in tasks if not task.file.exists()]

@@ -158,9 +158,7 @@ def test_a_process_that_dies_takes_only_its_molecule(molecules, tmp_path):
     from pipeline.reference.parts import task_of
     from pipeline.structures import read_structures
 
-    tasks = [
-        task_of(geometry, tmp_path, Deadly(), 60, False) for geometry in read_structures(molecules)
-    ]
+    tasks = [task_of(geometry, tmp_path, Deadly(), 60) for geometry in read_structures(molecules)]
     reasons = {task.geometry.name: why for task, why in calculated(tasks, Deadly(), 2)}
     assert reasons.pop("methane").startswith("its process was killed")
     assert reasons.pop("ethane") == "no answer"
