@@ -37,12 +37,14 @@ class Contender(NamedTuple):
     Attributes:
         label: What it is called: its name, with the checkpoint unless that is the best.
         epoch: Epoch of the checkpoint.
+        n_dcm: Its charges per atom.
         group: Its results group.
         table: Its molecules (``molecule_table``).
     """
 
     label: str
     epoch: int
+    n_dcm: int
     group: str
     table: pd.DataFrame
 
@@ -55,8 +57,8 @@ class Comparison:
         store: The store.
         molecules: The molecules compared: ``molecule_id``, ``formula``, ``split``, and the
             ESP RMSE (kcal/mol/e) of each contender under its label.
-        summary: A row a contender: ``epoch``, ``molecules``, and mean and median of each
-            error (``COMPARED``), such as ``esp_rmse_mean``, over these molecules.
+        summary: A row per contender: ``epoch``, ``n_dcm``, ``molecules``, and mean and median of
+            each error (``COMPARED``), such as ``esp_rmse_mean``, over these molecules.
         differences: A row a contender but the first, and error: mean ``difference`` to the
             first over the molecules that have it, ``low`` and ``high`` end of its 95 %
             confidence interval (bootstrap over molecules; NaN for a single one), the
@@ -186,7 +188,7 @@ def _contender(reference: str, split: str, store: str) -> Contender:
     if split != "all":
         table = table[table["split"] == split]
     label = config.name if checkpoint == "best" else f"{config.name}@{checkpoint}"
-    return Contender(label, epoch, group, table)
+    return Contender(label, epoch, config.model.n_dcm, group, table)
 
 
 def _exists(tree: xr.DataTree, group: str) -> bool:
@@ -297,4 +299,5 @@ def _summary_row(contender: Contender) -> dict[str, float]:
         if name in table and table[name].notna().any()
         for statistic in ("mean", "median")
     }
-    return {"epoch": contender.epoch, "molecules": len(table), **numbers}
+    counts = {"epoch": contender.epoch, "n_dcm": contender.n_dcm, "molecules": len(table)}
+    return {**counts, **numbers}

@@ -29,7 +29,8 @@ class DCMCalculator(Calculator):
 
     ``atoms.get_charges()`` are the sums of each atom's charges in e,
     ``atoms.get_dipole_moment()`` is the dipole about the origin in e*angstrom. A distributed
-    charge model has no energy and no forces: ASE says so when it is asked for them.
+    charge model has no energy and no forces: ASE says so when it is asked for them, unless
+    another calculator brings them, as ASE's molecular dynamics and ``Infrared`` need.
 
     The net charge is ``total_charge``, or else ``atoms.info["charge"]``, or else the sum of the
     atoms' initial charges, or else 0. The last two must not differ.
@@ -45,6 +46,7 @@ class DCMCalculator(Calculator):
         checkpoint: str = "best",
         total_charge: float | None = None,
         strict: bool = False,
+        forces: Calculator | None = None,
         **parameters: Any,
     ) -> None:
         """Loads the model.
@@ -55,6 +57,7 @@ class DCMCalculator(Calculator):
             checkpoint: ``best``, ``latest`` or ``epoch_N``.
             total_charge: Net charge, e.
             strict: Refuse elements that a model has not seen in training.
+            forces: A calculator that energy and forces are taken from.
             **parameters: As of any ASE calculator.
 
         Raises:
@@ -64,6 +67,9 @@ class DCMCalculator(Calculator):
         super().__init__(**parameters)
         self._predictor = Predictor(load_mixture(model, others, checkpoint), strict=strict)
         self._total_charge = total_charge
+        self._forces = forces
+        if forces is not None:
+            self.implemented_properties = [*self.implemented_properties, "energy", "forces"]
         self._molecule: ChargedMolecule | None = None
 
     def calculate(
@@ -84,6 +90,9 @@ class DCMCalculator(Calculator):
             warnings.warn(warning, stacklevel=2)
         (self._molecule,) = self._predictor.run(structures, survey)
         self.results = {"charges": self._molecule.monopoles, "dipole": self._molecule.dipole}
+        if self._forces is not None and {"energy", "forces"} & {*properties}:
+            for name in ("energy", "forces"):
+                self.results[name] = self._forces.get_property(name, self.atoms)
 
     def get_distributed_charges(self, atoms: ase.Atoms | None = None) -> ChargedMolecule:
         """Returns the distributed charges with their positions.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from dcmnet import load_model
 from dcmnet.analysis import analyze
 from dcmnet.analysis.compare import compare
+from dcmnet.analysis.figures.comparison import comparison_figure
 from dcmnet.cli import app
 from dcmnet.model.domain import Domain
 from dcmnet.prediction import InMemory, Predictor
@@ -144,6 +145,9 @@ def test_a_model_in_the_box_is_analysed_and_compared_on_any_store(small_store, t
     assert errors["esp_rmse"].mean < errors["esp_rmse_monopoles"].mean
     comparison = compare(["dcm1", "dcm4"], store=store, split="all")
     assert list(comparison.summary.index) == ["dcm1", "dcm4"]
+    assert comparison.summary["n_dcm"].tolist() == [1, 4]
+    *_, by_number = comparison_figure(comparison).axes
+    assert by_number.get_xlabel() == "charges per atom"
     with pytest.raises(ConfigError, match="--store"):
         compare(["dcm1", "dcm4"])
 

@@ -23,11 +23,13 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#
 def comparison_figure(comparison: Comparison) -> Figure:
     """Draws how the ESP RMSE is distributed, and the paired differences to the first.
 
-    Left the share of molecules with at most an error, by contender; right the mean
+    Left the share of molecules with at most an error, by contender; then the mean
     difference of each to the first with its 95 % confidence interval, over the
-    differences of single molecules.
+    differences of single molecules; right the error by charges per atom, where the
+    contenders differ in it.
     """
-    figure, (ordered, paired) = new_axes(columns=2)
+    several = comparison.summary["n_dcm"].nunique() > 1
+    figure, (ordered, paired, *by_number) = new_axes(columns=3 if several else 2)
     labels = list(comparison.summary.index)
     colours = dict(zip(labels, cycle(_COLOURS), strict=False))
     for label in labels:
@@ -41,6 +43,8 @@ def comparison_figure(comparison: Comparison) -> Figure:
     ordered.set_ylabel("molecules with at most this error")
     ordered.legend(frameon=False, loc="lower right")
     _draw_differences(paired, comparison, colours)
+    for ax in by_number:
+        _draw_numbers(ax, comparison, colours)
     return figure
 
 
@@ -72,6 +76,20 @@ def save_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
     with replaced(path) as partial:
         figure.savefig(partial)
     return path, write_table(path.with_suffix(".csv"), comparison.molecules)
+
+
+def _draw_numbers(ax: Axes, comparison: Comparison, colours: dict[str, str]) -> None:
+    summary = comparison.summary.sort_values("n_dcm", kind="stable")
+    for statistic, line in (("mean", "-"), ("median", ":")):
+        best = summary.groupby("n_dcm")[f"esp_rmse_{statistic}"].min()
+        ax.plot(best.index, best, line, color=LINE_COLOUR, linewidth=1, label=statistic)
+    for label, row in summary.iterrows():
+        ax.plot(row["n_dcm"], row["esp_rmse_mean"], "o", markersize=8, color=colours[str(label)])
+    ax.set_ylim(0.0, 1.1 * float(summary["esp_rmse_mean"].max()))
+    ax.set_xticks(sorted(set(summary["n_dcm"].astype(int))))
+    ax.set_xlabel("charges per atom")
+    ax.set_ylabel("ESP RMSE (kcal/mol/e)")
+    ax.legend(frameon=False)
 
 
 def _draw_differences(ax: Axes, comparison: Comparison, colours: dict[str, str]) -> None:

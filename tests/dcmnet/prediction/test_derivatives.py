@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from ase.build import molecule as g2_molecule
+from ase.calculators.calculator import Calculator
+from ase.vibrations import Infrared
 
 from dcmnet.prediction import DCMCalculator, Mixture, Predictor, charge_derivatives
 from dcmnet.prediction.derivatives import ChargeDerivatives
@@ -98,3 +100,40 @@ def test_the_calculator_has_them_of_one_model():
     mixed._predictor = Predictor(Mixture((model(), model(1)), {1: 1}))
     with pytest.raises(ConfigError, match="one model"):
         mixed.get_charge_derivatives(atoms)
+
+
+class Spring(Calculator):
+    """Harmonic bonds between all atoms, for want of better forces."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        rest = g2_molecule("H2O").get_all_distances()
+        vectors = self.atoms.get_all_distances(vector=True)
+        lengths = self.atoms.get_all_distances() + np.eye(3)
+        stretch = np.where(np.eye(3), 0.0, lengths - rest)
+        pull = 30 * stretch / lengths
+        self.results = {
+            "energy": 0.5 * 30 * np.sum(stretch**2) / 2,
+            "forces": np.einsum("ab,abx->ax", pull, vectors),
+        }
+
+
+def test_ase_finds_the_same_intensities_by_finite_differences(tmp_path, monkeypatch):
+    """Modes by the forces of another calculator, dipole derivatives by ours."""
+    monkeypatch.chdir(tmp_path)
+    atoms = g2_molecule("H2O")
+    atoms.info["charge"] = 0
+    atoms.calc = DCMCalculator(model(), forces=Spring())
+    assert atoms.get_potential_energy() == pytest.approx(0)
+    spectrum = Infrared(atoms, delta=0.01)
+    spectrum.run()
+    modes = np.array([spectrum.get_mode(i).reshape(3, 3) for i in (6, 7, 8)])
+    frequencies = spectrum.get_frequencies().real
+    spectrum.summary(log=str(tmp_path / "log"))
+    ours = atoms.calc.get_charge_derivatives(atoms).infrared_intensities(modes)
+    # ASE gives (D/Å)²/amu.
+    theirs = 42.2561 * np.asarray(spectrum.intensities)[6:9]
+    assert frequencies[6:9].min() > 500
+    np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.02 * theirs.max())
