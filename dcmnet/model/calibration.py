@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import spearmanr
 
 _DIGITS = 3
 
@@ -55,6 +54,8 @@ def calibrated(
         The calibration, whose factor is the median of error / spread; None where no molecule
         has both, or members do not differ.
     """
+    from scipy.stats import spearmanr  # which takes a third of a second to import
+
     known = np.isfinite(errors) & np.isfinite(spreads) & (spreads > 0) & (errors > 0)
     errors, spreads = errors[known], spreads[known]
     if not errors.size:

@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 
 from dcmnet.analysis.figures.esp import (
     RMSE_COLUMNS,
-    errors_beside_monopoles,
     esp_correlation,
+    esp_errors,
     shown_levels,
 )
 from dcmnet.analysis.figures.style import (
@@ -90,7 +90,7 @@ def references_panel(table: pd.DataFrame) -> Panel:
     return Panel(
         name="references",
         charts=charts,
-        still=errors_beside_monopoles(table),
+        still=esp_errors(table),
         alt=f"Cumulative distributions of the ESP RMSE of molecules. Means in kcal/mol/e: {means}."
         + pairs,
         caption="First: share of molecules whose ESP RMSE is at most the value on the axis; only "

@@ -98,7 +98,8 @@ def test_the_files_it_names_are_there(demo):
         "training_history.csv",
         "training_curves.png",
         "esp_correlation.png",
-        "errors_beside_monopoles.png",
+        "esp_errors.png",
+        "multipole_ladder.png",
     }
     page = out / "experiments" / "demo" / "analysis" / "report.html"
     assert f"for a browser: {page}" in text

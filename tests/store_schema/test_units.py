@@ -59,6 +59,15 @@ SI = {
     # As a volume, but for the last.
     "polarizability": {"bohr^3": BOHR**3, "angstrom^3": ANGSTROM**3, "nm^3": 1e-27}
     | {"C^2*m^2/J": 1 / (4 * scipy.constants.pi * scipy.constants.epsilon_0)},
+    "field": {
+        f"{energy}/e/{length}": joule / E / metre
+        for energy, joule in ENERGIES.items()
+        for length, metre in LENGTHS.items()
+    },
+    "field_error": {
+        "kcal/mol/e/angstrom": ENERGIES["kcal/mol"] / E / ANGSTROM,
+        "hartree/e/bohr": HARTREE / E / BOHR,
+    },
     "potential_error": {
         "kcal/mol/e": ENERGIES["kcal/mol"] / E,
         "hartree/e": HARTREE / E,

@@ -91,7 +91,7 @@ def shown_levels(table: pd.DataFrame) -> list[Level]:
     ]
 
 
-def errors_beside_monopoles(table: pd.DataFrame) -> Figure:
+def esp_errors(table: pd.DataFrame) -> Figure:
     """Draws each molecule's ESP RMSE, of the model and of the reference levels.
 
     Only molecules that have every level shown are drawn, so that all stand for the same

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dcmnet.analysis.examples import read_examples
 from dcmnet.analysis.figures.calibration import calibration_figure
-from dcmnet.analysis.figures.esp import errors_beside_monopoles, esp_correlation, grid_points
+from dcmnet.analysis.figures.esp import esp_correlation, esp_errors, grid_points
 from dcmnet.analysis.figures.groups import charges_and_displacements, errors_by_group
 from dcmnet.analysis.figures.ladder import ladder_figure
 from dcmnet.analysis.figures.molecules import examples_figure
@@ -23,8 +23,8 @@ from pipeline.files import replaced
 from store_schema.names import DCM, RESULTS_GROUP
 
 __all__ = [
-    "errors_beside_monopoles",
     "esp_correlation",
+    "esp_errors",
     "grid_points",
     "new_axes",
     "save_figures",
@@ -62,7 +62,7 @@ def save_figures(
     if table["esp_rmse"].notna().any():
         n_dcm = tree[f"{RESULTS_GROUP}/{name}"].to_dataset().sizes[DCM]
         figures["esp_correlation"] = esp_correlation(*grid_points(tree, name))
-        figures["errors_beside_monopoles"] = errors_beside_monopoles(table)
+        figures["esp_errors"] = esp_errors(table)
         figures["multipole_ladder"] = ladder_figure(table, n_dcm)
         statistics = load_statistics(tree, name)
         if statistics.ensemble:
