@@ -113,7 +113,7 @@ def test_histograms_hold_what_is_real(rng):
         charges=np.where(atoms[..., None], rng.normal(size=shape), 7.0),
         displacements=np.where(atoms[..., None, None], rng.normal(size=(*shape, 3)), 7.0),
         esp=np.where(points, batch.esp + 1.0, 7.0),
-        **dict.fromkeys(("monopoles", "dipole", "quadrupole")),
+        **dict.fromkeys(("monopoles", "dipole", "quadrupole", "electric_field")),
     )
     params = {"params": {"kernel": np.array([[1.0, np.nan]])}}
     writer = Recorder()

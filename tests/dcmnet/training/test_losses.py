@@ -27,7 +27,7 @@ def batch_of(molecules, shape=SHAPE):
 def random_prediction(rng, shape=SHAPE):
     B, A, G, _ = shape
     sizes = {"esp": (B, G), "monopoles": (B, A), "dipole": (B, 3), "quadrupole": (B, 3, 3)}
-    sizes |= {"charges": (B, A, 1), "displacements": (B, A, 1, 3)}
+    sizes |= {"charges": (B, A, 1), "displacements": (B, A, 1, 3), "electric_field": (B, 0, 3)}
     scale = {"esp": 0.02}
     return Observables(
         **{

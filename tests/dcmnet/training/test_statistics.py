@@ -36,7 +36,7 @@ def epoch():
     batches = [make_batch(molecules[i : i + 4], SHAPE) for i in (0, 4, 8)]
     B, A, G, _ = SHAPE
     sizes = {"esp": (B, G), "monopoles": (B, A), "dipole": (B, 3), "quadrupole": (B, 3, 3)}
-    sizes |= {"charges": (B, A, 2), "displacements": (B, A, 2, 3)}
+    sizes |= {"charges": (B, A, 2), "displacements": (B, A, 2, 3), "electric_field": (B, 0, 3)}
     predictions = [
         Observables(**{n: rng.normal(size=s).astype(np.float32) for n, s in sizes.items()})
         for _ in batches
