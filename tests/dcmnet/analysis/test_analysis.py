@@ -274,7 +274,9 @@ def test_the_history_is_the_metrics_file(analysed):
         )
 
 
-@pytest.mark.parametrize("name", ["training_curves", "esp_correlation", "esp_errors", "multipole_ladder"])
+@pytest.mark.parametrize(
+    "name", ["training_curves", "esp_correlation", "esp_errors", "multipole_ladder"]
+)
 def test_figures_show_something(analysed, name):
     path = analysed.experiment / "analysis" / f"{name}.png"
     assert path in analysed.analysis.files
