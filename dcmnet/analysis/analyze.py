@@ -50,6 +50,8 @@ _SPLIT = Variable("split", (MOLECULE,), "str", "none", "split of the molecule in
 # Grid points per batch at most, so that memory does not grow with the molecules; few enough
 # that what is worked out of them stays in the caches.
 _POINTS = 64 * 1024
+# Splits whose errors say what a spread means; on molecules it learned from a network errs less.
+_UNTRAINED = ("valid", "test")
 # Molecules that multipoles are fitted to, which takes 16 ms for 20 atoms and 1,000 points.
 LADDER_MOLECULES = 200
 
@@ -149,8 +151,10 @@ def analyze(
         ladder=ladder,
         progress=progress,
     )
-    if members and statistics.ensemble and statistics.ensemble.calibration:
-        record_ensemble(sources, checkpoint, statistics.ensemble.calibration)
+    measured = statistics.ensemble.calibration if statistics.ensemble else None
+    noted: tuple[Path, ...] = ()
+    if members and measured and split in _UNTRAINED:
+        noted = (record_ensemble(sources, checkpoint, model, split, measured),)
     return Analysis(
         results=f"results/{group}",
         store=path,
@@ -165,7 +169,8 @@ def analyze(
             statistics=statistics,
             store=path,
             formats=formats,
-        ),
+        )
+        + noted,
     )
 
 

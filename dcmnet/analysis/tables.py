@@ -79,8 +79,8 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     console.print(error_table(statistics.molecules["all"]["all"]))
     if statistics.ensemble and statistics.ensemble.calibration:
         console.print(
-            f"[bold]Expected errors[/] are {statistics.ensemble.factor:.2f} times the spread of "
-            f"{statistics.ensemble.n_members} networks. "
+            f"[bold]Expected errors[/] above are {statistics.ensemble.factor:.2f} times the spread "
+            f"of {statistics.ensemble.n_members} networks. "
             f"{statistics.ensemble.calibration.in_words}\n",
             highlight=False,
         )
@@ -93,9 +93,13 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
             "[bold]ESP RMSE by distance[/] in van der Waals radii, kcal/mol/e", highlight=False
         )
         console.print(shell_table(statistics.points["shell"]))
-    worst = (f"{entry.molecule_id} ({entry.esp_rmse:.2f})" for entry in statistics.worst[:5])
-    console.print(f"Worst molecules: {escape(', '.join(worst))}", highlight=False)
-    console.print("\n[bold]Files[/]")
+    worst = ", ".join(f"{one.molecule_id} ({one.esp_rmse:.2f})" for one in statistics.worst[:5])
+    console.print(
+        f"Worst molecules: {escape(worst)}" if worst else "No molecule has a reference ESP.",
+        highlight=False,
+    )
+    if analysis.files:
+        console.print("\n[bold]Files[/]")
     for path in analysis.files:
         console.print(escape(f"  {path}"), highlight=False, soft_wrap=True)
 

@@ -128,14 +128,19 @@ def drift(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="A table of every geometry, too.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure what charges in fixed frames lose as a molecule stretches, bends and turns."""
     from dcmnet.prediction.run import load_mixture
     from dcmnet.prediction.simulation.drift_page import measure, print_drift
 
     source, chosen = _named(inputs, model)
-    measured = measure(load_mixture(chosen, checkpoint=checkpoint), source, charge, out)
+    measured = measure(
+        load_mixture(chosen, checkpoint=checkpoint), source, charge, out, overwrite=overwrite
+    )
     print_drift(measured, Console())
+    if out is not None:
+        typer.echo(out)
 
 
 def _named(inputs: list[str], model: str | None) -> tuple[str, list[str]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import jax
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from dcmnet.experiment.directory import Experiment, experiment_config, load_model
+from dcmnet.model import Parameters
 from dcmnet.model.calibration import Calibration
 from dcmnet.model.trained import TrainedModel
 from pipeline.files import write_text
@@ -19,17 +23,29 @@ _FILE: Final = "ensemble.json"
 
 
 class EnsembleRecord(BaseModel):
-    """What an analysis measured of an ensemble; a file of its first experiment.
+    """What an analysis measured of an ensemble.
 
     Attributes:
         members: Names of its experiments and their checkpoint, the first one's first.
+        fingerprints: SHA-256 of the parameters of each, by which it is known again.
+        split: Molecules that it was measured on.
         calibration: What its spread means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    split: str
     calibration: Calibration
+
+
+class EnsembleRecords(BaseModel):
+    """The file ``ensemble.json`` of an experiment: ensembles whose first member it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: tuple[EnsembleRecord, ...] = ()
 
 
 def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> TrainedModel:
@@ -50,6 +66,15 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
     first, *others = (load_model(source, checkpoint) for source in sources)
     if not others:
         return first
+    prints = tuple(_fingerprint(each.params) for each in (first, *others))
+    if len(set(prints)) < len(prints):
+        raise ConfigError.of(
+            f"ensemble of {', '.join(map(str, sources))}",
+            expected="experiments that were trained differently",
+            received="the same parameters twice",
+            consequence="their spread would say nothing",
+            remedy="Train members with the same settings and another training.seed each",
+        )
     for source, other in zip(sources[1:], others, strict=True):
         if other.network != first.network or other.ensemble or first.ensemble:
             raise ConfigError.of(
@@ -68,7 +93,7 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
         name=first.name,
         domain=first.domain,
         ensemble=[other.params for other in others],
-        calibration=_recorded(sources, checkpoint),
+        calibration=_recorded(sources[0], prints),
     )
 
 
@@ -78,35 +103,65 @@ def member_names(sources: Sequence[str | Path], checkpoint: str) -> tuple[str, .
 
 
 def record_ensemble(
-    sources: Sequence[str | Path], checkpoint: str, calibration: Calibration
+    sources: Sequence[str | Path],
+    checkpoint: str,
+    model: TrainedModel,
+    split: str,
+    calibration: Calibration,
 ) -> Path:
-    """Notes what was measured, for later predictions; returns the file."""
+    """Notes what was measured, for later predictions.
+
+    Args:
+        sources: Experiments of the ensemble.
+        checkpoint: Of each.
+        model: What ``load_ensemble`` made of them.
+        split: Molecules that it was measured on.
+        calibration: What came out.
+
+    Returns:
+        The file, in which one record of an ensemble takes the place of another.
+    """
+    prints = tuple(map(_fingerprint, (model.params, *model.ensemble)))
+    record = EnsembleRecord(
+        members=member_names(sources, checkpoint),
+        fingerprints=prints,
+        split=split,
+        calibration=calibration,
+    )
     path = _path(sources[0])
-    members = member_names(sources, checkpoint)
-    record = EnsembleRecord(members=members, calibration=calibration)
-    write_text(path, record.model_dump_json(indent=2) + "\n")
+    others = [each for each in _read(path).records if each.fingerprints != prints]
+    write_text(path, EnsembleRecords(records=(*others, record)).model_dump_json(indent=2) + "\n")
     return path
 
 
-def _recorded(sources: Sequence[str | Path], checkpoint: str) -> Calibration | None:
-    path = _path(sources[0])
+def _recorded(first: str | Path, prints: tuple[str, ...]) -> Calibration | None:
+    found = [one for one in _read(_path(first)).records if one.fingerprints == prints]
+    return found[0].calibration if found else None
+
+
+def _read(path: Path) -> EnsembleRecords:
     if not path.is_file():
-        return None
+        return EnsembleRecords()
     try:
         fields = read_json(path)
     except ValueError as error:
         fields = str(error)
-    record = validated(
-        EnsembleRecord,
+    return validated(
+        EnsembleRecords,
         fields,
         path,
-        expected="what 'dcmnet analyze' measured of an ensemble",
+        expected="what 'dcmnet analyze' measured of ensembles",
         error=CheckpointError,
         consequence="the ensemble was not loaded",
         remedy="Delete the file, and analyse the ensemble again",
     )
-    same = record.members == member_names(sources, checkpoint)
-    return record.calibration if same else None
+
+
+def _fingerprint(params: Parameters) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _path(source: str | Path) -> Path:

@@ -35,9 +35,9 @@ class Calibration(BaseModel):
         related = "not defined" if self.correlation is None else f"{self.correlation:.2f}"
         molecules = "molecule" if self.n_molecules == 1 else "molecules"
         return (
-            f"On {self.n_molecules:,} {molecules} the actual error was {self.factor:.2f} times the "
-            f"spread in the median; {self.within_twice:.0%} of the errors were below twice that, "
-            f"and the rank correlation of spread and error was {related}."
+            f"On {self.n_molecules:,} {molecules} the median error was {self.factor:.2f} times the "
+            f"spread. {self.within_twice:.0%} of the errors were below {2 * self.factor:.1f} times "
+            f"the spread. The rank correlation of spread and error was {related}."
         )
 
 

@@ -67,6 +67,23 @@ def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
         os.replace(partial, target)
 
 
+def check_not_input(out: Path, source: str) -> None:
+    """Refuses to write over what is read.
+
+    Raises:
+        ConfigError: The file is one of the source's.
+    """
+    inputs = [Path(name) for name in (source, *source.split("+"))]
+    if out.exists() and any(path.exists() and path.samefile(out) for path in inputs):
+        raise ConfigError.of(
+            f"--out {out}",
+            expected="another file than the input",
+            received="the input itself",
+            consequence="it is left as it is",
+            remedy="Choose another name",
+        )
+
+
 def write_predictions(
     path: Path, molecules: Molecules, survey: Survey, title: str, residue: str = RESIDUE
 ) -> None:

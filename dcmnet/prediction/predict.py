@@ -33,6 +33,8 @@ from store_schema.problems import Problem, SourceError
 # Molecules of a batch, and pairs that their messages may take memory for.
 BATCH_SIZE: Final = 64
 _BATCH_PAIRS: Final = 2**17
+# Networks that differ less, in kcal/mol/e, had no choice.
+_LEAST_SPREAD: Final = 1e-4
 _RECORD: Final = "a model with a record of the elements it was trained on"
 # Problems that are listed; a file of another kind would fill the screen.
 _MOST_PROBLEMS: Final = 20
@@ -174,9 +176,10 @@ class Predictor:
             if len(members) == 1:
                 yield members[0]
             else:
-                yield replace(
-                    members[0], uncertainty=esp_spread(members) * model.calibration_factor
-                )
+                spread = esp_spread(members)
+                # Of a lone ion all members say the same, which is no sign that it is right.
+                sure = spread * model.calibration_factor if spread > _LEAST_SPREAD else None
+                yield replace(members[0], uncertainty=sure)
 
 
 def predict_arrays(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture, parse_mixture
 from dcmnet.prediction.outputs import (
     check_format,
+    check_not_input,
     is_for_simulations,
     new_file,
     write_predictions,
@@ -50,6 +51,7 @@ class PredictionReport:
         uncertainties: RMS error to expect of each molecule's ESP, kcal/mol/e; none of a model
             alone, which cannot say.
         conformers: What one set of charges comes to, where several conformers got one.
+        is_calibrated: Whether the uncertainties were held against actual errors.
         uncertainty_limit: Largest of them that is backed by tests; None if that is unknown.
     """
 
@@ -60,6 +62,7 @@ class PredictionReport:
     rmse_after: list[float] = field(default_factory=list)
     uncertainties: list[float] = field(default_factory=list)
     uncertainty_limit: float | None = None
+    is_calibrated: bool = False
     conformers: JointRefinement | None = None
 
     @property
@@ -138,7 +141,7 @@ def predict_file(
     """
     path = Path(out)
     check_format(path)
-    _check_not_input(path, str(source))
+    check_not_input(path, str(source))
     with new_file(path, overwrite) as partial:
         predictor = Predictor(load_mixture(model, others, checkpoint), strict=strict)
         structures = open_structures(
@@ -152,27 +155,17 @@ def predict_file(
             report = PredictionReport(path, count, survey.warnings)
             calibration = predictor.mixture.models[0].calibration
             report.uncertainty_limit = calibration.limit if calibration else None
-            predicted = _remembered(predictor.run(structures, survey), report)
+            report.is_calibrated = calibration is not None
+            predicted = predictor.run(structures, survey)
             if is_for_simulations(path) and count > 1:
                 predicted = _jointly(predicted, report, refine)
             elif refine:
                 predicted = _refined(predicted, restraint, report)
+            predicted = _remembered(predicted, report)
             working = bar.add_task("predicting", total=count)
             title = " + ".join(each.name for each in predictor.mixture.models)
             write_predictions(partial, _counted(predicted, bar, working), survey, title, residue)
     return report
-
-
-def _check_not_input(out: Path, source: str) -> None:
-    inputs = [Path(name) for name in (source, *source.split("+"))]
-    if out.exists() and any(path.exists() and path.samefile(out) for path in inputs):
-        raise ConfigError.of(
-            f"--out {out}",
-            expected="another file than the input",
-            received="the input itself",
-            consequence="it is left as it is",
-            remedy="Choose another name",
-        )
 
 
 def _remembered(
@@ -191,7 +184,7 @@ def _refined(
         refinement = refine_charges(molecule, restraint=restraint)
         report.rmse_before.append(refinement.rmse_before)
         report.rmse_after.append(refinement.rmse_after)
-        yield refinement.molecule
+        yield replace(refinement.molecule, uncertainty=None)  # which was the prediction's
 
 
 def _jointly(
@@ -222,9 +215,10 @@ def _counted(
 
 def print_conformers(joint: JointRefinement, console: Console) -> None:
     """Prints what one set of charges comes to at each conformer."""
-    table = Table(box=box.SIMPLE, title="ESP RMSE of one set of charges, kcal/mol/e")
+    judge = "the model's own ESP" if joint.is_of_predictions else "the reference"
+    table = Table(box=box.SIMPLE, title=f"ESP RMSE against {judge}, kcal/mol/e")
     table.add_column("conformer", overflow="fold")
-    for name in ("of the first's charges", "of those written"):
+    for name in ("first conformer's charges", "charges written"):
         table.add_column(name, justify="right")
     for name, first, written in zip(joint.names, joint.single[0], joint.errors, strict=True):
         table.add_row(escape(name), f"{first:.3f}", f"{written:.3f}")
@@ -252,18 +246,26 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
             + (f" (median), {most:.2f} at most" if len(report.uncertainties) > 1 else ""),
             highlight=False,
         )
-        if report.doubtful:
+        if not report.is_calibrated:
             console.print(
-                f"[yellow]Warning:[/] {report.doubtful:,} of {report.n_molecules:,} are expected "
-                f"to be off by more than {report.uncertainty_limit:.2f} kcal/mol/e, as hardly any "
-                "molecule was that the model was tested on: compute a reference before you rely "
-                "on their charges",
+                "[yellow]Warning:[/] this is the bare spread of the networks; 'dcmnet analyze' of "
+                "the same EXPERIMENTs measures what it means",
                 soft_wrap=True,
                 highlight=False,
             )
-    else:
+        if report.doubtful:
+            console.print(
+                f"[yellow]Warning:[/] the error to expect is above {report.uncertainty_limit:.2f} "
+                f"kcal/mol/e for {report.doubtful:,} of {report.n_molecules:,}. It was for only "
+                "5 % of the molecules that the model was tested on: compute a reference before "
+                "you rely on these charges",
+                soft_wrap=True,
+                highlight=False,
+            )
+    elif not (report.rmse_after or report.conformers):
         console.print(
-            "No error is stated: that takes an ensemble, such as dcm2, or several EXPERIMENTs",
+            "No error is stated: that takes an ensemble, such as dcm2 or several EXPERIMENTs, and "
+            "more than lone atoms",
             highlight=False,
         )
     noun = "molecule" if report.n_molecules == 1 else "molecules"

@@ -99,11 +99,11 @@ def comparisons(results: ResultsContent) -> str:
         return ""
     *others, model = ((rung.label, f"{common[rung.column].mean():.2f}") for rung in rungs)
     which = f"Over the {len(common):,} molecules" if len(common) > 1 else "Over the one molecule"
-    told = [f"{value} of {label}" for label, value in others]
+    told = [f"{value} for {label}" for label, value in others]
     last = f" and {told[-1]}" if len(told) > 1 else told[0]
     return (
         f"{which} that have them all, its mean error is {model[1]} kcal/mol/e, compared with "
-        f"{', '.join(told[:-1])}{last}. What is fitted has seen each molecule’s own ESP."
+        f"{', '.join(told[:-1])}{last}. Fitted values were fitted to each molecule’s own ESP."
     )
 
 
@@ -112,13 +112,13 @@ def certainty(results: ResultsContent) -> str:
     ensemble = results.statistics.ensemble
     if ensemble is None:
         return (
-            "One model alone cannot say. Train two more with another training.seed, and analyse "
-            "the three together."
+            "One model alone cannot say how large its error is. Train two more with another "
+            "training.seed, and analyse the three together."
         )
     expected = results.table["esp_uncertainty"].median()
     sentences = [
-        f"{ensemble.factor:.2f} times the spread of its {ensemble.n_members} networks lets expect "
-        f"an error of {expected:.2f} kcal/mol/e in the median."
+        f"{ensemble.factor:.2f} times the spread of its {ensemble.n_members} networks implies a "
+        f"typical error of {expected:.2f} kcal/mol/e."
     ]
     if ensemble.calibration:
         sentences.append(ensemble.calibration.in_words)
@@ -135,8 +135,8 @@ def failures(results: ResultsContent) -> str:
     named = {
         "shell": "at a distance of {} van der Waals radii",
         "nearest_element": "around {}",
-        "n_atoms": "about molecules of {} atoms",
-        "total_charge": "about molecules of charge {}",
+        "n_atoms": "for molecules of {} atoms",
+        "total_charge": "for molecules of charge {}",
     }
     whole = statistics.points["all"]["all"]["model"].rmse
     told = []

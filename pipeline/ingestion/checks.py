@@ -50,6 +50,8 @@ _TOTAL: Final = 0.1
 # correlation with it.
 _EXPLAINED: Final = 0.3
 _FIELD: Final = 0.5
+# Of it and of theirs, sizes differ by less than this.
+_FIELD_SIZE: Final = (0.6, 1.67)
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
 _POINTS, _POINTS_A_COLUMN = 256, 4
@@ -271,20 +273,23 @@ def _field(block: CanonicalBlock) -> Iterator[Finding]:
     known = np.isfinite(given).all(axis=-1)
     lost = known.any(axis=1) & (grid.mask & ~known).any(axis=1)
     yield Finding(lost, lambda _: "its electric field is missing at some grid points")
-    agreement = np.full(block.n_molecules, np.nan)
+    agreement, size = np.full((2, block.n_molecules), np.nan)
     for row in np.flatnonzero(fit.residual < _EXPLAINED):
         points = known[row] & finite_rows(grid.points[row])
         charges, placed = fit.charges[row][atoms.mask[row]], atoms.positions[row][atoms.mask[row]]
         none = np.zeros_like(placed)
         expected = multipole_field(grid.points[row, points], placed, charges, none)
         own = given[row, points].astype(np.float64)
-        size = np.linalg.norm(expected) * np.linalg.norm(own)
-        agreement[row] = (expected * own).sum() / size if size > 0 else np.nan
+        if len(own) and expected.any():
+            size[row] = np.linalg.norm(own) / np.linalg.norm(expected)
+            agreement[row] = (expected * own).sum() / np.linalg.norm(expected) ** 2
+            agreement[row] /= size[row] or 1.0
+    low, high = _FIELD_SIZE
     yield Finding(
-        agreement < _FIELD,
+        (agreement < _FIELD) | (size < low) | (size > high),
         lambda row: (
-            f"its electric field is not that of its ESP (correlation {agreement[row]:.2f}): "
-            "it may be in another order, or of the other sign"
+            f"its electric field is not that of its ESP (correlation {agreement[row]:.2f}, "
+            f"{size[row]:.2g} times the size): it may be in another order, sign or unit"
         ),
     )
 

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from scipy.linalg import null_space
 from scipy.optimize import least_squares
 
+from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule, potential_matrix
-from dcmnet.prediction.simulation.frames import MIN_SINE
+from dcmnet.prediction.simulation.frames import MIN_SINE, bonds
 from dcmnet.prediction.simulation.sites import (
     NANOMETRE,
     Site,
@@ -54,6 +55,7 @@ class JointRefinement:
             holds for all conformers.
         names: Of the conformers.
         errors: ESP RMSE at each conformer, kcal/mol/e.
+        is_of_predictions: Whether the ESPs are those that are predicted for each conformer.
         single: ESP RMSE at each conformer (column) of the charges predicted for each conformer
             (row) and fixed in its frames, kcal/mol/e.
     """
@@ -61,6 +63,7 @@ class JointRefinement:
     molecule: ChargedMolecule
     names: tuple[str, ...]
     errors: Float[np.ndarray, " conformer"]
+    is_of_predictions: bool
     single: Float[np.ndarray, "conformer conformer"]
 
 
@@ -82,7 +85,7 @@ def refine_jointly(
             another.
     """
     first = conformers[0]
-    _check(conformers)
+    check_conformers([conformer.structure for conformer in conformers])
     frames = virtual_sites(first)
     wanted = list(targets or map(predicted_target, conformers))
     single = [_in_frames(frames, conformer) for conformer in conformers]
@@ -106,6 +109,7 @@ def refine_jointly(
         molecule=placed,
         names=tuple(conformer.structure.name for conformer in conformers),
         errors=errors[best],
+        is_of_predictions=targets is None,
         single=errors[: len(conformers)],
     )
 
@@ -124,32 +128,60 @@ def esp_rmse(sites: Sequence[Site], positions: Float[np.ndarray, "a 3"], target:
     return float(np.sqrt(np.mean(left**2)) * HARTREE_IN_KCAL_PER_MOL)
 
 
-def _check(conformers: Sequence[ChargedMolecule]) -> None:
-    first = conformers[0].structure
-    for conformer in conformers[1:]:
-        structure = conformer.structure
-        same = np.array_equal(structure.atomic_numbers, first.atomic_numbers)
-        if not same or structure.total_charge != first.total_charge:
+def check_conformers(structures: Sequence[Structure]) -> None:
+    """Refuses geometries that are not of one molecule: atoms in the same order, the same bonds.
+
+    Raises:
+        SourceError: They are not.
+    """
+    first = structures[0]
+    bonded = set(bonds(first.atomic_numbers, first.positions))
+    for structure in structures[1:]:
+        if not np.array_equal(structure.atomic_numbers, first.atomic_numbers):
+            received = "another molecule, or its atoms in another order"
+        elif structure.total_charge != first.total_charge:
+            received = f"net charges {structure.total_charge:g} and {first.total_charge:g}"
+        elif other := bonded ^ set(bonds(structure.atomic_numbers, structure.positions)):
+            received = f"atoms {' and '.join(map(str, min(other)))} bonded in one of them only"
+        else:
+            continue
+        raise SourceError.of(
+            structure.place,
+            expected=f"another geometry of {first.name}: its atoms in the same order, with the "
+            "same bonds, and its net charge",
+            received=received,
+            consequence="one set of charges cannot stand for both",
+            remedy="Give geometries of one molecule, or predict each to a file of its own",
+        )
+
+
+def check_frames(sites: Sequence[Site], structure: Structure) -> None:
+    """Refuses a geometry in which a frame of three atoms is on a line.
+
+    Raises:
+        SourceError: One is.
+    """
+    for site in sites:
+        if len(site.atoms) == 3 and _sine(site, structure.positions) < MIN_SINE:
             raise SourceError.of(
                 structure.place,
-                expected=f"another geometry of {first.name}: its atoms in the same order, and its "
-                "net charge",
-                received="another molecule",
-                consequence="one set of charges cannot stand for both",
-                remedy="Give conformers of one molecule, or predict each to a file of its own",
+                expected=f"atoms {', '.join(map(str, site.atoms))} in an angle, as in the first "
+                "geometry",
+                received="atoms on a line",
+                consequence="the frame of their charges has no direction there",
+                remedy="Leave this geometry out",
             )
 
 
 def _in_frames(frames: Sequence[Site], conformer: ChargedMolecule) -> list[Site]:
     """Returns the charges of a conformer in the frames of another one."""
+    check_frames(frames, conformer.structure)
     positions = conformer.structure.positions
     sites = []
     for k, frame in enumerate(frames):
         site = frame._replace(charge=float(conformer.charges[k]))
         away = conformer.displacements[k]
         if len(frame.atoms) == 3:
-            if _sine(frame, positions) < MIN_SINE:
-                raise _bent(conformer, frame)
             local = site_axes(frame, positions) @ away / NANOMETRE
             site = site._replace(local=(float(local[0]), float(local[1]), float(local[2])))
         elif len(frame.atoms) == 2:
@@ -164,16 +196,6 @@ def _sine(site: Site, positions: Float[np.ndarray, "a 3"]) -> float:
     atoms = positions[list(site.atoms)]
     x, y = np.array(site.x) @ atoms, np.array(site.y) @ atoms
     return float(np.linalg.norm(np.cross(x, y)) / (np.linalg.norm(x) * np.linalg.norm(y)))
-
-
-def _bent(conformer: ChargedMolecule, site: Site) -> SourceError:
-    return SourceError.of(
-        conformer.structure.place,
-        expected=f"atoms {', '.join(map(str, site.atoms))} in an angle, as in the first conformer",
-        received="atoms on a line",
-        consequence="the frame of their charges has no direction there",
-        remedy="Leave this conformer out",
-    )
 
 
 def _errors(

@@ -18,9 +18,15 @@ from scipy.spatial.transform import Rotation
 
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.predict import Predictor
-from dcmnet.prediction.simulation.conformers import esp_rmse, predicted_target
+from dcmnet.prediction.simulation.conformers import (
+    check_conformers,
+    check_frames,
+    esp_rmse,
+    predicted_target,
+)
 from dcmnet.prediction.simulation.frames import MIN_SINE, bonds
 from dcmnet.prediction.simulation.sites import virtual_sites
+from store_schema.problems import SourceError
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 # Steps away from the geometry: of bonds in Å, of angles and of torsions in degrees.
@@ -79,14 +85,25 @@ def drift(predictor: Predictor, structure: Structure, others: Sequence[Structure
             not close a ring, as far as atoms do not run into each other.
 
     Raises:
-        SourceError: A geometry cannot be predicted, or the molecule has no frames.
+        SourceError: A geometry cannot be predicted, they are not of one molecule, or it has no
+            frames or nothing that could be moved.
     """
+    check_conformers([structure, *others])
     moved = [Distortion("frame", float(i), (), each) for i, each in enumerate(others, start=1)]
     moved = moved or list(distorted(structure))
+    if not moved:
+        raise SourceError.of(
+            structure.place,
+            expected="a molecule with a bond that is in no ring",
+            received="none that could be stretched, bent or turned",
+            consequence="nothing was measured",
+            remedy="Give frames of its trajectory, the first one first",
+        )
     first, *there = predictor.predict([structure, *(each.structure for each in moved)])
     sites = virtual_sites(first)
     found = []
     for one, predicted in zip(moved, there, strict=True):
+        check_frames(sites, predicted.structure)
         target = predicted_target(predicted)
         error = esp_rmse(sites, predicted.structure.positions, target)
         size = float(np.sqrt(np.mean(target.esp**2)) * HARTREE_IN_KCAL_PER_MOL)

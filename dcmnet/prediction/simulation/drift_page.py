@@ -14,10 +14,10 @@ from rich.table import Table
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture
+from dcmnet.prediction.outputs import check_not_input, new_file
 from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.simulation.drift import Moved, drift
-from pipeline.files import write_text
-from store_schema.problems import SourceError
+from store_schema.problems import ConfigError, SourceError
 
 # What changes, and its unit.
 _KINDS = {
@@ -29,7 +29,12 @@ _KINDS = {
 
 
 def measure(
-    model: Mixture[TrainedModel], source: str, charge: float | None, out: Path | None
+    model: Mixture[TrainedModel],
+    source: str,
+    charge: float | None,
+    out: Path | None,
+    *,
+    overwrite: bool = False,
 ) -> list[Moved]:
     """Measures the drift of a molecule's charges.
 
@@ -38,27 +43,42 @@ def measure(
         source: The molecule, or frames of its trajectory.
         charge: Its net charge, e, whatever the source says.
         out: A CSV file for all geometries.
+        overwrite: Whether a file of that name is replaced.
 
     Raises:
-        SourceError: There is no molecule, frames are of different ones, or it has no frames.
+        ConfigError: The file exists, is the input, or is no CSV.
+        SourceError: There is no molecule, or geometries are not of one molecule with frames.
     """
-    structures = [
-        each for window in open_structures(source, total_charge=charge).windows() for each in window
-    ]
-    first, *others = structures
-    for other in others:
-        if not np.array_equal(other.atomic_numbers, first.atomic_numbers):
-            raise SourceError.of(
-                other.place,
-                expected=f"another geometry of {first.name}, atoms in the same order",
-                received="another molecule",
-                consequence="nothing was measured",
-                remedy="Give frames of one molecule",
-            )
-    found = drift(Predictor(model), first, others)
-    if out is not None:
-        write_text(out, pd.DataFrame([vars(one) for one in found]).to_csv(index=False))
+    if out is None:
+        return _measured(model, source, charge)
+    if out.suffix != ".csv":
+        raise ConfigError.of(
+            f"--out {out}",
+            expected="a name that ends in .csv",
+            received=out.suffix or "no suffix",
+            consequence="nothing was measured",
+            remedy="Choose another name",
+        )
+    check_not_input(out, source)
+    with new_file(out, overwrite) as partial:
+        found = _measured(model, source, charge)
+        pd.DataFrame([vars(one) for one in found]).to_csv(partial, index=False)
     return found
+
+
+def _measured(model: Mixture[TrainedModel], source: str, charge: float | None) -> list[Moved]:
+    windows = open_structures(source, total_charge=charge).windows()
+    structures = [each for window in windows for each in window]
+    if not structures:
+        raise SourceError.of(
+            source,
+            expected="a molecule",
+            received="none",
+            consequence="nothing was measured",
+            remedy="Give a file that holds one",
+        )
+    first, *others = structures
+    return drift(Predictor(model), first, others)
 
 
 def print_drift(found: Sequence[Moved], console: Console) -> None:
@@ -67,7 +87,7 @@ def print_drift(found: Sequence[Moved], console: Console) -> None:
         box=box.SIMPLE, title="ESP RMSE of charges in fixed frames against the model's, kcal/mol/e"
     )
     table.add_column("what changes")
-    for name in ("by", "geometries", "mean", "largest", "ESP"):
+    for name in ("change", "geometries", "mean", "largest", "ESP"):
         table.add_column(name, justify="right")
     for kind, (what, unit) in _KINDS.items():
         own = [one for one in found if one.kind == kind]
@@ -83,11 +103,13 @@ def print_drift(found: Sequence[Moved], console: Console) -> None:
                 f"{np.mean([one.size for one in some]):.1f}",
             )
     console.print(table)
-    console.print(
-        "ESP: its root mean square there. Charges fitted to several conformers lose less as they "
-        "turn: dcmnet predict CONFORMERS.xyz --out FILE.xml",
-        highlight=False,
-    )
+    console.print("ESP: root mean square of the model's ESP at these geometries.", highlight=False)
+    if any(one.kind == "turn" for one in found):
+        console.print(
+            "Charges fitted to several conformers lose less as bonds turn: "
+            "dcmnet predict CONFORMERS.xyz --out FILE.xml",
+            highlight=False,
+        )
 
 
 def _size(one: Moved) -> float:

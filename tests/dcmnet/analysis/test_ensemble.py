@@ -2,12 +2,10 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dcmnet import load_model
 from dcmnet.analysis import analyze, load_statistics
 from dcmnet.analysis.point_calibration import PointCalibrationSums
 from dcmnet.cli import app
@@ -41,14 +39,14 @@ def members(small_experiment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def analysed(members):
     sources, store = members
-    return analyze(sources, store=store, split="all")
+    return analyze(sources, store=store, split="valid")
 
 
 def test_the_first_predicts_and_the_mean_of_all_is_stated(members, analysed):
     sources, store = members
     assert analysed.results == "results/trial-ensemble-of-3"
     for source in sources:
-        analyze(source, store=store, split="all", name=f"alone-{source.name}")
+        analyze(source, store=store, split="valid", name=f"alone-{source.name}")
     tree = open_store(store)
     molecules, results = tree.to_dataset(), tree[analysed.results].to_dataset()
     alone = [tree[f"results/alone-{source.name}"]["esp_predicted"].values for source in sources]
@@ -77,9 +75,27 @@ def test_what_an_analysis_measured_is_what_predictions_state(members, analysed, 
     assert len(report.uncertainties) == len(spread) == 1
     assert report.uncertainty_limit == measured.limit
     # Again with the factor: the same spread is measured.
-    again = analyze(sources, store=store, split="all", overwrite=True).statistics.ensemble
+    again = analyze(sources, store=store, split="valid", overwrite=True).statistics.ensemble
     assert again.factor == measured.factor
     assert again.calibration.factor == pytest.approx(measured.factor, rel=2e-3)
+
+
+def test_only_molecules_it_did_not_learn_from_say_what_a_spread_means(members, analysed):
+    sources, store = members
+    before = (sources[0] / "ensemble.json").read_text()
+    found = analyze(sources, store=store, split="train", name="learned", ladder=0)
+    assert found.statistics.ensemble.calibration
+    assert (sources[0] / "ensemble.json").read_text() == before
+    record = json.loads(before)["records"][0]
+    assert record["split"] == "valid"
+    assert record["members"] == ["trial/best", "seed-1/best", "seed-2/best"]
+
+
+def test_what_was_not_measured_is_said_to_be_bare(members, analysed, tmp_path):
+    (tmp_path / "w.xyz").write_text(WATER)
+    arguments = ["predict", *map(str, members[0][1:]), str(tmp_path / "w.xyz")]
+    said = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "o.xyz")])
+    assert "bare spread" in said.output
 
 
 def test_one_model_alone_says_that_it_cannot_say(members, tmp_path):
@@ -95,15 +111,15 @@ def test_doubtful_molecules_are_warned_of(members, analysed, tmp_path):
     far = WATER.replace("0.76 -0.48", "7.6 -4.8")
     (tmp_path / "w.xyz").write_text(WATER + far)
     path = sources[0] / "ensemble.json"
-    record = json.loads(path.read_text())
     kept = path.read_text()
-    record["calibration"]["limit"] = 1e-6
-    path.write_text(json.dumps(record))
+    written = json.loads(kept)
+    written["records"][0]["calibration"]["limit"] = 1e-6
+    path.write_text(json.dumps(written))
     try:
         arguments = ["predict", *map(str, sources), str(tmp_path / "w.xyz")]
         said = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "o.xyz")])
-        assert "2 of 2 are expected to be off" in said.output
-        path.write_text("{}")
+        assert "for 2 of 2" in said.output
+        path.write_text('{"records": [1]}')
         with pytest.raises(CheckpointError, match=r"ensemble\.json"):
             load_ensemble(sources)
     finally:
@@ -118,7 +134,7 @@ def test_members_of_different_kinds_are_refused(members, tmp_path):
     with pytest.raises(ConfigError, match="another network"):
         load_ensemble([members[0][0], other])
     with pytest.raises(ConfigError, match="ensemble itself"):
-        load_ensemble(["dcm2", "dcm2"])
+        load_ensemble(["dcm2", "dcm1"])
 
 
 def test_the_report_shows_how_right_it_is(members, analysed, tmp_path):
@@ -133,9 +149,8 @@ def test_the_report_shows_how_right_it_is(members, analysed, tmp_path):
 
 
 def test_a_network_that_agrees_with_itself_has_no_spread(members):
-    first = load_model(members[0][0])
-    twins = load_ensemble([members[0][0], members[0][0]])
-    assert jax.tree.all(jax.tree.map(np.array_equal, first.params, twins.ensemble[0]))
+    with pytest.raises(ConfigError, match="same parameters twice"):
+        load_ensemble([members[0][0], members[0][1], members[0][0]])
 
     assert calibrated(np.array([1.0, 2.0]), np.zeros(2)) is None
 

@@ -24,6 +24,8 @@ from dcmnet.prediction.simulation.drift import BENDS, STRETCHES, distorted, drif
 from dcmnet.prediction.simulation.sites import place_sites, virtual_sites
 from store_schema.problems import ConfigError, SourceError
 
+WATER = "3\ncharge=0\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n"
+
 
 @pytest.fixture(scope="module")
 def predictor():
@@ -121,7 +123,7 @@ def test_conformers_become_one_file(suffix, tmp_path):
     said = CliRunner().invoke(app, ["predict", str(source), "--out", str(out)])
     assert said.exit_code == 0, said.output
     assert out.stat().st_size > 1000
-    assert "of those written" in said.output
+    assert "charges written" in said.output
     with pytest.raises(ConfigError, match="at most 100"):
         predict_file("dcm2", frames(embedded("O", 1) * 101, tmp_path / "w.xyz"), tmp_path / "w.xml")
     assert not (tmp_path / "w.xml").exists()
@@ -204,3 +206,52 @@ def test_the_command_says_what_moving_costs(tmp_path):
     mixed = frames([*embedded("OCCO", 1), *embedded("O", 1)], tmp_path / "mixed.xyz")
     refused = CliRunner().invoke(app, ["drift", str(mixed)])
     assert isinstance(refused.exception, SourceError)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "a molecule"),
+        ("1\ncharge=-1\nCl 0 0 0\n", "none that could be stretched"),
+        (WATER + WATER.replace("charge=0", "charge=1"), "net charges"),
+        (
+            WATER + WATER.replace("0.76 -0.48", "0.96 0.12").replace("-0.76 -0.48", "-0.96 0.12"),
+            "on a line",
+        ),
+        (WATER + WATER.replace("-0.76 -0.48", "-7.6 -4.8"), "bonded in one of them only"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(lines, said, tmp_path):
+    (tmp_path / "a.xyz").write_text(lines)
+    refused = CliRunner().invoke(app, ["drift", str(tmp_path / "a.xyz")])
+    assert isinstance(refused.exception, SourceError)
+    assert said in str(refused.exception)
+
+
+def test_a_table_takes_the_place_of_no_other_file(tmp_path):
+    (tmp_path / "a.xyz").write_text(WATER)
+    for out in ("a.xyz", "a.csv"):
+        (tmp_path / "a.csv").write_text("mine\n")
+        arguments = ["drift", str(tmp_path / "a.xyz"), "--out", str(tmp_path / out)]
+        refused = CliRunner().invoke(app, arguments)
+        assert isinstance(refused.exception, ConfigError)
+    assert (tmp_path / "a.xyz").read_text() == WATER
+    assert (tmp_path / "a.csv").read_text() == "mine\n"
+    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    assert (tmp_path / "a.csv").read_text().startswith("kind,by")
+
+
+def test_relabelled_conformers_are_refused(predictor):
+    """Hydrogens of OH and CH exchanged: the same elements in a row, other bonds."""
+    one, two, *_ = embedded("OCCO", 2)
+    order = np.arange(10)
+    order[[4, 5]] = order[[5, 4]]
+    swapped = replace(two, positions=two.positions[order])
+    with pytest.raises(SourceError, match="bonded in one of them only"):
+        refine_jointly(predictor.predict([one, swapped]))
+
+
+def test_a_lone_ion_is_sure_of_nothing(predictor):
+    chloride = Structure("Cl", "Cl", np.array([17]), np.zeros((1, 3)), -1.0)
+    (molecule,) = predictor.predict([chloride])
+    assert molecule.uncertainty is None

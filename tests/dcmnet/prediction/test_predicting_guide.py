@@ -77,7 +77,7 @@ def test_commands_refuse_in_a_line(here, monkeypatch, capsys):
         "water.xyz --out a.xyz --with H": "ELEMENT=EXPERIMENT",
         "water.xyz --out a.xyz --checkpoint epoch_99": "a checkpoint 'epoch_99'",
         "water.xyz --out a.dcm --residue waytoolongname": "letters and digits",
-        "molecules.xyz --out a.dcm": "another molecule",
+        "molecules.xyz --out a.dcm": "another geometry of",
         "water.xyz --out a.xyz --refine": "a reference ESP",
         "water.xyz --out a.xyz --charge nan": "a finite charge",
     }

@@ -74,7 +74,7 @@ def test_it_answers_in_the_order_a_reader_asks(analysed):
     assert order == sorted(order)
     assert text.index('class="cards') < text.index('class="answers') < order[0]
     assert text.index("<table") > order[0]
-    assert "One model alone cannot say" in text
+    assert "One model alone cannot say how large its error is" in text
 
 
 def test_its_numbers_are_those_of_the_analysis(analysed):
