@@ -10,21 +10,36 @@ import ase.io
 import numpy as np
 import pytest
 
+from dcmnet import run_training
 from dcmnet.cli import main
 from dcmnet.prediction.outputs import _FILES, _SIMULATION
 from pipeline.sample import sample_sources
 from tests.commands import run_command
 from tests.dcmnet.prediction.prediction_case import shaken, structure, structures, write_frames
+from tests.experiments import SETTINGS
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "predicting.md").read_text()
 BLOCKS = re.findall(r"^ {4}((?:dcmnet|python) [^\n]+)$|```python\n(.*?)```", GUIDE, re.M | re.S)
 
 
+@pytest.fixture(scope="module")
+def seeds(sample_store, tmp_path_factory):
+    """Experiments like the shared one, from other seeds."""
+    settings, out = SETTINGS | {"num_epochs": 1}, tmp_path_factory.mktemp("seeds")
+    names = {"second": 1, "third": 2}
+    return [
+        run_training(name, sample_store, out=str(out), seed=seed, **settings)[2]
+        for name, seed in names.items()
+    ]
+
+
 @pytest.fixture
-def here(trained, sample_store, tmp_path, monkeypatch):
+def here(trained, seeds, sample_store, tmp_path, monkeypatch):
     """A folder with what the guide supposes: experiments, a store, files of one's own."""
-    for name in ("first", "second", "third", "one", "four"):
+    for name in ("first", "one", "four"):
         shutil.copytree(trained[2], tmp_path / "experiments" / name)
+    for directory in seeds:
+        shutil.copytree(directory, tmp_path / "experiments" / directory.name)
     shutil.copytree(sample_store, tmp_path / "molecules.zarr")
     (tmp_path / "mydata").mkdir()
     shutil.copy(sample_sources()[1], tmp_path / "mydata" / "a.npz")
