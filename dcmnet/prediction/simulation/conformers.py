@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import null_space
 from scipy.optimize import least_squares
+from threadpoolctl import threadpool_limits
 
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule, potential_matrix
@@ -243,9 +244,12 @@ def _fitted(
             slopes.append(scale * np.concatenate([matrix @ keep_sum, places], axis=1))
         return np.concatenate(left), np.concatenate(slopes)
 
-    found = least_squares(
-        lambda steps: linearised(steps)[0], np.zeros(len(hold)), lambda steps: linearised(steps)[1]
-    )
+    with threadpool_limits(1, user_api="blas"):  # systems are small; threads would only wait
+        found = least_squares(
+            lambda steps: linearised(steps)[0],
+            np.zeros(len(hold)),
+            lambda steps: linearised(steps)[1],
+        )
     own, moved = unpacked(found.x)
     return [
         site._replace(charge=float(q), local=tuple((place / NANOMETRE).tolist()))
