@@ -48,13 +48,18 @@ def rungs_of(table: pd.DataFrame, n_dcm: int) -> tuple[pd.DataFrame, list[Rung]]
     """Returns the molecules that have all rungs, and the rungs, the model last.
 
     Args:
-        table: As ``molecule_table``.
+        table: As ``molecule_table``, with some ESP RMSE of the model. A level that no molecule
+            has together with those fitted to the ESP is left out.
         n_dcm: Charges per atom of the model.
     """
     # Each charge has a value and three coordinates.
     model = Rung("esp_rmse", f"model, {n_dcm} per atom", 4 * n_dcm, MODEL_COLOUR)
-    shown = [r for r in (*_REFERENCES, model) if r.column in table and table[r.column].count()]
-    return table.dropna(subset=[rung.column for rung in shown]), shown
+    common, shown = table.dropna(subset=model.column), [model]
+    for rung in reversed(_REFERENCES):
+        having = common[common[rung.column].notna()] if rung.column in common else common[:0]
+        if len(having):
+            common, shown = having, [rung, *shown]
+    return common, shown
 
 
 def ladder_figure(table: pd.DataFrame, n_dcm: int) -> Figure:
