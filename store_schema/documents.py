@@ -106,3 +106,33 @@ def validated(
             consequence=consequence,
             remedy=remedy,
         ) from refused
+
+
+def read_validated(
+    model: type[_Model],
+    path: str | Path,
+    *,
+    expected: str,
+    error: type[DcmError],
+    consequence: str,
+    remedy: str,
+) -> _Model:
+    """Reads a file of JSON and validates it; arguments as of ``validated``.
+
+    Raises:
+        OSError: It is missing, or cannot be read.
+        DcmError: Of the kind given, if it is not JSON or a field is wrong.
+    """
+    try:
+        fields = read_json(path)
+    except ValueError as wrong:
+        fields = str(wrong)
+    return validated(
+        model,
+        fields,
+        path,
+        expected=expected,
+        error=error,
+        consequence=consequence,
+        remedy=remedy,
+    )

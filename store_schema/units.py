@@ -27,6 +27,9 @@ _COULOMB_METRE: Final = 1e10 / _ELEMENTARY_CHARGE_IN_C
 # The atomic unit of polarizability, e^2 a0^2 / hartree, in C^2 m^2 / J.
 _POLARIZABILITY_IN_SI: Final = 1.64877727436e-41
 
+# Of a field, hartree/e/bohr, in kcal/mol/e/angstrom.
+FIELD_IN_KCAL_PER_MOL: Final = HARTREE_IN_KCAL_PER_MOL / BOHR_IN_ANGSTROM
+
 Quantity = Literal[
     "none",
     "length",
@@ -122,7 +125,7 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
     "potential_error": {"kcal/mol/e": 1.0, "hartree/e": HARTREE_IN_KCAL_PER_MOL},
     "field_error": {
         "kcal/mol/e/angstrom": 1.0,
-        "hartree/e/bohr": HARTREE_IN_KCAL_PER_MOL / BOHR_IN_ANGSTROM,
+        "hartree/e/bohr": FIELD_IN_KCAL_PER_MOL,
     },
 }
 

@@ -8,10 +8,13 @@ import pytest
 
 from dcmnet import run_training
 from dcmnet.analysis import analyze
+from dcmnet.config import TrainingConfig
 from dcmnet.model.electrostatics import electric_field, esp
+from dcmnet.model.observables import observe
+from dcmnet.training.losses import molecule_losses
 from pipeline import ingest, open_store
 from pipeline.chemistry.fitted_charges import fit_multipoles
-from pipeline.inference.fields import multipole_field
+from pipeline.chemistry.multipoles import multipole_field, multipole_potential
 from pipeline.inspection.validate import validate_store
 from pipeline.loader import make_batch, make_loader
 from pipeline.loader.augment import random_rotations, rotate
@@ -37,10 +40,15 @@ def columns(sample_store):
         atoms, points = columns["Z"][row] > 0, slice(int(columns["n_grid"][row]))
         place, grid = columns["R"][row][atoms], columns["vdw_surface"][row, points]
         charges, dipoles, _ = fit_multipoles(place, grid, columns["esp"][row, points])
-        field = multipole_field(grid, place, charges, dipoles)
+        field = field_of(grid, place, charges, dipoles)
         # What multipoles on the atoms do not have.
         columns["electric_field"][row, points] = field * rng.normal(1, 0.03, field.shape)
     return columns
+
+
+def field_of(points, positions, charges, dipoles):
+    """The field of charges and dipoles on atoms, of lengths in Å."""
+    return multipole_field(points / BOHR, positions / BOHR, charges, dipoles / BOHR)
 
 
 def stored(columns, folder, **options):
@@ -63,7 +71,7 @@ def test_the_field_of_multipoles_is_the_slope_of_their_potential(rng):
         along = np.einsum("pax,ax->pa", offset, dipoles / BOHR)
         return inverse @ charges + (along * inverse**3).sum(axis=1)
 
-    found, step = multipole_field(points, positions, charges, dipoles), 1e-4
+    found, step = field_of(points, positions, charges, dipoles), 1e-4
     for axis in range(3):
         move = step * np.eye(3)[axis]
         slope = (potential(points + move) - potential(points - move)) / (2 * step / BOHR)
@@ -196,7 +204,7 @@ def test_it_is_trained_on_and_reported(columns, tmp_path):
         real = np.isfinite(charges[row])
         points = slice(int(molecules["n_grid"][row]))
         grid = molecules["vdw_surface"].values[row, points].astype(np.float64)
-        field = multipole_field(
+        field = field_of(
             grid,
             places[row][real].astype(np.float64),
             charges[row][real].astype(np.float64),
@@ -221,8 +229,6 @@ def test_reference_calculates_it(tmp_path):
     reference([tmp_path / "w.xyz"], tmp_path / "w.npz", level="xtb", n_points=80, field=True)
     with np.load(tmp_path / "w.npz") as raw:
         found = dict(raw)
-    from pipeline.chemistry.multipoles import multipole_potential
-
     atomic = [found[k][0] for k in ("mono", "atomic_dipoles", "atomic_quadrupoles")]
     grid, step = found["vdw_surface"][0], 1e-4
     for axis in range(3):
@@ -237,3 +243,24 @@ def test_reference_calculates_it(tmp_path):
         )
     ingest([tmp_path / "w.npz"], tmp_path / "w.zarr")
     assert "electric_field" in open_store(tmp_path / "w.zarr").to_dataset()
+
+
+def test_the_loss_is_half_the_mean_square_of_each_molecules_own_components(columns, tmp_path, rng):
+    batch = next(iter(make_loader(stored(columns, tmp_path), batch_size=8, shuffle=False)))
+    config = TrainingConfig(esp_w=0.0, chg_w=0.0, field_w=7.0)
+    molecules, atoms = batch.atomic_numbers.shape
+    charges = jnp.asarray(rng.normal(size=(molecules, atoms, 2)), jnp.float32)
+    charges *= batch.atom_mask[:, :, None]
+    places = jnp.asarray(batch.positions[:, :, None] + rng.normal(scale=0.1, size=(1, 1, 2, 3)))
+    found = molecule_losses(observe(charges, places.astype(jnp.float32), batch), batch, config)
+    assert set(found) == {"field"}
+    for row in range(molecules):
+        own = batch.grid_mask[row]
+        field = field_of(
+            batch.vdw_surface[row, own].astype(np.float64),
+            np.asarray(places[row], np.float64).reshape(-1, 3),
+            np.asarray(charges[row], np.float64).ravel(),
+            np.zeros((2 * atoms, 3)),
+        )
+        expected = 7.0 * 0.5 * np.mean((field - batch.electric_field[row, own]) ** 2)
+        assert float(found["field"][row]) == pytest.approx(expected, rel=1e-3)

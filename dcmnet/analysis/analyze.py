@@ -128,7 +128,7 @@ def analyze(
         )
     model = load_ensemble(sources, checkpoint)
     members = member_names(sources, checkpoint) if len(sources) > 1 else ()
-    group = name or group_name(config, checkpoint, len(members))
+    group = group_name(config, checkpoint, len(members)) if name is None else name
     loader = analysis_loader(path, config, split)
     schema = ResultsSchema(
         experiment=config.name,
@@ -151,26 +151,20 @@ def analyze(
         ladder=ladder,
         progress=progress,
     )
+    files: tuple[Path, ...] = ()
+    if not is_pretrained(first):
+        files = _write_files(
+            Experiment(first), group, schema, statistics=statistics, store=path, formats=formats
+        )
     measured = statistics.ensemble.calibration if statistics.ensemble else None
-    noted: tuple[Path, ...] = ()
     if members and measured and split in _UNTRAINED:
-        noted = (record_ensemble(sources, checkpoint, model, split, measured),)
+        files += (record_ensemble(sources, checkpoint, model, split, measured),)
     return Analysis(
         results=f"results/{group}",
         store=path,
         epoch=model.epoch,
         statistics=statistics,
-        files=()
-        if is_pretrained(first)
-        else _write_files(
-            Experiment(first),
-            group,
-            schema,
-            statistics=statistics,
-            store=path,
-            formats=formats,
-        )
-        + noted,
+        files=files,
     )
 
 

@@ -21,7 +21,7 @@ from dcmnet.model.trained import TrainedModel, stacked
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import TrainingError
 from store_schema.results import RESULT_VARIABLES
-from store_schema.units import FACTORS, HARTREE_IN_KCAL_PER_MOL
+from store_schema.units import FIELD_IN_KCAL_PER_MOL, HARTREE_IN_KCAL_PER_MOL
 
 Values = dict[str, np.ndarray]
 
@@ -228,7 +228,7 @@ def _field_rmse(
     points = batch.grid_mask & (batch.has_electric_field & batch.molecule_mask)[:, None]
     components = np.broadcast_to(points[:, :, None], predicted.shape).reshape(len(predicted), -1)
     error = (predicted - batch.electric_field).reshape(components.shape)
-    return _rms(error, components) * FACTORS["field_error"]["hartree/e/bohr"]
+    return _rms(error, components) * FIELD_IN_KCAL_PER_MOL
 
 
 def _ensemble_errors(predicted: BatchPrediction) -> Values:

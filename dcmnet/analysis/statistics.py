@@ -65,8 +65,11 @@ ERROR_LABELS: Final = {
     "quadrupole_error": "quadrupole error",
     "displacement_mean": "displacement",
 }
-_SYMBOLS: Final = {"debye": "D", "debye*angstrom": "D·Å", "angstrom": "Å"} | {
-    "kcal/mol/e/angstrom": "kcal/mol/e/Å"
+_SYMBOLS: Final = {
+    "angstrom": "Å",
+    "debye": "D",
+    "debye*angstrom": "D·Å",
+    "kcal/mol/e/angstrom": "kcal/mol/e/Å",
 }
 
 # Seven digits are all that float32 has.

@@ -16,7 +16,7 @@ from dcmnet.model import Parameters
 from dcmnet.model.calibration import Calibration
 from dcmnet.model.trained import TrainedModel
 from pipeline.files import write_text
-from store_schema.documents import read_json, validated
+from store_schema.documents import read_validated
 from store_schema.problems import CheckpointError, ConfigError
 
 _FILE: Final = "ensemble.json"
@@ -67,24 +67,18 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
     if not others:
         return first
     prints = tuple(_fingerprint(each.params) for each in (first, *others))
+    unfit = [f"{m.name}, an ensemble itself" for m in (first, *others) if m.ensemble]
+    unfit += [f"{m.name}, another network" for m in others if m.network != first.network]
     if len(set(prints)) < len(prints):
+        unfit.append("the same parameters twice")
+    if unfit:
         raise ConfigError.of(
             f"ensemble of {', '.join(map(str, sources))}",
-            expected="experiments that were trained differently",
-            received="the same parameters twice",
+            expected=f"experiments with the network of {first.name}, trained differently",
+            received=unfit[0],
             consequence="their spread would say nothing",
             remedy="Train members with the same settings and another training.seed each",
         )
-    for source, other in zip(sources[1:], others, strict=True):
-        if other.network != first.network or other.ensemble or first.ensemble:
-            raise ConfigError.of(
-                f"ensemble of {', '.join(map(str, sources))}",
-                expected=f"experiments with the network of {first.name}, trained differently",
-                received=f"{source}, "
-                + ("an ensemble itself" if other.ensemble else "which has another network"),
-                consequence="their spread would say nothing of either",
-                remedy="Train members with the same settings and another training.seed each",
-            )
     return TrainedModel(
         first.network,
         first.params,
@@ -140,21 +134,17 @@ def _recorded(first: str | Path, prints: tuple[str, ...]) -> Calibration | None:
 
 
 def _read(path: Path) -> EnsembleRecords:
-    if not path.is_file():
-        return EnsembleRecords()
     try:
-        fields = read_json(path)
-    except ValueError as error:
-        fields = str(error)
-    return validated(
-        EnsembleRecords,
-        fields,
-        path,
-        expected="what 'dcmnet analyze' measured of ensembles",
-        error=CheckpointError,
-        consequence="the ensemble was not loaded",
-        remedy="Delete the file, and analyse the ensemble again",
-    )
+        return read_validated(
+            EnsembleRecords,
+            path,
+            expected="what 'dcmnet analyze' measured of ensembles",
+            error=CheckpointError,
+            consequence="the ensemble was not loaded",
+            remedy="Delete the file, and analyse the ensemble again",
+        )
+    except (FileNotFoundError, NotADirectoryError):  # as of a model in the box
+        return EnsembleRecords()
 
 
 def _fingerprint(params: Parameters) -> str:

@@ -16,7 +16,7 @@ from dcmnet.pretrained import is_pretrained, read_card
 from pipeline import Store
 from pipeline.files import write_text
 from pipeline.store.splits import split_store
-from store_schema.documents import read_json, validated
+from store_schema.documents import read_validated
 from store_schema.names import MOLECULE
 from store_schema.problems import CheckpointError, StoreError
 
@@ -109,20 +109,16 @@ def _elements_of(source: str) -> frozenset[int] | None:
 def _recorded(directory: Path) -> frozenset[int] | None:
     path = directory / ELEMENTS_FILE
     try:
-        fields = read_json(path)
+        record = read_validated(
+            _Elements,
+            path,
+            expected="the symbols of the elements of the training data",
+            error=CheckpointError,
+            consequence="it is not known what the model was trained on",
+            remedy="Restore the file, or delete it to have them read from the store",
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        fields = str(error)
-    record = validated(
-        _Elements,
-        fields,
-        path,
-        expected="the symbols of the elements of the training data",
-        error=CheckpointError,
-        consequence="it is not known what the model was trained on",
-        remedy="Restore the file, or delete it to have them read from the store",
-    )
     return frozenset(atomic_numbers[symbol] for symbol in record.elements)
 
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule
 from pipeline.chemistry.radii import van_der_waals_radii
-from pipeline.reference.shells import SHELLS
+from pipeline.reference.shells import SHELLS, spiral
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 # Directions from each atom on each shell: with twice as many, the spread changes by 2 %.
@@ -56,10 +56,6 @@ def _surface(
 
 @cache
 def _directions() -> Float[np.ndarray, "shell direction 3"]:
-    """Directions spread evenly (Fibonacci's spiral), turned from shell to shell."""
-    index = np.arange(_DIRECTIONS) + 0.5
-    height, angle = 1 - 2 * index / _DIRECTIONS, index * np.pi * (1 + np.sqrt(5))
-    ring = np.sqrt(1 - height**2)
-    spiral = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
+    """Directions spread evenly, turned from shell to shell."""
     turns = Rotation.random(len(SHELLS), rng=np.random.default_rng(_SEED))
-    return np.stack([turn.apply(spiral) for turn in turns])
+    return np.stack([turn.apply(spiral(_DIRECTIONS)) for turn in turns])

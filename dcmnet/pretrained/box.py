@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from dcmnet.model import Parameters, create_model
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained.card import ModelCard
-from store_schema.documents import read_json, validated
+from store_schema.documents import read_validated
 from store_schema.problems import CheckpointError
 
 BOX: Final = Path(__file__).parent / "models"
@@ -53,13 +53,8 @@ def read_card(name: str, box: Path = BOX) -> ModelCard:
             consequence="nothing was loaded",
             remedy="Name one of these; 'dcmnet models' lists them",
         )
-    try:
-        fields = read_json(path)
-    except ValueError as error:
-        fields = str(error)
-    return validated(
+    return read_validated(
         ModelCard,
-        fields,
         path,
         expected="the card of a model",
         error=CheckpointError,

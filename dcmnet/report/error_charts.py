@@ -21,17 +21,15 @@ from dcmnet.analysis.figures.style import (
     DENSITY,
     LEVEL_COLOURS,
     LEVEL_LABELS,
-    LINE_COLOUR,
     MODEL_COLOUR,
 )
 from dcmnet.analysis.grouping import charge_label
-from dcmnet.report.panel import Panel, chart, logarithmic
+from dcmnet.report.panel import DASHED, MAX_MOLECULES, Panel, chart, on_diagonal
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _BINS = 90
-# Molecules and steps drawn at most; more would only make the page heavy.
-_MAX_MOLECULES, _MAX_STEPS = 3000, 1000
-_DASHED = {"color": LINE_COLOUR, "width": 1, "dash": "dash"}
+# Steps drawn at most.
+_MAX_STEPS = 1000
 _DENSITY_SCALE = [[float(s), to_hex(DENSITY(s))] for s in np.linspace(0.0, 1.0, 9)]
 
 
@@ -72,7 +70,7 @@ def references_panel(table: pd.DataFrame) -> Panel:
     thinned = ""
     charts = [("Molecules with at most this error", _cumulative(table))]
     if len(both):
-        every = -(-len(both) // _MAX_MOLECULES)
+        every = -(-len(both) // MAX_MOLECULES)
         charts.append(("ESP RMSE, molecule by molecule", _pairs(both.iloc[::every])))
         if every > 1:
             thinned = f" Every {every}th molecule is drawn."
@@ -126,7 +124,7 @@ def _density(x: Float[np.ndarray, " p"], y: Float[np.ndarray, " p"]) -> go.Figur
     )
     title = "ESP (kcal/mol/e)"
     return chart(
-        [heatmap, go.Scatter(x=ends, y=ends, mode="lines", line=_DASHED, hoverinfo="skip")],
+        [heatmap, go.Scatter(x=ends, y=ends, mode="lines", line=DASHED, hoverinfo="skip")],
         {"title": f"reference {title}", "range": ends},
         {"title": f"predicted {title}", "range": ends},
         showlegend=False,
@@ -197,14 +195,9 @@ def _pairs(both: pd.DataFrame) -> go.Figure:
                 hovertemplate="%{text}: %{y:.2f}, monopoles %{x:.2f} kcal/mol/e<extra></extra>",
             )
         )
-    values = both[["esp_rmse", "esp_rmse_monopoles"]].to_numpy()
-    ends = max(float(values.min()), 1e-3) / 1.25, float(values.max()) * 1.25
-    axis = {**logarithmic(*ends), "range": [float(np.log10(end)) for end in ends]}
-    diagonal = go.Scatter(
-        x=ends, y=ends, mode="lines", line=_DASHED, hoverinfo="skip", showlegend=False
-    )
-    return chart(
-        [diagonal, *traces],
-        {"title": "reference monopoles (kcal/mol/e)", **axis},
-        {"title": "this model (kcal/mol/e)", **axis},
+    return on_diagonal(
+        traces,
+        both[["esp_rmse", "esp_rmse_monopoles"]].to_numpy().ravel(),
+        "reference monopoles (kcal/mol/e)",
+        "this model (kcal/mol/e)",
     )

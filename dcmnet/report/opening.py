@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dcmnet.analysis.figures.esp import RMSE_COLUMNS, shown_levels
@@ -99,11 +100,10 @@ def comparisons(results: ResultsContent) -> str:
         return ""
     *others, model = ((rung.label, f"{common[rung.column].mean():.2f}") for rung in rungs)
     which = f"Over the {len(common):,} molecules" if len(common) > 1 else "Over the one molecule"
-    told = [f"{value} for {label}" for label, value in others]
-    last = f" and {told[-1]}" if len(told) > 1 else told[0]
+    references = listed([f"{value} for {label}" for label, value in others])
     return (
         f"{which} that have them all, its mean error is {model[1]} kcal/mol/e, compared with "
-        f"{', '.join(told[:-1])}{last}. Fitted values were fitted to each molecule’s own ESP."
+        f"{references}. Fitted values were fitted to each molecule’s own ESP."
     )
 
 
@@ -139,20 +139,24 @@ def failures(results: ResultsContent) -> str:
         "total_charge": "for molecules of charge {}",
     }
     whole = statistics.points["all"]["all"]["model"].rmse
-    told = []
+    places = []
     for grouping, words in named.items():
         table = statistics.point_table(grouping)  # type: ignore[arg-type]
         if len(table) > 1:
             worst = table["rmse"].astype(float).idxmax()
             place = words.format(str(worst).replace("-", "−" if "charge" in grouping else "–"))
-            told.append(f"{place} ({table['rmse'][worst]:.2f})")
-    if not told:
+            places.append(f"{place} ({table['rmse'][worst]:.2f})")
+    if not places:
         return ""
     return (
-        f"Over all points the ESP RMSE is {whole:.2f} kcal/mol/e. It is largest "
-        + (", ".join(told[:-1]) + " and " if len(told) > 1 else "")
-        + f"{told[-1]}."
+        f"Over all points the ESP RMSE is {whole:.2f} kcal/mol/e. It is largest {listed(places)}."
     )
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Returns parts as a sentence lists them: ``a, b and c``."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _result_cards(results: ResultsContent) -> list[Card]:

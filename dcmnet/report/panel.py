@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 from markupsafe import Markup
 from matplotlib.figure import Figure
+
+from dcmnet.analysis.figures.style import LINE_COLOUR
+
+# Molecules drawn at most; more would only make the page heavy.
+MAX_MOLECULES = 3000
+DASHED = {"color": LINE_COLOUR, "width": 1, "dash": "dash"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,34 @@ def chart(
             **layout,
         },
     )
+
+
+def on_diagonal(
+    traces: list[Any],
+    values: Float[np.ndarray, " n"],
+    x: str,
+    y: str,
+    *,
+    showlegend: bool = True,
+) -> go.Figure:
+    """Returns errors against other errors, on the same logarithmic axes with a dashed diagonal.
+
+    Args:
+        traces: The errors.
+        values: All of them.
+        x: Title of the axis of x.
+        y: That of the axis of y.
+        showlegend: Whether the traces are named.
+    """
+    above = values[values > 0]
+    least, most = float(above.min(initial=1.0)), float(above.max(initial=1e-3))
+    ends = max(least, 1e-3) / 1.25, most * 1.25
+    axis = {**logarithmic(*ends), "range": [float(np.log10(end)) for end in ends]}
+    diagonal = go.Scatter(
+        x=ends, y=ends, mode="lines", line=DASHED, hoverinfo="skip", showlegend=False
+    )
+    layout = {} if showlegend else {"showlegend": False}
+    return chart([diagonal, *traces], {"title": x, **axis}, {"title": y, **axis}, **layout)
 
 
 def logarithmic(low: float, high: float) -> dict[str, Any]:

@@ -11,12 +11,9 @@ import plotly.graph_objects as go
 
 from dcmnet.analysis.figures.calibration import calibration_figure
 from dcmnet.analysis.figures.ladder import ladder_figure, rungs_of
-from dcmnet.analysis.figures.style import LINE_COLOUR, MODEL_COLOUR
+from dcmnet.analysis.figures.style import MODEL_COLOUR
 from dcmnet.analysis.statistics import EnsembleStatistics
-from dcmnet.report.panel import Panel, chart, logarithmic
-
-_MAX_MOLECULES = 3000
-_DASHED = {"color": LINE_COLOUR, "width": 1, "dash": "dash"}
+from dcmnet.report.panel import MAX_MOLECULES, Panel, chart, logarithmic, on_diagonal
 
 
 def ladder_panel(table: pd.DataFrame, n_dcm: int) -> Panel:
@@ -62,7 +59,7 @@ def ladder_panel(table: pd.DataFrame, n_dcm: int) -> Panel:
 def calibration_panel(table: pd.DataFrame, ensemble: EnsembleStatistics) -> Panel:
     """Returns actual against expected errors, of molecules and of grid points."""
     both = table.dropna(subset=["esp_uncertainty", "esp_rmse"])
-    every = -(-len(both) // _MAX_MOLECULES) or 1
+    every = -(-len(both) // MAX_MOLECULES) or 1
     some, binned = both.iloc[::every], ensemble.points
     molecules = _against(
         some["esp_uncertainty"].to_numpy(np.float32),
@@ -77,12 +74,12 @@ def calibration_panel(table: pd.DataFrame, ensemble: EnsembleStatistics) -> Pane
         mode="lines+markers",
     )
     thinned = f" Every {every}th molecule is drawn." if every > 1 else ""
-    told = ensemble.calibration.in_words if ensemble.calibration else ""
+    measured = ensemble.calibration.in_words if ensemble.calibration else ""
     return Panel(
         name="calibration",
         charts=[("Per molecule", molecules), ("By expected error of a grid point", points)],
         still=calibration_figure(table, ensemble),
-        alt=f"Actual against expected errors. {told}",
+        alt=f"Actual errors compared with expected ones. {measured}",
         caption="Actual error of the ESP against the one that the ensemble expects, on logarithmic "
         "axes. On the dashed line it is right; above, it was too sure. Points are taken together "
         f"by their expected error, as root mean squares.{thinned}",
@@ -92,23 +89,14 @@ def calibration_panel(table: pd.DataFrame, ensemble: EnsembleStatistics) -> Pane
 def _against(
     expected: np.ndarray, actual: np.ndarray, labels: list[str], *, mode: str
 ) -> go.Figure:
-    values = np.concatenate([expected, actual])
-    values = values[values > 0]
-    ends = float(values.min(initial=1.0)) / 1.3, float(values.max(initial=1.0)) * 1.3
-    axis = {**logarithmic(*ends), "range": [float(np.log10(end)) for end in ends]}
-    return chart(
-        [
-            go.Scatter(x=ends, y=ends, mode="lines", line=_DASHED, hoverinfo="skip"),
-            go.Scatter(
-                x=expected,
-                y=actual,
-                mode=mode,
-                marker={"color": MODEL_COLOUR, "size": 8, "opacity": 0.75},
-                text=labels,
-                hovertemplate="%{text}: %{y:.2f}, expected %{x:.2f} kcal/mol/e<extra></extra>",
-            ),
-        ],
-        {"title": "expected error (kcal/mol/e)", **axis},
-        {"title": "actual error (kcal/mol/e)", **axis},
-        showlegend=False,
+    drawn = go.Scatter(
+        x=expected,
+        y=actual,
+        mode=mode,
+        marker={"color": MODEL_COLOUR, "size": 8, "opacity": 0.75},
+        text=labels,
+        hovertemplate="%{text}: %{y:.2f}, expected %{x:.2f} kcal/mol/e<extra></extra>",
     )
+    values = np.concatenate([expected, actual])
+    titles = "expected error (kcal/mol/e)", "actual error (kcal/mol/e)"
+    return on_diagonal([drawn], values, *titles, showlegend=False)

@@ -11,7 +11,7 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.experiment.directory import Experiment
 from dcmnet.tracking.guard import in_public
 from pipeline.files import write_text
-from store_schema.documents import read_json, validated
+from store_schema.documents import read_validated
 from store_schema.problems import ConfigError
 
 
@@ -38,20 +38,16 @@ class TrackedRun(BaseModel):
         """Reads it; None where the tracker has not followed the experiment yet."""
         path = cls.path(experiment, name)
         try:
-            fields = read_json(path)
+            return read_validated(
+                cls,
+                path,
+                expected="the identity of a tracked run",
+                error=ConfigError,
+                consequence=f"{name} cannot follow the run",
+                remedy="Restore the file, or delete it to begin another run there",
+            )
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            fields = str(error)
-        return validated(
-            cls,
-            fields,
-            path,
-            expected="the identity of a tracked run",
-            error=ConfigError,
-            consequence=f"{name} cannot follow the run",
-            remedy="Restore the file, or delete it to begin another run there",
-        )
 
     def write(self, experiment: Experiment, name: str) -> None:
         """Keeps it."""

@@ -19,9 +19,11 @@ from jaxtyping import Array, Bool, Float
 from dcmnet.model.observables import Observables
 from dcmnet.training.processes.reductions import in_one
 from pipeline.loader import MoleculeBatch
-from store_schema.units import DEBYE_IN_E_ANGSTROM, FACTORS, HARTREE_IN_KCAL_PER_MOL
-
-FIELD_IN_KCAL = FACTORS["field_error"]["hartree/e/bohr"]
+from store_schema.units import (
+    DEBYE_IN_E_ANGSTROM,
+    FIELD_IN_KCAL_PER_MOL,
+    HARTREE_IN_KCAL_PER_MOL,
+)
 
 
 class Sums(NamedTuple):
@@ -86,7 +88,7 @@ def batch_statistics(
         "displacement": sums_of(displacement, charges),
     }
     if batch.electric_field.shape[1]:
-        error = (predicted.electric_field - batch.electric_field) * FIELD_IN_KCAL
+        error = (predicted.electric_field - batch.electric_field) * FIELD_IN_KCAL_PER_MOL
         known = batch.grid_mask & (molecule & batch.has_electric_field)[:, None]
         statistics["field"] = sums_of(error, jnp.broadcast_to(known[:, :, None], error.shape))
     return statistics

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid, numeric
 from pipeline.chemistry.fitted_charges import fit_multipoles
+from pipeline.chemistry.multipoles import multipole_field
 from pipeline.inference.hypothesis import Hypothesis, curve, deviation, unsettled, weigh
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.reference import line
@@ -92,31 +93,14 @@ def _held_against(
         charges, dipoles, residual = fit_multipoles(positions, points, grid.esp[row][usable[row]])
         if residual < _EXPLAINED:
             own = np.full((width, 3), 0.0)
-            own[usable[row]] = multipole_field(points, positions, charges, dipoles)
+            own[usable[row]] = multipole_field(
+                points / BOHR_IN_ANGSTROM,
+                positions / BOHR_IN_ANGSTROM,
+                charges,
+                dipoles / BOHR_IN_ANGSTROM,
+            )
             expected.append(own)
             given.append(np.where(usable[row][:, None], values[row, :width], 0.0))
             residuals.append(residual)
     shape = (len(given), width, 3)
     return np.array(given).reshape(shape), np.array(expected).reshape(shape), residuals
-
-
-def multipole_field(
-    points: Float[np.ndarray, "point 3"],
-    positions: Float[np.ndarray, "atom 3"],
-    charges: Float[np.ndarray, " atom"],
-    dipoles: Float[np.ndarray, "atom 3"],
-) -> Float[np.ndarray, "point 3"]:
-    """Returns E = Σ q r/r³ + 3 (μ·r) r/r⁵ - μ/r³, in hartree/e/bohr.
-
-    Args:
-        points: Places in Å.
-        positions: Atoms in Å.
-        charges: In e.
-        dipoles: In e·Å.
-    """
-    offset = (points[:, None] - positions) / BOHR_IN_ANGSTROM
-    inverse = 1 / np.linalg.norm(offset, axis=-1)
-    moments = dipoles / BOHR_IN_ANGSTROM
-    along = np.einsum("pax,ax->pa", offset, moments)
-    radial = charges * inverse**3 + 3 * along * inverse**5
-    return np.asarray(np.einsum("pa,pax->px", radial, offset) - inverse**3 @ moments)

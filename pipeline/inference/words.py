@@ -20,9 +20,15 @@ _OF_ALL: Final = ("unit", "units")
 _SGDML: Final = ("e_unit", "r_unit")
 # Quantities whose units no other has, so that a list of units says which is which.
 _LISTED: Final[tuple[Quantity, ...]] = ("energy", "length", "force", "dipole")
-_ATOMIC: Final = {"energy": "hartree", "length": "bohr", "force": "hartree/bohr"} | {
-    **{"dipole": "e*bohr", "potential": "hartree/e", "charge": "e", "quadrupole": "e*bohr^2"},
-    **{"field": "hartree/e/bohr"},
+_ATOMIC: Final = {
+    "energy": "hartree",
+    "length": "bohr",
+    "force": "hartree/bohr",
+    "charge": "e",
+    "potential": "hartree/e",
+    "field": "hartree/e/bohr",
+    "dipole": "e*bohr",
+    "quadrupole": "e*bohr^2",
 }
 # Systems of units by name; "metal" and "real" are those of LAMMPS.
 _SYSTEMS: Final[dict[str, dict[str, str]]] = {

@@ -18,13 +18,13 @@ from pipeline.chemistry.radii import (
     van_der_waals_radii,
 )
 from pipeline.inference.energies import total_ratios
-from pipeline.inference.fields import multipole_field
 from pipeline.inference.lengths import (
     INSIDE,
     STRETCHED,
     is_stretched,
 )
 from pipeline.ingestion.canonical import CanonicalBlock
+from pipeline.ingestion.field_agreement import field_agreement
 from store_schema import VARIABLES
 
 # Distances within a grid in single precision are right to much better than this.
@@ -46,11 +46,8 @@ _CORRELATED: Final = 0.8
 _LEAST_CHARGE: Final = 0.05
 # Total energies are within this part of those of free atoms and their binding.
 _TOTAL: Final = 0.1
-# Part of an ESP that fitted charges may leave to have a field worth comparing, and the least
-# correlation with it.
-_EXPLAINED: Final = 0.3
+# Fields correlate at least so much with those of fitted charges, and are so many times as large.
 _FIELD: Final = 0.5
-# Of it and of theirs, sizes differ by less than this.
 _FIELD_SIZE: Final = (0.6, 1.67)
 # Charges that no atom has, in e.
 _LARGEST_CHARGE: Final = 5.0
@@ -273,17 +270,7 @@ def _field(block: CanonicalBlock) -> Iterator[Finding]:
     known = np.isfinite(given).all(axis=-1)
     lost = known.any(axis=1) & (grid.mask & ~known).any(axis=1)
     yield Finding(lost, lambda _: "its electric field is missing at some grid points")
-    agreement, size = np.full((2, block.n_molecules), np.nan)
-    for row in np.flatnonzero(fit.residual < _EXPLAINED):
-        points = known[row] & finite_rows(grid.points[row])
-        charges, placed = fit.charges[row][atoms.mask[row]], atoms.positions[row][atoms.mask[row]]
-        none = np.zeros_like(placed)
-        expected = multipole_field(grid.points[row, points], placed, charges, none)
-        own = given[row, points].astype(np.float64)
-        if len(own) and expected.any():
-            size[row] = np.linalg.norm(own) / np.linalg.norm(expected)
-            agreement[row] = (expected * own).sum() / np.linalg.norm(expected) ** 2
-            agreement[row] /= size[row] or 1.0
+    agreement, size = field_agreement(given, atoms, grid, fit)
     low, high = _FIELD_SIZE
     yield Finding(
         (agreement < _FIELD) | (size < low) | (size > high),

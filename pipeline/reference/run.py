@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,7 @@ _MEANINGS: Final = {
 }
 
 
-@dataclass
+@dataclasses.dataclass
 class ReferenceReport:
     """What was calculated.
 

@@ -68,10 +68,14 @@ def _surface(
 
 
 def _sphere(n: int, rng: np.random.Generator) -> Float[np.ndarray, "point 3"]:
-    """Points spread evenly over a sphere (Fibonacci's spiral), turned at random."""
+    """Points spread evenly over a sphere, turned at random."""
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return spiral(n) @ turn
+
+
+def spiral(n: int) -> Float[np.ndarray, "point 3"]:
+    """Returns points spread evenly over the unit sphere, on Fibonacci's spiral."""
     index = np.arange(n) + 0.5
     height, angle = 1 - 2 * index / n, index * np.pi * (1 + np.sqrt(5))
     ring = np.sqrt(1 - height**2)
-    points = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    return points @ turn
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcmnet.analysis.figures.style import LINE_COLOUR, MODEL_COLOUR, label_plainly, new_axes
+from dcmnet.analysis.figures.style import LINE_COLOUR, MODEL_COLOUR, compare_on_diagonal, new_axes
 from dcmnet.analysis.statistics import EnsembleStatistics
 
 
@@ -36,13 +36,7 @@ def calibration_figure(table: pd.DataFrame, ensemble: EnsembleStatistics) -> Fig
 
 def _finish(ax: Axes, expected: object, actual: object, what: str) -> None:
     values = np.concatenate([np.asarray(expected, float), np.asarray(actual, float)])
-    values = values[values > 0]
-    if values.size:
-        ends = np.array([values.min() / 1.3, values.max() * 1.3])
-        ax.fill_between(ends, ends / 2, ends * 2, color=LINE_COLOUR, alpha=0.08, linewidth=0)
-        ax.plot(ends, ends, color=LINE_COLOUR, linewidth=0.8, linestyle="--")
-        ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-        for axis in (ax.xaxis, ax.yaxis):
-            label_plainly(axis)
+    ends = np.array(compare_on_diagonal(ax, values))
+    ax.fill_between(ends, ends / 2, ends * 2, color=LINE_COLOUR, alpha=0.08, linewidth=0)
     ax.set_xlabel(f"expected error of the ESP (kcal/mol/e),\n{what}")
     ax.set_ylabel("actual error (kcal/mol/e)")

@@ -19,7 +19,7 @@ from dcmnet.analysis.figures.style import (
     LEVEL_LABELS,
     LINE_COLOUR,
     MODEL_COLOUR,
-    label_plainly,
+    compare_on_diagonal,
     new_axes,
 )
 from dcmnet.analysis.grouping import charge_label
@@ -136,12 +136,7 @@ def _draw_pairs(ax: Axes, both: pd.DataFrame) -> None:
             color=CHARGE_COLOURS[sign],
             label=charge_label(charge),
         )
-    values = both[["esp_rmse", "esp_rmse_monopoles"]].to_numpy()
-    ends = (max(float(values.min()), 1e-3) / 1.25, float(values.max()) * 1.25)
-    ax.plot(ends, ends, color=LINE_COLOUR, linewidth=0.8, linestyle="--")
-    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    for axis in (ax.xaxis, ax.yaxis):
-        label_plainly(axis)
+    compare_on_diagonal(ax, both[["esp_rmse", "esp_rmse_monopoles"]].to_numpy().ravel())
     ax.legend(frameon=False, title="total charge", loc="lower right")
 
 

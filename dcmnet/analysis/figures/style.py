@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -46,6 +47,26 @@ def style_axes(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def compare_on_diagonal(ax: Axes, values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Makes both axes logarithmic over the same values, with a dashed line where they are equal.
+
+    Args:
+        ax: Axes with errors against other errors.
+        values: All of them.
+
+    Returns:
+        The ends of the axes.
+    """
+    above = values[values > 0]
+    least, most = float(above.min(initial=1.0)), float(above.max(initial=1e-3))
+    ends = (max(least, 1e-3) / 1.25, most * 1.25)
+    ax.plot(ends, ends, color=LINE_COLOUR, linewidth=0.8, linestyle="--")
+    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        label_plainly(axis)
+    return ends
 
 
 def label_plainly(axis: Axis) -> None:

@@ -18,6 +18,7 @@ from dcmnet.prediction.simulation.frames import MIN_SINE, bonds
 from dcmnet.prediction.simulation.sites import (
     NANOMETRE,
     Site,
+    moved_to,
     place_sites,
     site_axes,
     virtual_sites,
@@ -178,19 +179,12 @@ def _in_frames(frames: Sequence[Site], conformer: ChargedMolecule) -> list[Site]
     """Returns the charges of a conformer in the frames of another one."""
     check_frames(frames, conformer.structure)
     positions = conformer.structure.positions
-    sites = []
-    for k, frame in enumerate(frames):
-        site = frame._replace(charge=float(conformer.charges[k]))
-        away = conformer.displacements[k]
-        if len(frame.atoms) == 3:
-            local = site_axes(frame, positions) @ away / NANOMETRE
-            site = site._replace(local=(float(local[0]), float(local[1]), float(local[2])))
-        elif len(frame.atoms) == 2:
-            bond = positions[frame.atoms[1]] - positions[frame.atoms[0]]
-            share = float(away @ bond / (bond @ bond))
-            site = site._replace(origin=(1.0 - share, share))
-        sites.append(site)
-    return sites
+    return [
+        moved_to(frame._replace(charge=float(charge)), displacement, positions)
+        for frame, charge, displacement in zip(
+            frames, conformer.charges, conformer.displacements, strict=True
+        )
+    ]
 
 
 def _sine(site: Site, positions: Float[np.ndarray, "a 3"]) -> float:

@@ -72,8 +72,27 @@ def _in_frame(molecule: ChargedMolecule, k: int, frame: tuple[int, int, int]) ->
         local=(0.0, 0.0, 0.0),
         owner=atom,
     )
-    local = site_axes(site, molecule.structure.positions) @ molecule.displacements[k] / NANOMETRE
-    return site._replace(local=(float(local[0]), float(local[1]), float(local[2])))
+    return moved_to(site, molecule.displacements[k], molecule.structure.positions)
+
+
+def moved_to(
+    site: Site, displacement: Float[np.ndarray, " 3"], positions: Float[np.ndarray, "a 3"]
+) -> Site:
+    """Returns a site with the coordinates that put it where a charge is, as far as it can be.
+
+    Args:
+        site: In a frame of three atoms, on a line of two, or on a lone atom, where it stays.
+        displacement: From its own atom to the charge, angstrom.
+        positions: Nuclear positions, angstrom.
+    """
+    if len(site.atoms) == 3:
+        x, y, z = (site_axes(site, positions) @ displacement / NANOMETRE).tolist()
+        return site._replace(local=(x, y, z))
+    if len(site.atoms) == 2:
+        bond = positions[site.atoms[1]] - positions[site.atoms[0]]
+        share = float(displacement @ bond / (bond @ bond))
+        return site._replace(origin=(1.0 - share, share))
+    return site
 
 
 def site_axes(site: Site, positions: Float[np.ndarray, "a 3"]) -> Float[np.ndarray, "3 3"]:
@@ -112,19 +131,14 @@ def place_sites(
 
 def _on_axis(molecule: ChargedMolecule, k: int) -> Site:
     structure, atom = molecule.structure, int(molecule.atom[k])
-    displacement = molecule.displacements[k]
-    positions = structure.positions
-    atoms: tuple[int, ...] = (atom,)
-    origin: tuple[float, ...] = (1.0,)
-    off = displacement
+    positions, displacement = structure.positions, molecule.displacements[k]
+    site = Site(float(molecule.charges[k]), (atom,), (1.0,), (), (), (0.0, 0.0, 0.0), atom)
     if structure.n_atoms > 1:
         distances = np.linalg.norm(positions - positions[atom], axis=1)
         distances[atom] = np.inf
-        other = int(distances.argmin())
-        bond = positions[other] - positions[atom]
-        share = float(displacement @ bond / (bond @ bond))
-        atoms, origin = (atom, other), (1.0 - share, share)
-        off = displacement - share * bond
+        on_bond = site._replace(atoms=(atom, int(distances.argmin())))
+        site = moved_to(on_bond, displacement, positions)
+    off = positions[atom] + displacement - place_sites([site], positions)[0]
     if np.linalg.norm(off) > _OFF_AXIS:
         raise SourceError.of(
             structure.place,
@@ -133,7 +147,7 @@ def _on_axis(molecule: ChargedMolecule, k: int) -> Site:
             consequence="no virtual site can follow it",
             remedy="Give the exact linear geometry, or one that is bent by more than 6 degrees",
         )
-    return Site(float(molecule.charges[k]), atoms, origin, (), (), (0.0, 0.0, 0.0), atom)
+    return site
 
 
 def charges_on_nuclei(n_atoms: int, sites: Sequence[Site]) -> Float[np.ndarray, " a"]:

@@ -8,6 +8,7 @@ from dcmnet.analysis import analyze
 from dcmnet.analysis.figures.ladder import rungs_of
 from dcmnet.analysis.ladder import LADDER_COLUMNS, ladder_rows, multipole_errors
 from dcmnet.analysis.summary import molecule_table
+from dcmnet.report.reference_charts import ladder_panel
 from pipeline import open_store
 from pipeline.chemistry.multipoles import multipole_potential
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
@@ -92,3 +93,13 @@ def test_without_a_ladder_nothing_is_made_up(small_store, tmp_path):
     assert found.statistics.molecules["all"]["all"]["esp_rmse_fitted_dipoles"].count == 0
     _, rungs = rungs_of(molecule_table(open_store(store), "dcm1"), 1)
     assert "esp_rmse_fitted_dipoles" not in {rung.column for rung in rungs}
+
+
+def test_a_level_that_no_molecule_shares_is_left_out(table):
+    """Such as monopoles of other molecules than multipoles were fitted to."""
+    apart = table.copy()
+    apart.loc[apart["esp_rmse_fitted_dipoles"].notna(), "esp_rmse_monopoles"] = np.nan
+    common, rungs = rungs_of(apart, 1)
+    assert len(common) == 6
+    assert "esp_rmse_monopoles" not in {rung.column for rung in rungs}
+    assert ladder_panel(apart, 1).alt.count(";") == len(rungs) - 1
