@@ -37,7 +37,8 @@ def sample_store(tmp_path_factory):
 
     store = tmp_path_factory.mktemp("sample") / "sample.zarr"
     ingest(sample_sources(), store)
-    return store
+    yield store
+    assert not (store / "results").exists(), "a test wrote results into the store of all tests"
 
 
 @pytest.fixture(scope="session")

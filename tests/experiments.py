@@ -27,6 +27,14 @@ def metrics(directory):
     return [{k: v for k, v in record.items() if k not in _CLOCKED} for record in records]
 
 
-def copy(directory, to):
-    """Copies an experiment or a store, so that the shared one stays as it is."""
-    return Path(shutil.copytree(directory, to))
+def copy(directory, to, store=None):
+    """Copies an experiment or a store, so that the shared one stays as it is.
+
+    An experiment's analyses go into the store that it was trained on, if no other is given.
+    """
+    shutil.copytree(directory, to)
+    if store:
+        config = json.loads((Path(to) / "config.json").read_text())
+        config["data"]["store"] = str(store)
+        (Path(to) / "config.json").write_text(json.dumps(config))
+    return Path(to)

@@ -72,11 +72,8 @@ def test_it_is_repeatable_and_replaces_nothing(compared):
 
 
 def test_checkpoints_are_compared_beside_the_results_there_are(compared, tmp_path):
-    experiment, store = copy(compared[0], tmp_path / "trial"), compared[1]
-    config = json.loads((experiment / "config.json").read_text())
-    store = copy(store, tmp_path / "sample.zarr")
-    config["data"]["store"] = str(store)
-    (experiment / "config.json").write_text(json.dumps(config))
+    store = copy(compared[1], tmp_path / "sample.zarr")
+    experiment = copy(compared[0], tmp_path / "trial", store)
     before = results(store)["trial"]
     table = compare_checkpoints(experiment, ["best", "epoch_2"], split="valid")
     assert list(table.index) == ["best", "epoch_2"]

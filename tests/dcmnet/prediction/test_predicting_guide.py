@@ -16,7 +16,7 @@ from dcmnet.prediction.outputs import _FILES, _SIMULATION
 from pipeline.sample import sample_sources
 from tests.commands import run_command
 from tests.dcmnet.prediction.prediction_case import shaken, structure, structures, write_frames
-from tests.experiments import SETTINGS
+from tests.experiments import SETTINGS, copy
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "predicting.md").read_text()
 BLOCKS = re.findall(r"^ {4}((?:dcmnet|python) [^\n]+)$|```python\n(.*?)```", GUIDE, re.M | re.S)
@@ -36,11 +36,11 @@ def seeds(sample_store, tmp_path_factory):
 @pytest.fixture
 def here(trained, seeds, sample_store, tmp_path, monkeypatch):
     """A folder with what the guide supposes: experiments, a store, files of one's own."""
+    store = copy(sample_store, tmp_path / "molecules.zarr")
     for name in ("first", "one", "four"):
-        shutil.copytree(trained[2], tmp_path / "experiments" / name)
+        copy(trained[2], tmp_path / "experiments" / name, store)
     for directory in seeds:
-        shutil.copytree(directory, tmp_path / "experiments" / directory.name)
-    shutil.copytree(sample_store, tmp_path / "molecules.zarr")
+        copy(directory, tmp_path / "experiments" / directory.name, store)
     (tmp_path / "mydata").mkdir()
     shutil.copy(sample_sources()[1], tmp_path / "mydata" / "a.npz")
     write_frames(tmp_path / "molecules.xyz", structures(5))
