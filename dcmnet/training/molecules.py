@@ -15,6 +15,7 @@ from pipeline import Store, make_loader, read_schema
 from pipeline.loader import BatchDataset, MixedDataset
 from pipeline.loader.batch import TARGETS
 from pipeline.loader.parts import WHOLE, Part
+from pipeline.store.splits import conformers_are_split
 from store_schema.problems import TrainingError
 
 
@@ -96,6 +97,11 @@ def _notes(store: str, config: ExperimentConfig, loaders: _Loaders) -> Iterator[
         wanted, there = getattr(config.data, f"num_{split}"), loader.n_molecules
         if there and wanted is not None and wanted > there:
             yield f"data.num_{split} is {wanted}, but there are {there}{several}; all are taken"
+    if conformers_are_split(store):
+        yield (
+            f"{Store.at(store)} has geometries of so few molecules that each geometry is split by "
+            "itself: validation is on other geometries of the same molecules"
+        )
     if not loaders.valid.n_molecules and store == config.data.store:
         yield (
             "There are no validation molecules: the training metrics, of parameters as they "

@@ -2,7 +2,8 @@
 
 A hash makes the split a property of the molecule: it does not depend on the
 order of the store, and molecules that are appended later move no other. What is
-hashed is a group, so that conformers of one molecule stay together.
+hashed is a group, so that conformers of one molecule stay together. Only where there are
+fewer than ten molecules, whose conformers would fill no three splits, each geometry is one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float64, Int, Shaped, UInt8
+from jaxtyping import Bool, Float32, Float64, Int, Shaped, UInt8
 
 from pipeline.store.base import Store, StoreLike
 from store_schema import StoreSchema
@@ -26,6 +27,9 @@ SPLITS: Final = ("train", "valid", "test")
 SPLIT_VARIABLE: Final = "split"
 BY_ID: Final = "id"
 BY_FORMULA: Final = "formula"
+BY_GEOMETRY: Final = "geometry"
+# Fewer groups may well leave a split without any: a tenth of them is less than one.
+_FEW_GROUPS: Final = 10
 
 _SPELLINGS: Final = {
     **{name: code for code, name in enumerate(SPLITS)},
@@ -87,8 +91,9 @@ def split_store(
         store: The store, or its path or URL.
         fractions: Shares of train and valid; the rest is test.
         group_by: What stays together: ``id`` (the part of the molecule's id before its
-            last slash; ids are SMILES/conformer), ``formula``, or a variable of the
-            store with one value per molecule.
+            last slash; ids are SMILES/conformer), ``formula``, ``geometry`` (nothing stays
+            together), or a variable of the store with one value per molecule. Conformers of
+            fewer than ten ids are split by geometry.
 
     Raises:
         ConfigError: Fractions are not shares, or there is nothing of that name to group by.
@@ -99,9 +104,20 @@ def split_store(
     if SPLIT_VARIABLE in schema.variables:
         return Splits(_existing(store, schema), f"variable {SPLIT_VARIABLE!r} of the store")
     _check_fractions(fractions)
-    codes = _hashed(store, schema.model_dump_json(), group_by, tuple(fractions))
+    codes, hashed = _hashed(store, schema.model_dump_json(), group_by, tuple(fractions))
     shares = ", ".join(f"{share:g}" for share in fractions)
-    return Splits(codes, f"hash of the {group_by}, shares {shares} and the rest")
+    return Splits(codes, f"hash of the {hashed}, shares {shares} and the rest")
+
+
+def conformers_are_split(store: StoreLike) -> bool:
+    """Returns whether conformers of a molecule are split, as there are few molecules.
+
+    Raises:
+        StoreError: There is no store.
+    """
+    store = Store.at(store)
+    schema = store.schema()
+    return SPLIT_VARIABLE not in schema.variables and _are_few(store, schema)
 
 
 def assign(groups: Iterable[str], fractions: Sequence[float]) -> Shaped[np.ndarray, " molecule"]:
@@ -149,12 +165,25 @@ def _codes(groups: Iterable[str], fractions: Sequence[float]) -> UInt8[np.ndarra
 @lru_cache(maxsize=2)
 def _hashed(
     store: Store, schema_json: str, group_by: str, fractions: tuple[float, ...]
-) -> UInt8[np.ndarray, " molecule"]:
+) -> tuple[UInt8[np.ndarray, " molecule"], str]:
+    """Splits of the molecules, and what was hashed."""
     schema = StoreSchema.model_validate_json(schema_json)
+    if group_by == BY_ID and _are_few(store, schema):
+        group_by = BY_GEOMETRY
     groups = _groups(store, schema, group_by)
     codes = np.concatenate([np.zeros(0, np.uint8), *(_codes(some, fractions) for some in groups)])
     codes.setflags(write=False)
-    return codes
+    return codes, group_by
+
+
+def _are_few(store: Store, schema: StoreSchema) -> bool:
+    """Whether there are several geometries of fewer than ten molecules."""
+    found: set[str] = set()
+    for groups in _groups(store, schema, BY_ID):
+        found.update(groups)
+        if len(found) >= _FEW_GROUPS:
+            return False
+    return len(found) < schema.n_molecules
 
 
 def _groups(store: Store, schema: StoreSchema, group_by: str) -> Iterator[Iterable[str]]:
@@ -162,6 +191,11 @@ def _groups(store: Store, schema: StoreSchema, group_by: str) -> Iterator[Iterab
     if group_by == BY_ID:
         for names in identities(store, schema):
             yield (name.rpartition("/")[0] or name for name in names)
+        return
+    if group_by == BY_GEOMETRY:
+        places = _values(store, "positions", schema)
+        for names, some in zip(identities(store, schema), places, strict=True):
+            yield map(_geometry, names, some)
         return
     if group_by == BY_FORMULA:
         yield from map(formulas, _values(store, "atomic_numbers", schema))
@@ -172,6 +206,11 @@ def _groups(store: Store, schema: StoreSchema, group_by: str) -> Iterator[Iterab
         if values.ndim != 1:
             raise _cannot_group(group_by, f"a variable of {values.ndim} dimensions")
         yield map(str, values.tolist())
+
+
+def _geometry(name: str, positions: Float32[np.ndarray, "atom 3"]) -> str:
+    """A name of one geometry, the same in a store with room for more atoms."""
+    return f"{name} {positions[np.isfinite(positions)].tobytes().hex()}"
 
 
 def _existing(store: Store, schema: StoreSchema) -> UInt8[np.ndarray, " molecule"]:
@@ -216,7 +255,7 @@ def _check_fractions(fractions: Sequence[float]) -> None:
 def _cannot_group(group_by: str, received: str) -> ConfigError:
     return ConfigError.of(
         f"group_by={group_by!r}",
-        expected=f"{BY_ID}, {BY_FORMULA} or a variable with one value per molecule",
+        expected=f"{BY_ID}, {BY_FORMULA}, {BY_GEOMETRY} or a variable with one value per molecule",
         received=received,
         consequence="it is not known which molecules belong together",
         remedy="Name another",

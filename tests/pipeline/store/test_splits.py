@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.splits import SPLITS, assign, formulas, split_store, uniform_hashes
+from pipeline.store.splits import (
+    SPLITS,
+    assign,
+    conformers_are_split,
+    formulas,
+    split_store,
+    uniform_hashes,
+)
 from store_schema.problems import ConfigError, StoreError
 from tests.stores import random_columns, write_store
 
@@ -58,6 +65,24 @@ def test_conformers_stay_together(tmp_path):
     labels = split_store(path, (0.5, 0.25)).labels.reshape(4, 50)
     assert (labels == labels[0]).all()
     assert set(labels[0]) == set(SPLITS)
+
+
+def test_conformers_of_few_molecules_are_split_whatever_their_order_and_padding(tmp_path):
+    ids = [f"CO/{i}" for i in range(60)] + [f"O/{i}" for i in range(40)]
+    path, columns = small_store(tmp_path / "s.zarr", ids)
+    assert conformers_are_split(path)
+    labels = split_store(path, (0.5, 0.3)).labels
+    assert set(labels[:60]) == set(labels[60:]) == set(SPLITS)
+    assert "geometry" in split_store(path).evidence
+    order = np.random.default_rng(1).permutation(100)
+    turned = {key: values[order] for key, values in columns.items()}
+    wider = [(0, 0), (0, 2), (0, 0)]
+    turned["positions"] = np.pad(turned["positions"], wider, constant_values=np.nan)
+    turned["atomic_numbers"] = np.pad(turned["atomic_numbers"], wider[:2])
+    other = write_store(tmp_path / "t.zarr", turned, [ids[i] for i in order])
+    np.testing.assert_array_equal(split_store(other, (0.5, 0.3)).labels, labels[order])
+    many, _ = small_store(tmp_path / "u.zarr", [f"{'C' * (i % 10 + 1)}/{i}" for i in range(40)])
+    assert not conformers_are_split(many)
 
 
 def test_formulas_stay_together(tmp_path):
