@@ -15,10 +15,10 @@ from typing import Any, Final, cast
 import numpy as np
 from jaxtyping import Float
 
+from pipeline.chemistry.shells import shell_points
 from pipeline.reference.gather import gather
 from pipeline.reference.parts import task_of
 from pipeline.reference.run import method_of
-from pipeline.reference.shells import shell_points
 from pipeline.structures import Geometry
 
 # Arrays with a row per atom, and with one per molecule; their types in the file.

@@ -12,7 +12,7 @@ from store_schema.names import SCHEMA_ATTRIBUTE
 from store_schema.problems import Problem, StoreError
 from store_schema.provenance import SourceRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 class StoreSchema(BaseModel):
@@ -35,7 +35,7 @@ class StoreSchema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = SCHEMA_VERSION
+    version: Literal[2] = SCHEMA_VERSION
     n_molecules: int = Field(ge=0)
     max_atoms: int = Field(ge=0)
     max_grid: int = Field(ge=0)

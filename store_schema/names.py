@@ -22,7 +22,11 @@ ATOM: Final = "atom"
 GRID_POINT: Final = "grid_point"
 XYZ: Final = "xyz"
 XYZ2: Final = "xyz2"
+XYZ3: Final = "xyz3"
 DCM: Final = "dcm"
+
+# Dimensions of the same length in every store.
+AXES: Final = {XYZ: 3, XYZ2: 3, XYZ3: 3}
 
 # Quarantined molecules have sizes of their own; a child group of an xarray
 # tree may not reuse a dimension of its parent with another length.
@@ -91,6 +95,20 @@ _TABLE: Final = (
     Variable("dipole_magnitude", (MOLECULE,), "float32", "dipole", "norm of the molecular dipole"),
     Variable("atomic_dipoles", (MOLECULE, ATOM, XYZ), "float32", "dipole", "dipole of each atom"),
     Variable(
+        "atomic_quadrupoles",
+        (MOLECULE, ATOM, XYZ, XYZ2),
+        "float32",
+        "quadrupole",
+        "second moment of each atom about its nucleus, with or without its trace",
+    ),
+    Variable(
+        "atomic_octupoles",
+        (MOLECULE, ATOM, XYZ, XYZ2, XYZ3),
+        "float32",
+        "octupole",
+        "third moment of each atom about its nucleus, with or without its traces",
+    ),
+    Variable(
         "quadrupole",
         (MOLECULE, XYZ, XYZ2),
         "float32",
@@ -110,6 +128,9 @@ _TABLE: Final = (
 )
 
 VARIABLES: Final[dict[str, Variable]] = {variable.name: variable for variable in _TABLE}
+
+# Multipoles of the atoms, by order.
+ATOMIC_MOMENTS: Final = ("monopoles", "atomic_dipoles", "atomic_quadrupoles", "atomic_octupoles")
 
 # Every molecule has these; the rest is present where a source brought it.
 REQUIRED: Final = ("molecule_id", "n_atoms", "n_grid", "atomic_numbers", "positions")

@@ -65,11 +65,11 @@ _TABLE: Final = (
         "ESP RMSE of fitted charges, dipoles and quadrupoles on the atoms; of the same sample",
     ),
     Variable(
-        "esp_rmse_stored_dipoles",
+        "esp_rmse_stored_multipoles",
         (MOLECULE,),
         "float32",
         "potential_error",
-        "ESP RMSE of the reference monopoles and atomic dipoles; of the same sample",
+        "ESP RMSE of the reference multipoles on the atoms; of the same sample",
     ),
     Variable(
         "monopoles_fitted",

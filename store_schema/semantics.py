@@ -59,6 +59,10 @@ _TABLE: Final = (
     Semantics("dipole_magnitude", "dipole_magnitude", _SCALAR),
     Semantics("molecular_dipole_vector", "dipole", ((3,), (1, 3))),
     Semantics("atomic_dipoles", "atomic_dipoles", (("A", 3),)),
+    Semantics("atomic_quadrupoles", "atomic_quadrupoles", (("A", 3, 3),)),
+    Semantics("buckingham_atomic_quadrupoles", "atomic_quadrupoles", (("A", 3, 3),)),
+    Semantics("atomic_octupoles", "atomic_octupoles", (("A", 3, 3, 3),)),
+    Semantics("buckingham_atomic_octupoles", "atomic_octupoles", (("A", 3, 3, 3),)),
     Semantics("quadrupole_components", "quadrupole", ((6,),)),
     Semantics("quadrupole_tensor", "quadrupole", ((9,), (3, 3))),
     Semantics("energy", "energy", _SCALAR),
@@ -77,6 +81,9 @@ SEMANTICS: Final[dict[str, Semantics]] = {semantics.name: semantics for semantic
 _DIPOLE: Final = ("dipole_magnitude", "molecular_dipole_vector", "atomic_dipoles")
 _Q: Final = ("total_charge", "quadrupole_components", "quadrupole_tensor", "atomic_charges")
 _QUADRUPOLE: Final = ("quadrupole_components", "quadrupole_tensor")
+# As moments of the charge, or 3/2 and 5/2 of their traceless parts.
+_ATOMIC_QUADRUPOLES: Final = ("atomic_quadrupoles", "buckingham_atomic_quadrupoles")
+_ATOMIC_OCTUPOLES: Final = ("atomic_octupoles", "buckingham_atomic_octupoles")
 
 _FIELD: Final = ("electric_field", "potential_gradient")
 _FORCES: Final = ("forces", "gradient")
@@ -111,6 +118,8 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("d", "dipole", "dipoles", "dipole_moment", "dipole_moments"), _DIPOLE),
     **dict.fromkeys(("dxyz", "dipole_vector"), ("molecular_dipole_vector",)),
     **dict.fromkeys(("dip", "atomic_dipoles", "mbis_dipoles"), ("atomic_dipoles",)),
+    **dict.fromkeys(("atomic_quadrupoles", "mbis_quadrupoles"), _ATOMIC_QUADRUPOLES),
+    **dict.fromkeys(("atomic_octupoles", "mbis_octupoles"), _ATOMIC_OCTUPOLES),
     "dipole_magnitude": ("dipole_magnitude",),
     "q": _Q,
     **dict.fromkeys(("quadrupole", "quadrupoles", "quad", "quadrupole_moment"), _QUADRUPOLE),

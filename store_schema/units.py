@@ -38,6 +38,7 @@ Quantity = Literal[
     "field",
     "dipole",
     "quadrupole",
+    "octupole",
     "energy",
     "force",
     "polarizability",
@@ -53,6 +54,7 @@ CANONICAL_UNIT: Final[dict[Quantity, str]] = {
     "field": "hartree/e/bohr",
     "dipole": "e*angstrom",
     "quadrupole": "e*angstrom^2",
+    "octupole": "e*angstrom^3",
     "energy": "hartree",
     "force": "hartree/angstrom",
     "polarizability": "bohr^3",
@@ -109,6 +111,13 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
         "e*nm^2": 100.0,
         "debye*nm": 10 * DEBYE_IN_E_ANGSTROM,
         "C*m^2": _COULOMB_METRE * 1e10,
+    },
+    "octupole": {
+        "e*angstrom^3": 1.0,
+        "e*bohr^3": BOHR_IN_ANGSTROM**3,
+        "debye*angstrom^2": DEBYE_IN_E_ANGSTROM,
+        "e*nm^3": 1000.0,
+        "C*m^3": _COULOMB_METRE * 1e20,
     },
     "energy": _ENERGIES,
     "force": {
@@ -191,6 +200,10 @@ _WHOLE: Final[dict[Quantity, dict[str, str]]] = {
         "ea^2": "e*angstrom^2",
     }
     | {"au": "e*bohr^2", "a.u.": "e*bohr^2"},
+    "octupole": {
+        **dict.fromkeys(("au", "a.u.", "ea0^3"), "e*bohr^3"),
+        **dict.fromkeys(("eå^3", "ea^3"), "e*angstrom^3"),
+    },
     "polarizability": {"au": "bohr^3", "a.u.": "bohr^3", "c*m^2/v": "C^2*m^2/J"},
 }
 # Signs that stand for others; the first are taken before what they contain.

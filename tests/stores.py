@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, SourceRecord, StoreSchema
-from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2, Variable
+from store_schema.names import ATOM, AXES, GRID_POINT, Variable
 
 NAMES = (
     "molecule_id",
@@ -61,8 +61,7 @@ def write_store(path, columns, ids=None, split=None, append=False):
     sizes = {
         ATOM: columns["positions"].shape[1],
         GRID_POINT: columns["vdw_surface"].shape[1] if "vdw_surface" in columns else 0,
-        XYZ: 3,
-        XYZ2: 3,
+        **AXES,
     }
     with StoreWriter(path, variables, sizes, append=append) as writer:
         writer.write(n, columns)

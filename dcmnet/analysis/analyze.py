@@ -41,7 +41,7 @@ from pipeline.loader import BatchDataset
 from pipeline.store.base import readable
 from pipeline.store.results import ResultsWriter
 from pipeline.store.splits import split_store
-from store_schema.names import ATOM, DCM, GRID_POINT, MOLECULE, XYZ, XYZ2, Variable
+from store_schema.names import ATOM, AXES, DCM, GRID_POINT, MOLECULE, Variable
 from store_schema.problems import ConfigError, TrainingError
 from store_schema.results import RESULT_VARIABLES, ResultsSchema
 
@@ -250,7 +250,7 @@ def write_results(
         store,
         group,
         variables,
-        {DCM: schema.n_dcm, XYZ: 3, XYZ2: 3},
+        {DCM: schema.n_dcm, **AXES},
         schema.model_dump(mode="json"),
         overwrite=overwrite,
         coordinates=("split",),

@@ -11,14 +11,15 @@ from jaxtyping import Float, Int
 from pipeline.chemistry.multipole_ladder import fitted_ladder
 from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.store.base import readable
-from store_schema.names import MOLECULE
+from store_schema import VARIABLES
+from store_schema.names import ATOMIC_MOMENTS, MOLECULE
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
-# Of fitted charges and dipoles, of quadrupoles in addition, of stored charges and dipoles.
+# Of fitted charges and dipoles, of quadrupoles in addition, of the multipoles that the store has.
 LADDER_COLUMNS: Final = (
     "esp_rmse_fitted_dipoles",
     "esp_rmse_fitted_quadrupoles",
-    "esp_rmse_stored_dipoles",
+    "esp_rmse_stored_multipoles",
 )
 _NEEDED: Final = ("n_atoms", "n_grid", "positions", "vdw_surface", "esp")
 
@@ -61,12 +62,25 @@ def _of_molecule(molecule: xr.Dataset) -> tuple[float, float, float]:
     charge = float(molecule["total_charge"]) if "total_charge" in molecule else np.nan
     fitted = fitted_ladder(positions, charge, grid, esp)
     stored = np.nan
-    if "monopoles" in molecule and "atomic_dipoles" in molecule:
-        potential = multipole_potential(
-            grid / BOHR_IN_ANGSTROM,
-            positions / BOHR_IN_ANGSTROM,
-            molecule["monopoles"].values[atoms].astype(np.float64),
-            molecule["atomic_dipoles"].values[atoms].astype(np.float64) / BOHR_IN_ANGSTROM,
-        )
+    moments = _stored_moments(molecule, atoms)
+    if len(moments) > 1:
+        places = grid / BOHR_IN_ANGSTROM, positions / BOHR_IN_ANGSTROM
+        potential = multipole_potential(*places, *moments)
         stored = float(np.sqrt(np.mean((potential - esp) ** 2)))
     return fitted.dipoles, fitted.quadrupoles, stored
+
+
+def _stored_moments(molecule: xr.Dataset, atoms: slice) -> list[np.ndarray]:
+    """Multipoles of a molecule's atoms by order, in atomic units, up to the first that is missing.
+
+    A store of schema version 1 may have kept other arrays under their names.
+    """
+    found = []
+    for order, name in enumerate(ATOMIC_MOMENTS):
+        if name not in molecule or molecule[name].dims != VARIABLES[name].dims[1:]:
+            break
+        values = molecule[name].values[atoms].astype(np.float64)
+        if not np.isfinite(values).all():
+            break
+        found.append(values / BOHR_IN_ANGSTROM**order)
+    return found

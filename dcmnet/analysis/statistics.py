@@ -44,7 +44,7 @@ ERROR_COLUMNS: Final = {
     "esp_rmse_fitted": "kcal/mol/e",
     "esp_rmse_fitted_dipoles": "kcal/mol/e",
     "esp_rmse_fitted_quadrupoles": "kcal/mol/e",
-    "esp_rmse_stored_dipoles": "kcal/mol/e",
+    "esp_rmse_stored_multipoles": "kcal/mol/e",
     "esp_rmse_averaged": "kcal/mol/e",
     "esp_uncertainty": "kcal/mol/e",
     "field_rmse": "kcal/mol/e/angstrom",

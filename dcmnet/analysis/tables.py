@@ -22,7 +22,7 @@ _ROWS = {
     "esp_rmse_fitted_dipoles": "    and dipoles",
     "esp_rmse_fitted_quadrupoles": "    to quadrupoles",
     "esp_rmse_monopoles": "  monopoles",
-    "esp_rmse_stored_dipoles": "    and dipoles",
+    "esp_rmse_stored_multipoles": "    all multipoles",
     **ERROR_LABELS,
 }
 

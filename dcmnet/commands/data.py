@@ -30,6 +30,13 @@ def ingest(
     drop_inside: Annotated[
         bool, typer.Option("--drop-inside", help="Leave out grid points that lie inside atoms.")
     ] = False,
+    esp_from: Annotated[
+        Literal["multipoles"] | None,
+        typer.Option(help="Evaluate the ESP of molecules that have none."),
+    ] = None,
+    esp_points: Annotated[
+        int, typer.Option(min=1, help="Points of each ESP that is evaluated.")
+    ] = 1000,
     workers: Annotated[
         int, typer.Option(min=1, help="Threads, or processes with '--dask local'.")
     ] = 1,
@@ -51,6 +58,8 @@ def ingest(
         allow_pickle=allow_pickle,
         force=force,
         drop_inside=drop_inside,
+        esp_from=esp_from,
+        esp_points=esp_points,
         workers=workers,
         dask=dask,
         progress=True,

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.charges import ChargedMolecule
 from pipeline.chemistry.radii import van_der_waals_radii
-from pipeline.reference.shells import SHELLS, spiral
+from pipeline.chemistry.shells import SHELLS, spiral
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 # Directions from each atom on each shell: with twice as many, the spread changes by 2 %.

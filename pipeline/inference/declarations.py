@@ -58,6 +58,8 @@ class Declarations:
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
         drop_inside: Leave out grid points that lie inside atoms.
+        esp_points: Points of the ESP that is evaluated from multipoles where there is none; 0
+            where that is not wanted.
         siblings: What keys mean in another file of the same keys.
     """
 
@@ -69,6 +71,7 @@ class Declarations:
     level_of_theory: str = ""
     force: bool = False
     drop_inside: bool = False
+    esp_points: int = 0
     siblings: Mapping[str, Sibling] = field(default_factory=dict)
 
     @classmethod
@@ -78,6 +81,7 @@ class Declarations:
         *,
         force: bool = False,
         drop_inside: bool = False,
+        esp_points: int = 0,
     ) -> Declarations:
         """Reads declarations.
 
@@ -110,7 +114,7 @@ class Declarations:
         if problems:
             raise ConfigError(problems)
         theory = text.get("level_of_theory", "")
-        return cls(text, semantics, units, points, charge, theory, force, drop_inside)
+        return cls(text, semantics, units, points, charge, theory, force, drop_inside, esp_points)
 
     def unit(self, key: str, semantics: str) -> str | None:
         """Returns the declared unit of a key, None if there is none.

@@ -10,12 +10,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.chemistry.arrays import Atoms
 from pipeline.chemistry.centers import ORIGIN, POINTS, spelled
 from pipeline.inference.hypothesis import (
     NO_FIT,
     Hypothesis,
-    curve,
     deviation,
     unsettled,
     weigh,
@@ -170,33 +168,4 @@ def _against(
             )
         ),
         extra=extra,
-    )
-
-
-def atomic_dipole_hypotheses(
-    values: np.ndarray,
-    atoms: Atoms,
-    reference: Reference | None,
-    monopoles: Float[np.ndarray, "molecule atom"] | None,
-) -> list[Hypothesis]:
-    """Weighs the units of atomic dipoles: with the monopoles they make the molecule's."""
-    semantics = "atomic_dipoles"
-    if reference is None or monopoles is None or not reference.is_sharp:
-        return unsettled(semantics, "that takes an ESP and monopoles to hold them against")
-    rows = reference.rows
-    charges = np.nan_to_num(monopoles[rows])
-    placed = np.nan_to_num(atoms.positions[rows])
-    left = reference.dipole - np.einsum("ma,max->mx", charges, placed)
-    given = np.nansum(atoms.per_atom(values)[rows], axis=1)
-    ratio, alignment = line(given, left)
-    if not math.isfinite(ratio) or not abs(alignment) > _LEAST_ALIGNMENT:
-        return unsettled(semantics, "their sum does not point where the ESP says")
-    return weigh(
-        semantics,
-        [curve(ratio, 0.1)],
-        lambda factor: (
-            f"with the monopoles they leave {factor / ratio:.3g} times the molecular dipole "
-            f"(correlation {math.copysign(1, factor) * alignment:.2f})"
-        ),
-        extra=deviation(abs(alignment), 1.0, 0.2),
     )

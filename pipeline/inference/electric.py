@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid, numeric
 from pipeline.inference import charges, dipoles, quadrupoles
-from pipeline.inference.hypothesis import Hypothesis, certain, curve, weigh
+from pipeline.inference.hypothesis import Hypothesis, certain, curve, unsettled, weigh
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.potential import Fitted, fitted_charges, potential_units
 from pipeline.inference.reference import (
@@ -72,12 +72,11 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
 
     own = work.weighed_as(first, readings) if first else readings
     work.record_together(first, own, others)
-    if "esp" not in work.readings:
+    if "esp" not in work.readings and not work.declarations.esp_points:
         work.warnings.append("there is no ESP; a model cannot be trained on one")
     reference = _settled(work, atoms, of_esp)
     if reference is None:
         _doubt_multiplicities(work, atoms)
-    _atomic_dipoles(work, atoms, reference)
     return reference
 
 
@@ -121,7 +120,7 @@ def _readings(work: Interpreter, key: str, context: _Context) -> list[Hypothesis
         elif semantics == "atomic_charges":
             found += charges.charge_hypotheses(values, context.atoms, reference, context.fitted)
         elif semantics == "atomic_dipoles" and len(work.allowed(key)) > 1:
-            found += dipoles.atomic_dipole_hypotheses(values, context.atoms, None, None)
+            found += unsettled(semantics, "that takes a dipole of the molecule and monopoles")
         elif semantics == "esp" and context.fitted is not None:
             found += _repeated(work, key, context.first)
         elif semantics == "esp":
@@ -143,15 +142,6 @@ def _settled(work: Interpreter, atoms: Atoms, of_esp: Reference | None) -> Refer
     if monopoles is None:
         return None
     return moments_of_monopoles(atoms, atoms.per_atom(monopoles.reshape(work.n, -1)))
-
-
-def _atomic_dipoles(work: Interpreter, atoms: Atoms, reference: Reference | None) -> None:
-    """Settles dipoles of atoms, which with the monopoles make those of the molecules."""
-    scaled = work.scaled("monopoles")
-    monopoles = None if scaled is None else atoms.per_atom(scaled.reshape(work.n, -1))
-    while (key := work.next_key("atomic_dipoles")) is not None:
-        values = work.columns[key]
-        work.take(key, dipoles.atomic_dipole_hypotheses(values, atoms, reference, monopoles))
 
 
 def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:

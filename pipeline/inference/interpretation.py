@@ -52,6 +52,8 @@ class Interpretation:
         derives_charge: The net charge is derived from the ESP or the monopoles.
         declared: Variables whose unit the user declared; molecules are not doubted again.
         drop_inside: Grid points inside atoms are left out.
+        esp_points: Points of the ESP that is evaluated from multipoles where there is none; 0
+            for none.
     """
 
     readings: Mapping[str, Reading]
@@ -62,6 +64,12 @@ class Interpretation:
     derives_charge: bool
     declared: frozenset[str] = frozenset()
     drop_inside: bool = False
+    esp_points: int = 0
+
+    def brings(self) -> set[str]:
+        """Returns the variables of the store that there are, but for those of all stores."""
+        derived = ("esp", "vdw_surface") if self.esp_points else ()
+        return {*self.readings, "total_charge", *derived}
 
     def as_siblings(self, place: str) -> dict[str, Sibling]:
         """Returns what keys mean here, for files of the same keys; ``place`` names this one."""
@@ -86,7 +94,10 @@ def _never_meet(ours: np.ndarray, theirs: np.ndarray) -> bool:
 _PADDING = 500.0
 # Moments below this are rounding in any unit, but for those in SI units, which are smaller still.
 _NOTHING, _SI = 2e-4, 1e-22
-_MOMENTS = ("dipole", "dipole_magnitude", "atomic_dipoles", "quadrupole")
+_MOMENTS = (
+    *("dipole", "dipole_magnitude", "quadrupole"),
+    *("atomic_dipoles", "atomic_quadrupoles", "atomic_octupoles"),
+)
 
 
 class Interpreter:

@@ -15,6 +15,7 @@ from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
 from pipeline.chemistry.arrays import Atoms, Grid, numeric, read_atoms, read_grid
 from pipeline.inference import lengths
+from pipeline.inference.atomic_multipoles import settle_atomic_multipoles
 from pipeline.inference.declarations import Declarations
 from pipeline.inference.electric import settle_electric
 from pipeline.inference.energetics import settle_energies, settle_sizes
@@ -60,6 +61,7 @@ def interpret(
     _discard_width(work, atoms)
     grid = _grid(work, atoms)
     reference = settle_electric(work, atoms, grid)
+    settle_atomic_multipoles(work, atoms, grid, reference)
     settle_fields(work, atoms, grid)
     settle_energies(work, atoms)
     settle_sizes(work, atoms)
@@ -78,6 +80,7 @@ def interpret(
         derives_charge=derives,
         declared=frozenset(work.declared),
         drop_inside=declarations.drop_inside,
+        esp_points=declarations.esp_points,
     )
 
 

@@ -29,6 +29,7 @@ _ATOMIC: Final = {
     "field": "hartree/e/bohr",
     "dipole": "e*bohr",
     "quadrupole": "e*bohr^2",
+    "octupole": "e*bohr^3",
 }
 # Systems of units by name; "metal" and "real" are those of LAMMPS.
 _SYSTEMS: Final[dict[str, dict[str, str]]] = {

@@ -15,6 +15,7 @@ from jaxtyping import UInt64
 from pipeline.adapters import Block
 from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.checks import faults
+from pipeline.ingestion.derived_esp import DerivedTally
 from pipeline.ingestion.plan import Plan
 from pipeline.store.molecules import StoreWriter
 from store_schema.names import MOLECULE, Variable
@@ -36,6 +37,7 @@ class Tally:
         miscounted: Molecules that each remark is about.
         identities: Hash of each molecule's id.
         invalid: The error that says so, where a molecule is not sound.
+        derived: ESPs that were evaluated from multipoles.
     """
 
     n_sound: int
@@ -44,6 +46,7 @@ class Tally:
     miscounted: Counter[str]
     identities: UInt64[np.ndarray, " molecule"]
     invalid: SourceError | None
+    derived: DerivedTally | None = None
 
     @property
     def n_molecules(self) -> int:
@@ -141,6 +144,7 @@ def check(plan: Plan, block: Block, keeps_split: bool) -> Checked:
         # The same in every process, which Python's own hash is not.
         identities=pd.util.hash_array(values["molecule_id"], categorize=False),
         invalid=None if whole else _invalid(plan, values["molecule_id"], reasons),
+        derived=translated.derived,
     )
     return Checked(
         tally,

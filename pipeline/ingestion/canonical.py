@@ -25,6 +25,7 @@ from pipeline.chemistry.radii import surface_distance
 from pipeline.inference.interpretation import Interpretation, Reading
 from pipeline.inference.lengths import PENETRATED
 from pipeline.inference.quadrupoles import quadrupole_tensor
+from pipeline.ingestion.derived_esp import ESP_ORIGIN, DerivedTally, derived_esp
 from store_schema import VARIABLES
 
 # How far from a whole number a sum of charges may be, to be taken for a net charge.
@@ -45,6 +46,7 @@ class CanonicalBlock:
         fit: Charges that explain the ESP.
         given_n_atoms: What the file says the numbers of atoms are, where it does.
         declared: Variables whose unit the user declared.
+        derived: ESPs that were evaluated from multipoles; None where that was not asked for.
     """
 
     values: dict[str, np.ndarray]
@@ -53,6 +55,7 @@ class CanonicalBlock:
     fit: FittedCharges
     given_n_atoms: np.ndarray | None
     declared: frozenset[str] = frozenset()
+    derived: DerivedTally | None = None
 
     @property
     def n_molecules(self) -> int:
@@ -98,29 +101,25 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
     readings, columns, n = interpretation.readings, block.columns, block.n_molecules
     atoms = read_atoms(columns[readings["atomic_numbers"].key], columns[readings["positions"].key])
     atoms = atoms._replace(positions=atoms.positions * readings["positions"].factor)
-    keys = {name: readings[name].key for name in _GRID if name in readings}
-    grid = read_grid(columns, keys, n)
-    if "vdw_surface" in readings:
-        grid = grid._replace(points=_scaled(grid.points, readings["vdw_surface"]))
-    if "esp" in readings:
-        grid = grid._replace(esp=_scaled(grid.esp, readings["esp"]))
-    if "electric_field" in readings and grid.field is not None:
-        grid = grid._replace(field=_scaled(grid.field, readings["electric_field"]))
-    if interpretation.drop_inside and "vdw_surface" in readings:
-        grid = grid.keeping(surface_distance(atoms, grid.points) >= PENETRATED)
+    values = {
+        stored: _shaped(numeric(columns[reading.key]), atoms, reading) * reading.factor
+        for stored, reading in readings.items()
+        if stored not in _OWN
+    }
+    grid, derived = _grid(block, interpretation, atoms), None
+    if interpretation.esp_points:
+        grid, origins, derived = derived_esp(values, atoms, grid, interpretation.esp_points)
+        values[ESP_ORIGIN.name] = np.array(origins, dtype=object)
     fit = charges_that_explain(atoms, grid)
-    values: dict[str, np.ndarray] = {
+    values |= {
         "molecule_id": _identities(block, readings.get("molecule_id"), source),
         "n_atoms": atoms.mask.sum(axis=1),
         "n_grid": grid.n_grid,
         "atomic_numbers": atoms.numbers,
         "positions": atoms.positions,
     }
-    values |= {name: array for name, array in _grid_values(grid).items() if name in readings}
-    for stored, reading in readings.items():
-        if stored not in values and stored not in _GRID:
-            raw = numeric(columns[reading.key])
-            values[stored] = _shaped(raw, atoms, reading) * reading.factor
+    has_esp = interpretation.brings()
+    values |= {name: array for name, array in _grid_values(grid).items() if name in has_esp}
     for key, variable in interpretation.kept.items():
         text = variable.dtype == "str"
         values[variable.name] = columns[key].astype(str).astype(object) if text else columns[key]
@@ -133,10 +132,30 @@ def canonical(block: Block, interpretation: Interpretation, source: Source) -> C
         values["dipole"] += values["total_charge"][:, None] * center
     given = readings.get("n_atoms")
     counts = None if given is None else numeric(columns[given.key]).reshape(-1)
-    return CanonicalBlock(_typed(values), atoms, grid, fit, counts, interpretation.declared)
+    return CanonicalBlock(
+        _typed(values), atoms, grid, fit, counts, interpretation.declared, derived
+    )
 
 
 _GRID = ("vdw_surface", "esp", "electric_field", "n_grid", "esp_mask")
+# Read in their own ways.
+_OWN = (*_GRID, "molecule_id", "n_atoms", "atomic_numbers", "positions")
+
+
+def _grid(block: Block, interpretation: Interpretation, atoms: Atoms) -> Grid:
+    """The grid in Å, its ESP and field in the units of the store."""
+    readings = interpretation.readings
+    keys = {name: readings[name].key for name in _GRID if name in readings}
+    grid = read_grid(block.columns, keys, block.n_molecules)
+    if "vdw_surface" in readings:
+        grid = grid._replace(points=_scaled(grid.points, readings["vdw_surface"]))
+    if "esp" in readings:
+        grid = grid._replace(esp=_scaled(grid.esp, readings["esp"]))
+    if "electric_field" in readings and grid.field is not None:
+        grid = grid._replace(field=_scaled(grid.field, readings["electric_field"]))
+    if interpretation.drop_inside and "vdw_surface" in readings:
+        grid = grid.keeping(surface_distance(atoms, grid.points) >= PENETRATED)
+    return grid
 
 
 def _scaled(values: np.ndarray, reading: Reading) -> np.ndarray:
@@ -164,6 +183,10 @@ def _vector_per_atom(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
     return atoms.per_atom(raw.reshape(len(raw), -1, 3))
 
 
+def _tensor_per_atom(raw: np.ndarray, atoms: Atoms) -> np.ndarray:
+    return atoms.per_atom(raw)
+
+
 _SHAPED: dict[str, Callable[[np.ndarray, Atoms], np.ndarray]] = {
     "total_charge": _scalar,
     "energy": _scalar,
@@ -174,6 +197,8 @@ _SHAPED: dict[str, Callable[[np.ndarray, Atoms], np.ndarray]] = {
     "polarizability": _tensor,
     "atomic_charges": _per_atom,
     "atomic_dipoles": _vector_per_atom,
+    **dict.fromkeys(("atomic_quadrupoles", "buckingham_atomic_quadrupoles"), _tensor_per_atom),
+    **dict.fromkeys(("atomic_octupoles", "buckingham_atomic_octupoles"), _tensor_per_atom),
     "forces": _vector_per_atom,
     "gradient": _vector_per_atom,
 }

@@ -19,15 +19,16 @@ from pipeline.adapters import Source, discover
 from pipeline.adapters.fingerprints import Fingerprints, fingerprints
 from pipeline.files import usable_place
 from pipeline.inference.declarations import Declarations
-from pipeline.inference.interpretation import Interpretation
 from pipeline.ingestion.blocks import SPLIT, BlockWriter, Threads
+from pipeline.ingestion.derived_esp import ESP_ORIGIN, DerivedTally, origin_of
+from pipeline.ingestion.derived_records import charge_record, derived_records
 from pipeline.ingestion.plan import Plan, make_plans
 from pipeline.store.base import Store, StoreLike, read_schema
 from pipeline.store.layout import Compression
 from pipeline.store.metadata import METADATA_FILE
 from pipeline.store.molecules import StoreWriter
-from store_schema import VARIABLES, KeyRecord, SourceRecord, StoreSchema, Variable
-from store_schema.names import ATOM, GRID_POINT, REQUIRED, XYZ, XYZ2
+from store_schema import VARIABLES, SourceRecord, StoreSchema, Variable
+from store_schema.names import ATOM, AXES, GRID_POINT, REQUIRED
 from store_schema.problems import SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
@@ -69,6 +70,8 @@ def ingest(
     progress: bool = False,
     force: bool = False,
     drop_inside: bool = False,
+    esp_from: Literal["multipoles"] | None = None,
+    esp_points: int = 1000,
     compression: Compression = "lz4",
 ) -> IngestReport:
     """Reads sources into a store.
@@ -89,6 +92,9 @@ def ingest(
         force: Believe declarations that physics contradicts.
         drop_inside: Leave out grid points that lie inside atoms, instead of setting their
             molecules aside.
+        esp_from: Evaluate an ESP from the ``multipoles`` on the atoms, on shells around each
+            molecule that has none. It is recorded as derived, with the order of the expansion.
+        esp_points: Points of each such ESP.
         compression: Codec of a new store.
 
     Returns:
@@ -103,7 +109,12 @@ def ingest(
             should be; or Dask's workers do not see it, or die again and again.
     """
     store = Store.at(store)
-    declarations = Declarations.parse(declare, force=force, drop_inside=drop_inside)
+    declarations = Declarations.parse(
+        declare,
+        force=force,
+        drop_inside=drop_inside,
+        esp_points=esp_points if esp_from else 0,
+    )
     found = discover(sources, allow_pickle=allow_pickle, declared=declarations.semantics)
     declarations.check_keys({key for source in found for key in source.columns})
     with (
@@ -179,18 +190,21 @@ class _Run:
         """Variables that the sources bring, and upper bounds of the dimensions."""
         names = set(REQUIRED)
         kept: dict[str, Variable] = {}
-        sizes = {ATOM: 0, GRID_POINT: 0, XYZ: 3, XYZ2: 3}
+        sizes = {ATOM: 0, GRID_POINT: 0, **AXES}
         for plan in self.plans:
             layout, interpretation = plan.source.layout, plan.interpretation
-            names |= set(interpretation.readings) | {"total_charge"}
+            names |= interpretation.brings()
             sizes[ATOM] = max(sizes[ATOM], layout.max_atoms)
-            sizes[GRID_POINT] = max(sizes[GRID_POINT], layout.max_grid)
+            widest = max(layout.max_grid, interpretation.esp_points)
+            sizes[GRID_POINT] = max(sizes[GRID_POINT], widest)
             for key, variable in interpretation.kept.items():
                 kept[variable.name] = variable
                 for dim, length in zip(variable.dims[1:], layout.kept[key], strict=True):
                     sizes[dim] = max(sizes.get(dim, 0), length)
         if self.keeps_split:
             kept[SPLIT.name] = SPLIT
+        if self.declarations.esp_points:
+            kept[ESP_ORIGIN.name] = ESP_ORIGIN
         return [VARIABLES[name] for name in VARIABLES if name in names] + list(kept.values()), sizes
 
     def write(self, plan: Plan, first: int, block_writer: BlockWriter, bar: Progress | None) -> int:
@@ -201,6 +215,7 @@ class _Run:
         """
         stored = 0
         present, miscounted, reasons = Counter[str](), Counter[str](), Counter[str]()
+        derived = DerivedTally()
         task = (
             None
             if bar is None
@@ -216,11 +231,20 @@ class _Run:
             present.update(tally.present)
             miscounted.update(tally.miscounted)
             reasons.update(tally.reasons)
+            if tally.derived is not None:
+                derived.add(tally.derived)
             if bar is not None and task is not None:
                 bar.advance(task, tally.n_molecules)
         quarantined = reasons.total()
         self.reasons.update(reasons)
-        self.records.append(self._record(plan, first, stored, quarantined, present))
+        new = derived.origins.total()
+        present.subtract({"esp": new, "vdw_surface": new})
+        record = self._record(plan, first, stored, quarantined, present)
+        present.update({"esp": new, "vdw_surface": new})
+        if plan.interpretation.esp_points:
+            record = record.model_copy(update={"keys": record.keys | derived_records(derived)})
+            self._warn_of_derived(plan, derived)
+        self.records.append(record)
         self._warn(plan, stored, quarantined, present)
         self.warnings += [
             f"{plan.source.place}: {count} molecules {what}"
@@ -269,7 +293,7 @@ class _Run:
             for key, record in plan.interpretation.records.items()
         }
         if "total_charge" not in plan.interpretation.readings:
-            keys |= _charge_record(plan.interpretation, present["total_charge"])
+            keys |= charge_record(plan.interpretation, present["total_charge"])
         metadata = dict(plan.source.metadata)
         said = metadata.get("level_of_theory", metadata.get("theory", ""))
         theory = self.declarations.level_of_theory or said
@@ -285,6 +309,18 @@ class _Run:
             metadata=metadata,
         )
 
+    def _warn_of_derived(self, plan: Plan, derived: DerivedTally) -> None:
+        place, count = plan.source.place, derived.origins.total()
+        if derived.apart:
+            self.warnings.append(f"{place}: {derived.apart}")
+        if not count and not derived.errors:
+            self.warnings.append(f"{place}: no molecule has multipoles to evaluate an ESP from")
+        if alone := derived.origins[origin_of(0)]:
+            self.warnings.append(
+                f"{place}: {alone} molecules have an ESP of charges alone, which teaches a model "
+                "no more than those charges"
+            )
+
     def _warn(self, plan: Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
         place = plan.source.place
         if plan.split and not self.keeps_split:
@@ -298,25 +334,6 @@ class _Run:
             missing = stored + quarantined - present[name]
             if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
                 self.warnings.append(f"{place}: {missing} molecules have no {name}")
-
-
-def _charge_record(interpretation: Interpretation, n_present: int) -> dict[str, KeyRecord]:
-    """How the net charge came about where no key gave it; under the variable's own name."""
-    declared = interpretation.total_charge is not None
-    if not n_present:
-        return {}
-    evidence = "charges that explain the ESP, or else the monopoles, sum to whole numbers"
-    return {
-        "total_charge": KeyRecord(
-            semantics="total_charge",
-            stored_as="total_charge",
-            unit="e",
-            semantics_from="declared" if declared else "derived",
-            unit_from="declared" if declared else "derived",
-            evidence=() if declared else (evidence,),
-            n_present=n_present,
-        )
-    }
 
 
 def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSchema:

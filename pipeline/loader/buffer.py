@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from pipeline.loader.batch import GRID_FIELDS, WHOLE_MOLECULE_FIELDS
-from store_schema.names import ATOM, GRID_POINT, VARIABLES, XYZ, XYZ2
+from store_schema.names import ATOM, AXES, GRID_POINT, VARIABLES
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def settle_missing(fields: dict[str, np.ndarray], n: int) -> dict[str, Bool[np.n
 
 def field_shape(name: str, n: int, atoms: int, grid_points: int) -> tuple[int, ...]:
     """Returns the shape of a variable for n molecules of these widths."""
-    sizes = {ATOM: atoms, GRID_POINT: grid_points, XYZ: 3, XYZ2: 3}
+    sizes = {ATOM: atoms, GRID_POINT: grid_points, **AXES}
     return (n, *(sizes[dim] for dim in VARIABLES[name].dims[1:]))
 
 

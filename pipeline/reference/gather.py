@@ -15,7 +15,10 @@ from pipeline.files import replaced
 from pipeline.reference.parts import UNITS
 
 # Keys whose first axis, and for which alone, is as long as the molecule.
-_PER_ATOM: Final = ("Z", "R", "mono", "atomic_dipoles", "atomic_quadrupoles", "F")
+_PER_ATOM: Final = (
+    *("Z", "R", "F", "mono"),
+    *("atomic_dipoles", "atomic_quadrupoles", "atomic_octupoles"),
+)
 
 
 def gather(files: Sequence[Path], out: Path, level: str) -> None:

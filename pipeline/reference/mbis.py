@@ -31,12 +31,14 @@ class AtomicMultipoles(NamedTuple):
     Attributes:
         charges: Charges.
         dipoles: Dipoles.
-        quadrupoles: Traceless quadrupoles, (3 r r - r²) / 2.
+        quadrupoles: Second moments of the charge, Σ q r r.
+        octupoles: Third moments; None where a method has none.
     """
 
     charges: Float[np.ndarray, " atom"]
     dipoles: Float[np.ndarray, "atom 3"]
     quadrupoles: Float[np.ndarray, "atom 3 3"]
+    octupoles: Float[np.ndarray, "atom 3 3 3"] | None = None
 
 
 def mbis(
@@ -56,8 +58,8 @@ def mbis(
         density: Electron density there.
 
     Returns:
-        Charges, which sum to the nuclear charges less the integral of the density, and dipoles
-        and quadrupoles.
+        Charges, which sum to the nuclear charges less the integral of the density, and
+        dipoles, quadrupoles and octupoles.
 
     Raises:
         ValueError: There is a heavier element, or the partition does not converge.
@@ -149,11 +151,13 @@ def _multipoles(
     offset: Float[np.ndarray, "point atom 3"],
 ) -> AtomicMultipoles:
     charges = numbers.astype(np.float64)
-    dipoles, quadrupoles = np.zeros((len(numbers), 3)), np.zeros((len(numbers), 3, 3))
+    dipoles, quadrupoles, octupoles = (np.zeros((len(numbers), *[3] * n)) for n in (1, 2, 3))
     for index in range(len(numbers)):
         electrons = shares[:, atom == index].sum(axis=1)
         charges[index] -= electrons.sum()
-        dipoles[index] = -electrons @ offset[:, index]
-        second = -np.einsum("p,pi,pj->ij", electrons, offset[:, index], offset[:, index])
-        quadrupoles[index] = 1.5 * second - 0.5 * np.trace(second) * np.eye(3)
-    return AtomicMultipoles(charges, dipoles, quadrupoles)
+        r = offset[:, index]
+        weighted = electrons[:, None] * r
+        dipoles[index] = -weighted.sum(axis=0)
+        quadrupoles[index] = -weighted.T @ r
+        octupoles[index] = -np.einsum("pi,pj,pk->ijk", weighted, r, r, optimize=True)
+    return AtomicMultipoles(charges, dipoles, quadrupoles, octupoles)

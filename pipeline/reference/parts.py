@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
 from pipeline.chemistry.radii import CLOSEST_ATOMS, nearest_bonds
+from pipeline.chemistry.shells import shell_points
 from pipeline.files import replaced
 from pipeline.reference.calculation import CalculationError, Method
-from pipeline.reference.shells import shell_points
 from pipeline.structures import Geometry
 from store_schema.units import BOHR_IN_ANGSTROM
 
@@ -28,6 +28,8 @@ UNITS = {
     "dipole": "e*bohr",
     "quadrupole": "e*bohr^2",
     "atomic_dipoles": "e*bohr",
+    "atomic_quadrupoles": "e*bohr^2",
+    "atomic_octupoles": "e*bohr^3",
     "E": "hartree",
     "F": "hartree/bohr",
 }
@@ -131,6 +133,8 @@ def calculate(task: Task, method: Method) -> None:
         "dipole": found.dipole,
         "E": np.array(found.energy),
     }
+    if found.atomic.octupoles is not None:
+        columns["atomic_octupoles"] = found.atomic.octupoles
     if found.quadrupole is not None:
         columns["quadrupole"] = found.quadrupole
     if task.field:

@@ -29,6 +29,8 @@ _TIGHT_BINDING: Final = ("xtb", "gfn2-xtb")
 _MEANINGS: Final = {
     "dipole": "molecular_dipole_vector",
     "quadrupole": "quadrupole_tensor",
+    "atomic_quadrupoles": "atomic_quadrupoles",
+    "atomic_octupoles": "atomic_octupoles",
     "F": "forces",
     "electric_field": "electric_field",
     "point.dipole": "origin",

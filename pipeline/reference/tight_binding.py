@@ -63,7 +63,10 @@ def _multipoles(found: dict[str, np.ndarray]) -> AtomicMultipoles:
     return AtomicMultipoles(
         charges=np.asarray(found["q_A"]),
         dipoles=np.stack([found[f"dipm_A_{axis}"] for axis in "xyz"], axis=-1),
-        quadrupoles=np.stack(
+        # They are Buckingham's, (3 r r - r²) / 2.
+        quadrupoles=2
+        / 3
+        * np.stack(
             [np.stack([found[f"qm_A_{pair}"] for pair in row], axis=-1) for row in _COMPONENTS],
             axis=-2,
         ),

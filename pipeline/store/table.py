@@ -72,7 +72,9 @@ class TableWriter:
         self.staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
         for name, document in self._committed.items():
-            self.variables.setdefault(name, _variable(name, document))
+            there = _variable(name, document)
+            if self.variables.setdefault(name, there).dims != there.dims:
+                raise _another_meaning(name, there, self.variables[name])
         self.lengths = dimension_lengths(self._committed)
         sizes = {d: max(n, self.lengths.get(d, 0)) for d, n in (self.lengths | dict(sizes)).items()}
         shards = {name: _shard_shape(document) for name, document in self._committed.items()}
@@ -346,6 +348,16 @@ def dimension_lengths(documents: Mapping[str, Document]) -> dict[str, int]:
         pairs = zip(document["dimension_names"], document["shape"], strict=True)
         lengths.update(list(pairs)[1:])
     return lengths
+
+
+def _another_meaning(name: str, there: Variable, given: Variable) -> StoreError:
+    return StoreError.of(
+        name,
+        expected=f"an array of {', '.join(given.dims)}",
+        received=f"one of {', '.join(there.dims)}, which the store has kept as it came",
+        consequence="the two are not the same quantity, and nothing was added",
+        remedy="Ingest all sources into a new store",
+    )
 
 
 def _shard_shape(document: Document) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import zarr
 from pipeline.sample import sample_sources
 from pipeline.store.layout import create_array, molecules_per_shard
 from store_schema import VARIABLES
-from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
+from store_schema.names import ATOM, AXES, GRID_POINT
 
 _TURNED = ("R", "vdw_surface", "Dxyz", "com")
 # Variable that each key becomes, for the plain way.
@@ -102,7 +102,7 @@ def plain_copy(path: Path, store: Path) -> None:
     """
     group = zarr.open_group(store, mode="w")
     with np.load(path) if path.suffix == ".npz" else h5py.File(path) as raw:
-        lengths = {ATOM: raw["Z"].shape[1], GRID_POINT: raw["esp"].shape[1], XYZ: 3, XYZ2: 3}
+        lengths = {ATOM: raw["Z"].shape[1], GRID_POINT: raw["esp"].shape[1], **AXES}
         variables = {key: VARIABLES[name] for key, name in _STORED_AS.items()}
         shard = molecules_per_shard(tuple(variables.values()), lengths)
         for key, variable in variables.items():

@@ -23,7 +23,7 @@ from pipeline.loader.shapes import MoleculeSizes, choose_shapes
 from pipeline.sample import sample_sources
 from pipeline.store.layout import molecules_per_shard
 from store_schema import VARIABLES
-from store_schema.names import ATOM, GRID_POINT, XYZ, XYZ2
+from store_schema.names import ATOM, AXES, GRID_POINT
 from tests.benchmarks.large_files import bytes_a_molecule
 from tests.stores import NAMES
 
@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
 
 def main(most: int) -> None:
     """Prints the tables."""
-    sizes = {ATOM: ATOMS[1], GRID_POINT: POINTS[1], XYZ: 3, XYZ2: 3}
+    sizes = {ATOM: ATOMS[1], GRID_POINT: POINTS[1], **AXES}
     per_shard = molecules_per_shard(tuple(VARIABLES[name] for name in NAMES), sizes)
     print("| molecules | store | files | ingest | epoch, streaming |\n|---|---|---|---|---|")
     for n in SIZES:

@@ -113,7 +113,7 @@ def test_unknown_fields_deep_inside_are_refused(fields):
     assert "extra" in refused({**fields, "sources": [source]})[0].place
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_version_is_refused_as_such(fields, version):
     (problem,) = refused({**fields, "version": version})
     assert "version" in problem.expected

@@ -50,6 +50,13 @@ SI = {
         "debye*nm": DEBYE * 1e-9,
         "C*m^2": 1.0,
     },
+    "octupole": {
+        "e*angstrom^3": E * ANGSTROM**3,
+        "e*bohr^3": E * BOHR**3,
+        "debye*angstrom^2": DEBYE * ANGSTROM**2,
+        "e*nm^3": E * 1e-27,
+        "C*m^3": 1.0,
+    },
     "energy": ENERGIES,
     "force": {
         f"{energy}/{length}": value / width

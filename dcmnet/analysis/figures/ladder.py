@@ -37,7 +37,7 @@ class Rung(NamedTuple):
 
 _REFERENCES: Final = (
     Rung("esp_rmse_monopoles", "reference monopoles", 1, MONOPOLE_COLOUR),
-    Rung("esp_rmse_stored_dipoles", "reference monopoles and dipoles", 4, MONOPOLE_COLOUR),
+    Rung("esp_rmse_stored_multipoles", "reference multipoles", 4, MONOPOLE_COLOUR),
     Rung("esp_rmse_fitted", "fitted charges", 1, FITTED_COLOUR),
     Rung("esp_rmse_fitted_dipoles", "fitted charges and dipoles", 4, FITTED_COLOUR),
     Rung("esp_rmse_fitted_quadrupoles", "fitted charges to quadrupoles", 9, FITTED_COLOUR),

@@ -23,7 +23,7 @@ from dcmnet.prediction.simulation.sites import (
     site_axes,
     virtual_sites,
 )
-from pipeline.reference.shells import shell_points
+from pipeline.chemistry.shells import shell_points
 from store_schema.problems import SourceError
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 

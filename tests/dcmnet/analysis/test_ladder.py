@@ -69,10 +69,10 @@ def test_stored_dipoles_that_made_the_esp_leave_nothing_of_it():
         }
     )
     found = multipole_errors(molecules, np.array([0]))
-    assert found["esp_rmse_stored_dipoles"][0] < 1e-9 * HARTREE_IN_KCAL_PER_MOL
+    assert found["esp_rmse_stored_multipoles"][0] < 1e-9 * HARTREE_IN_KCAL_PER_MOL
     assert found["esp_rmse_fitted_dipoles"][0] < 1e-9 * HARTREE_IN_KCAL_PER_MOL
     without = multipole_errors(molecules.drop_vars("atomic_dipoles"), np.array([0]))
-    assert np.isnan(without["esp_rmse_stored_dipoles"][0])
+    assert np.isnan(without["esp_rmse_stored_multipoles"][0])
 
 
 def test_rungs_are_compared_over_the_same_molecules(table):

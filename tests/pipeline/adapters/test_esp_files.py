@@ -8,7 +8,7 @@ import pytest
 from pipeline import ingest, open_store, read_schema
 from pipeline.adapters import discover
 from pipeline.chemistry.radii import van_der_waals_radii
-from pipeline.reference.shells import shell_points
+from pipeline.chemistry.shells import shell_points
 from store_schema.problems import SourceError
 from tests.hostile import mutate
 from tests.pipeline.adapters.test_hostile_formats import FEW, MANY, check_outcomes

@@ -102,6 +102,9 @@ def spice(folder, rng):
         "conformations": "bohr",
         "dft_total_energy": "hartree",
         "mbis_charges": "elementary_charge",
+        "mbis_dipoles": "elementary_charge*bohr",
+        "mbis_quadrupoles": "elementary_charge*bohr**2",
+        "mbis_octupoles": "elementary_charge*bohr**3",
     }
     units["dft_total_gradient"] = "hartree/bohr"
     kept = []
@@ -114,7 +117,10 @@ def spice(folder, rng):
                 "conformations": (moved / BOHR_IN_ANGSTROM).astype(np.float32),
                 "dft_total_energy": total + rng.normal(scale=0.01, size=4),
                 "mbis_charges": np.repeat(charges[row, None, :n, None], 4, axis=0),
-                "mbis_octupoles": rng.normal(size=(4, n, 3, 3, 3)).astype(np.float32),
+                **{
+                    f"mbis_{name}": 0.1 * rng.normal(size=(4, n, *[3] * order)).astype(np.float32)
+                    for order, name in enumerate(("dipoles", "quadrupoles", "octupoles"), 1)
+                },
             }
             if row == 2:
                 values["mbis_charges"] = np.zeros((0,))
@@ -147,12 +153,14 @@ def test_a_file_as_spice_is_read(tmp_path, rng):
         assert set(some.smiles.values) == {f"smiles of {row}"}
         if row == 2:
             assert np.isnan(some.monopoles).all()
-            assert np.isnan(some.mbis_octupoles).all()
+            assert np.isnan(some.atomic_octupoles).all()
         else:
             np.testing.assert_allclose(
                 some.monopoles.values[:, :n], values["mbis_charges"][..., 0], rtol=1e-6
             )
-            np.testing.assert_allclose(some.mbis_octupoles.values[:, :n], values["mbis_octupoles"])
+            for order, name in enumerate(("dipoles", "quadrupoles", "octupoles"), 1):
+                ours = some[f"atomic_{name}"].values[:, :n] / BOHR_IN_ANGSTROM**order
+                np.testing.assert_allclose(ours, values[f"mbis_{name}"], rtol=1e-5, atol=1e-6)
 
 
 def test_groups_by_size_hold_the_atoms_of_each(classic, counts, expected, tmp_path):

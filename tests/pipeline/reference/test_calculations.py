@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.chemistry.radii import van_der_waals_radii
+from pipeline.chemistry.shells import SHELLS, shell_points
 from pipeline.reference.calculation import CalculationError
 from pipeline.reference.density_functional import DensityFunctional
 from pipeline.reference.mbis import mbis
-from pipeline.reference.shells import SHELLS, shell_points
 from pipeline.reference.tight_binding import TightBinding
 from pipeline.sample import sample_sources
 from pipeline.structures import Geometry
@@ -69,8 +71,10 @@ def test_elements_without_shells_are_refused():
 
 # Potentials of multipoles
 
+CORNERS = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
 
-@pytest.mark.parametrize("order", ["charge", "dipole", "quadrupole"])
+
+@pytest.mark.parametrize("order", ["charge", "dipole", "quadrupole", "octupole"])
 def test_multipoles_have_the_potential_of_charges_close_together(order, rng):
     step = 1e-3
     places = {
@@ -80,10 +84,10 @@ def test_multipoles_have_the_potential_of_charges_close_together(order, rng):
             step * np.array([[1.0, 1, 0], [-1, -1, 0], [1, -1, 0], [-1, 1, 0]]),
             np.array([1.0, 1, -1, -1]),
         ),
+        "octupole": (10 * step * CORNERS, CORNERS.prod(axis=1)),
     }[order]
     turn, center = turned(rng), rng.normal(size=3)
     offset, charges = places[0] @ turn, places[1]
-    second = np.einsum("q,qi,qj->ij", charges, offset, offset)
     points = center + 3 * rng.normal(size=(50, 3))
     expected = (charges / np.linalg.norm(points[:, None] - center - offset, axis=-1)).sum(axis=1)
     found = multipole_potential(
@@ -91,7 +95,8 @@ def test_multipoles_have_the_potential_of_charges_close_together(order, rng):
         center[None],
         np.array([charges.sum()]),
         (charges @ offset)[None],
-        (1.5 * second - 0.5 * np.trace(second) * np.eye(3))[None],
+        np.einsum("q,qi,qj->ij", charges, offset, offset)[None],
+        np.einsum("q,qi,qj,qk->ijk", charges, offset, offset, offset)[None],
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
 
@@ -153,13 +158,14 @@ def test_multipoles_of_the_atoms_add_up_to_the_molecule(rng):
     points = shell_points(NUMBERS, WATER, 400, rng)
     found = SMALL(water(), points, False)
     positions = WATER / BOHR_IN_ANGSTROM
-    charges, dipoles, quadrupoles = found.atomic
+    charges, dipoles, quadrupoles, octupoles = found.atomic
     np.testing.assert_allclose(charges.sum(), 0, atol=1e-3)
     np.testing.assert_allclose(charges @ positions + dipoles.sum(axis=0), found.dipole, atol=2e-3)
     places = points / BOHR_IN_ANGSTROM
-    ladder = ((charges,), (charges, dipoles), (charges, dipoles, quadrupoles))
+    every = (charges, dipoles, quadrupoles, octupoles)
+    ladder = [every[: n + 1] for n in range(4)]
     left = [np.std(multipole_potential(places, positions, *some) - found.esp) for some in ladder]
-    assert left[0] > 1.5 * left[1] > 1.5**2 * left[2]
+    assert left[0] > 1.5 * left[1] > 1.5**2 * left[2] > 1.5**2 * 1.2 * left[3]
 
 
 @pytest.mark.parametrize("method", [SMALL, TightBinding()])
