@@ -19,7 +19,9 @@ _SQUEEZED, _FLAT, _SHARED, _NO_FIT = 0.25, 1.0, 0.5, 10.0
 _TEXT = ("molecule_id", "energy", "atomic_numbers")
 # What may be given once for all molecules.
 _ONCE = ("atomic_numbers", "vdw_surface")
-_COUNTS = {"n_atoms", "n_grid"}
+COUNTS = {"n_atoms", "n_grid"}
+# Axes of what each atom of each molecule has one of.
+_OF_ATOMS = 2
 # Why an entry without an axis is not stored.
 METADATA = "metadata of the file"
 # Why an array is not stored that may be of atoms or of molecules.
@@ -105,6 +107,19 @@ class Names:
                 return key
         return None
 
+    def completed(self, columns: Mapping[str, Column]) -> Names:
+        """Returns the names with integers called charges as atomic numbers, if no key has them.
+
+        So QM9 is written for Cormorant and what follows it; charges of atoms are no integers.
+        """
+        if self.first(columns, "atomic_numbers") is None:
+            for key, column in columns.items():
+                meant = {meaning.name for meaning in self.meanings(key)}
+                whole = column.dtype.kind in "iu" and len(column.shape) == _OF_ATOMS
+                if meant == {"atomic_charges"} and whole and key not in self._declared:
+                    return Names({**self._declared, key: "atomic_numbers"})
+        return self
+
 
 def propose(
     columns: Mapping[str, Column],
@@ -124,7 +139,7 @@ def propose(
         SourceError: There are no atomic numbers or positions, their shapes do not fit each
             other, or a known key has a length that fits nothing.
     """
-    names = names or Names()
+    names = (names or Names()).completed(columns)
     numbers = names.first(columns, "atomic_numbers")
     positions = names.first(columns, "positions")
     if numbers is None or positions is None:
@@ -231,7 +246,7 @@ def _layout(
             kept[key] = column.shape
         elif not column.shape or (column.dtype.kind in "US" and column.shape == (1,) != (n,)):
             ignored[key] = METADATA
-        elif names.meanings(key) and {m.name for m in names.meanings(key)} <= _COUNTS:
+        elif names.meanings(key) and {m.name for m in names.meanings(key)} <= COUNTS:
             ignored[key] = f"its shape {column.shape} does not belong to {n} molecules"
         elif column.shape[0] == n and not single:
             kept[key] = column.shape[1:]

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.columns import Block, Column
-from pipeline.adapters.layout import METADATA, Layout, Names, propose
+from pipeline.adapters.layout import COUNTS, METADATA, Layout, Names, propose
 from pipeline.adapters.npz import NpzFile
 
 # Why an array of objects is not stored.
@@ -73,7 +73,8 @@ def layout_of(file: ArrayFile, names: Names, columns: Mapping[str, Column] | Non
         SourceError: They do not make molecules, or a key that is needed holds objects.
     """
     for key in file.objects:
-        if names.meanings(key):
+        # Atoms and points are counted without.
+        if {meaning.name for meaning in names.meanings(key)} - COUNTS:
             raise file.refused(key)
     layout = propose(columns or file.columns, str(file.path), names)
     return replace(layout, ignored={**layout.ignored, **dict.fromkeys(file.objects, OBJECTS)})

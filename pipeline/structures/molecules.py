@@ -187,13 +187,23 @@ def _geometry(molecule: Chem.Mol, conformer: int, place: str, name: str) -> Geom
 
 
 def _check_partial_charges(molecule: Chem.Mol, place: str) -> None:
-    """Raises a SourceError where partial charges sum to another charge than the formal one."""
+    """Raises a SourceError where partial charges do not sum to the formal one, or are none."""
     from rdkit import Chem
 
     name = "_TriposPartialCharge"
-    partial = [a.GetProp(name) for a in molecule.GetAtoms() if a.HasProp(name)]
-    total, formal = sum(float(value) for value in partial), Chem.GetFormalCharge(molecule)
-    if any(float(value) for value in partial) and abs(total - formal) > _ROUNDED:
+    written = [a.GetProp(name) for a in molecule.GetAtoms() if a.HasProp(name)]
+    try:
+        partial = [float(value) for value in written]
+    except ValueError as error:
+        raise SourceError.of(
+            place,
+            expected="partial charges that are numbers",
+            received=str(error),
+            consequence="the file is damaged, and its net charge is not known",
+            remedy="Write it again",
+        ) from None
+    total, formal = sum(partial), Chem.GetFormalCharge(molecule)
+    if any(partial) and not abs(total - formal) <= _ROUNDED:
         raise SourceError.of(
             place,
             expected=f"partial charges that sum to the formal charge of its atoms, {formal}",

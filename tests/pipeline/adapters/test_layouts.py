@@ -113,3 +113,26 @@ def test_a_known_key_of_a_length_that_fits_nothing_is_an_error(tmp_path):
         ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
     ingest([tmp_path / "a.npz"], tmp_path / "a.zarr", declare={"forces": "unknown"})
     assert "forces" not in open_store(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("lengths", [np.int64, object])
+def test_integers_called_charges_are_atomic_numbers_where_no_other_key_has_them(lengths, tmp_path):
+    """As QM9 is written for Cormorant, and revised QM9, whose lengths are Python objects."""
+    with np.load(sample_sources()[0]) as raw:
+        numbers, positions = raw["Z"][:8].astype(np.int64), raw["R"][:8]
+    counts = (numbers > 0).sum(axis=1)
+    np.savez(
+        tmp_path / "a.npz",
+        charges=numbers,
+        positions=positions,
+        num_atoms=counts.astype(lengths),
+        index=np.arange(8),
+    )
+    report = ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    found = open_store(tmp_path / "a.zarr").to_dataset()
+    np.testing.assert_array_equal(found.n_atoms, counts)
+    np.testing.assert_array_equal(found.atomic_numbers, numbers[:, : counts.max()])
+    assert report.schema.sources[0].keys["charges"].semantics == "atomic_numbers"
+    np.savez(tmp_path / "b.npz", charges=numbers.astype(float), positions=positions)
+    with pytest.raises(SourceError, match="atomic_numbers"):
+        ingest([tmp_path / "b.npz"], tmp_path / "b.zarr")

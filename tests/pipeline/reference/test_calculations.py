@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from pyscf import dft, gto, qmmm
 
 from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.chemistry.radii import van_der_waals_radii
@@ -140,6 +141,47 @@ def test_the_reference_data_are_found_again(records):
     monopoles = records["mono"][row].reshape(-1)[:n]
     np.testing.assert_allclose(found.atomic.charges, monopoles, atol=5e-4)
     np.testing.assert_allclose(found.dipole, records["Dxyz"][row], atol=1e-3)
+
+
+def independent(molecule):
+    """PySCF's own calculation, without density fitting, converged tightly."""
+    method = dft.RKS(molecule, xc="PBE0")
+    method.conv_tol, method.grids.level = 1e-11, 3
+    return method
+
+
+def test_the_esp_is_the_slope_of_the_energy_by_a_charge_at_the_point(rng):
+    points = shell_points(NUMBERS, WATER, 3, rng)
+    charge = 1e-3
+    slopes = []
+    for point in points:
+        energies = [
+            qmmm.mm_charge(independent(pyscf_water()), point[None], np.array([q])).kernel()
+            for q in (charge, -charge)
+        ]
+        slopes.append((energies[0] - energies[1]) / (2 * charge))
+    np.testing.assert_allclose(SMALL(water(), points, False).esp, slopes, atol=1e-4)
+
+
+def test_the_dipole_is_the_slope_of_the_energy_by_a_field(rng):
+    field, molecule = 1e-3, pyscf_water()
+    places = molecule.intor_symmetric("int1e_r")
+    nuclei = molecule.atom_charges() @ molecule.atom_coords()
+
+    def energy(strength, axis):
+        method = independent(molecule)
+        plain = method.get_hcore()
+        method.get_hcore = lambda *_: plain + strength * places[axis]
+        return method.kernel() - strength * nuclei[axis]
+
+    slopes = [(energy(-field, axis) - energy(field, axis)) / (2 * field) for axis in range(3)]
+    found = SMALL(water(), shell_points(NUMBERS, WATER, 1, rng), False).dipole
+    np.testing.assert_allclose(found, slopes, atol=1e-3)
+
+
+def pyscf_water():
+    atoms = list(zip(NUMBERS.tolist(), WATER.tolist(), strict=True))
+    return gto.M(atom=atoms, basis="def2-SVP", verbose=0)
 
 
 def test_everything_turns_with_the_molecule(rng):

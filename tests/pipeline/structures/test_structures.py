@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ase
+import ase.io
 import numpy as np
 import pytest
 from ase.data import covalent_radii
+from hypothesis import given
+from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
 from pipeline.structures import is_smiles, read_structures
-from store_schema.problems import SourceError
+from store_schema.problems import DcmError, SourceError
+from tests.hostile import mutate
 
 SMILES = {"CCO": 0, "[NH4+]": 1, "CC(=O)[O-]": -1, "[NH3+]CC(=O)[O-]": 0, "C1=CC=CC=C1": 0}
 # As Open Babel writes methylammonium.
@@ -159,3 +164,51 @@ def test_molecules_of_a_file_without_names_are_of_no_one_group(tmp_path):
     assert [geometry.name for geometry in read_structures(path)] == ["a#0", "a#1"]
     (tmp_path / "b.xyz").write_text("1\n\nHe 0 0 0\n" * 2)
     assert [geometry.name for geometry in read_structures(tmp_path / "b.xyz")] == ["b#0", "b#1"]
+
+
+def written_as(name, folder):
+    """A file of some molecules in a format."""
+    path = folder / f"a.{name}"
+    if name == "mol2":
+        path.write_text(MOL2.format("0.1000", "0.2000"))
+    elif name == "smi":
+        path.write_text("".join(f"{smiles} molecule {n}\n" for n, smiles in enumerate(SMILES)))
+    elif name == "sdf":
+        molecules = [Chem.AddHs(Chem.MolFromSmiles(smiles)) for smiles in SMILES]
+        for molecule in molecules:
+            rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+        written(path, molecules)
+    else:
+        (geometry,) = read_structures("CCO")
+        ase.io.write(path, ase.Atoms(geometry.numbers, geometry.positions), format="extxyz")
+    return path
+
+
+@pytest.mark.parametrize("name", ["sdf", "mol2", "smi", "xyz"])
+def test_a_mutated_file_is_read_or_one_error(name, tmp_path):
+    """Flipped bytes, and files cut off: every geometry that comes is finite and has elements."""
+    whole = written_as(name, tmp_path)
+    for seed in range(300):
+        (place := tmp_path / f"{seed}").mkdir()
+        path = place / whole.name
+        path.write_bytes(whole.read_bytes())
+        done = mutate(place, np.random.default_rng(seed))
+        try:
+            found = list(read_structures(path))
+        except DcmError:
+            continue
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {done}") from error
+        for geometry in found:
+            assert np.isfinite(geometry.positions).all(), f"seed {seed}, {done}"
+            assert geometry.positions.shape == (len(geometry.numbers), 3)
+            assert ((geometry.numbers > 0) & (geometry.numbers < 119)).all(), f"seed {seed}, {done}"
+
+
+@given(text=st.text(alphabet="CNOFHSclnops()[]=#+-@/\\123%.{}* ", max_size=30))
+def test_any_text_for_a_smiles_is_a_molecule_or_one_error(text):
+    try:
+        found = list(read_structures(text))
+    except DcmError:
+        return
+    assert all(np.isfinite(geometry.positions).all() for geometry in found)
