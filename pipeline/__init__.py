@@ -1,11 +1,15 @@
-"""From NPZ files to a Zarr store, and from the store to batches."""
+"""From files of any convention to a Zarr store, and from the store to batches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline.ingestion.run import IngestReport, ingest
-from pipeline.store.base import Store, open_store, read_schema
+import lazy_loader
+
+if TYPE_CHECKING:
+    from pipeline.ingestion.run import IngestReport, ingest
+    from pipeline.loader import MoleculeBatch, make_loader
+    from pipeline.store.base import Store, open_store, read_schema
 
 __all__ = [
     "IngestReport",
@@ -17,11 +21,12 @@ __all__ = [
     "read_schema",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports the loader on first use, so that an ingest does not wait for Grain."""
-    if name in ("MoleculeBatch", "make_loader"):
-        from pipeline import loader
-
-        return getattr(loader, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# On first use: a prediction waits for no ingest, and an ingest not for Grain.
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ingestion.run": ["IngestReport", "ingest"],
+        "loader": ["MoleculeBatch", "make_loader"],
+        "store.base": ["Store", "open_store", "read_schema"],
+    },
+)
