@@ -35,7 +35,7 @@ def ingest(
         typer.Option(help="Evaluate the ESP of molecules that have none."),
     ] = None,
     esp_points: Annotated[
-        int, typer.Option(min=1, help="Points of each ESP that is evaluated.")
+        int, typer.Option(min=50, help="Points of each ESP that is evaluated.")
     ] = 1000,
     workers: Annotated[
         int, typer.Option(min=1, help="Threads, or processes with '--dask local'.")

@@ -6,6 +6,7 @@ Each order is held against what those below it leave: of the ESP, or of the mole
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,9 +30,9 @@ _ORDERS: Final = (
 )
 # Less alignment with what is left says nothing.
 _LEAST_ALIGNMENT: Final = 0.4
-# Relative error of a factor by the molecule's moment, which closes, and by the ESP, to which
-# higher orders belong as well; and of the alignment.
-_BY_MOMENT, _BY_ESP, _ALIGNMENT_SPREAD = 0.05, 0.1, 0.2
+# Errors of a factor, relative, and of an alignment: by the molecule's moment, to which those of
+# the atoms add up, and by the ESP, to which higher orders belong as well.
+_BY_MOMENT, _BY_ESP = (0.05, 0.05), (0.1, 0.2)
 # Traces below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
 _MOLECULES, _POINTS = 48, 256
@@ -60,13 +61,13 @@ class _Evidence(NamedTuple):
         given: Molecules first.
         expected: Likewise.
         what: What it is, for messages.
-        spread: Relative error of the factor between them.
+        errors: Of the factor between them, and of their alignment.
     """
 
     given: np.ndarray
     expected: np.ndarray
     what: str
-    spread: float
+    errors: tuple[float, float]
 
 
 def settle_atomic_multipoles(
@@ -109,31 +110,36 @@ def _of_atoms(work: Interpreter, atoms: Atoms, stored: str) -> np.ndarray | None
 
 
 def _weighed(
-    semantics: str, scale: float, values: np.ndarray, evidence: _Evidence | None
+    semantics: str, scale: float, values: np.ndarray, evidence: Sequence[_Evidence]
 ) -> list[Hypothesis]:
     """Readings of multipoles in one convention."""
     if scale != 1 and _trace(values) > _ROUNDING:
         return []  # Buckingham's have none
-    ratio, alignment = math.nan, 0.0
-    silent = "there is no moment of the molecule and no ESP to hold them against"
-    if evidence is not None:
-        ratio, alignment = line(evidence.given, evidence.expected)
-        silent = f"they do not make {evidence.what} (correlation {alignment:.2f})"
-    if evidence is None or not ratio or not abs(alignment) > _LEAST_ALIGNMENT:
+    if not evidence:
+        silent = "there is no moment of the molecule and no ESP to hold them against"
         return weigh(semantics, (), lambda _: silent, scale=scale)
-    # What else there is averages out over molecules, as far as they do not share it.
-    scatter = math.sqrt(max(0.0, 1 - alignment**2) / len(evidence.given)) / abs(alignment)
-    return weigh(
-        semantics,
-        [curve(ratio, math.hypot(evidence.spread, scatter))],
-        lambda factor: (
-            f"with the multipoles below they make {factor / ratio:.3g} times {evidence.what} "
+    found = [(line(each.given, each.expected), each) for each in evidence]
+    # The dipoles that the store takes have either sign.
+    signed = semantics == "atomic_dipoles"
+    curves, misfit = [], 0.0
+    for (ratio, alignment), each in found:
+        misfit += min(deviation(abs(alignment), 1.0, each.errors[1]), 2 * NO_FIT)
+        misfit += 2 * NO_FIT if ratio < 0 and not signed else 0.0
+        if abs(alignment) < _LEAST_ALIGNMENT or not math.isfinite(ratio) or not ratio:
+            misfit += 2 * NO_FIT
+            continue
+        # What else there is averages out over molecules, as far as they do not share it.
+        scatter = math.sqrt(max(0.0, 1 - alignment**2) / len(each.given)) / abs(alignment)
+        curves.append(curve(ratio, math.hypot(each.errors[0], scatter)))
+
+    def said(factor: float) -> str:
+        return "with the multipoles below they make " + " and ".join(
+            f"{factor / ratio:.3g} times {each.what} "
             f"(correlation {math.copysign(1, factor) * alignment:.2f})"
-        ),
-        extra=deviation(abs(alignment), 1.0, _ALIGNMENT_SPREAD)
-        + (NO_FIT if ratio < 0 and semantics != "atomic_dipoles" else 0.0),
-        scale=scale,
-    )
+            for (ratio, alignment), each in found
+        )
+
+    return weigh(semantics, curves, said, extra=misfit, scale=scale)
 
 
 def _trace(tensors: np.ndarray) -> float:
@@ -145,40 +151,43 @@ def _trace(tensors: np.ndarray) -> float:
 
 def _evidence(
     molecules: _Molecules, below: list[np.ndarray | None], values: np.ndarray
-) -> _Evidence | None:
-    """What multipoles of one order should make; None where an order below is not known."""
+) -> list[_Evidence]:
+    """What multipoles of one order should make; nothing where an order below is not known."""
     known = [values for values in below if values is not None]
     if len(known) < len(below):
-        return None
+        return []
     order, work = len(below), molecules.work
+    found: list[_Evidence | None] = []
     if order == 1:
-        return _dipoles(molecules, known[0], values)
-    if "esp" in work.readings:
+        found += _dipoles(molecules, known[0], values)
+    elif "esp" in work.readings:
         grid = molecules.grid
         grid = grid._replace(esp=grid.esp * work.readings["esp"].factor)
-        return _potentials(molecules.atoms, grid, known, values)
-    return _quadrupoles(work, molecules.atoms, known, values) if order == 2 else None
+        found.append(_potentials(molecules.atoms, grid, known, values))
+    if order == 2:
+        found.append(_quadrupoles(work, molecules.atoms, known, values))
+    return [each for each in found if each is not None]
 
 
 def _dipoles(
     molecules: _Molecules,
     charges: Float[np.ndarray, "molecule atom"],
     values: Float[np.ndarray, "molecule atom 3"],
-) -> _Evidence | None:
+) -> list[_Evidence | None]:
     """Dipoles of the atoms are what charges leave of that of the molecule."""
     work, atoms, _, reference = molecules
+    placed = np.nan_to_num(atoms.positions)
+    made = np.einsum("ma,max->mx", np.nan_to_num(charges), placed)
+    given = np.nansum(values, axis=1)
+    found = []
     if reference is not None and reference.is_sharp:
-        rows, expected, what = reference.rows, reference.dipole, "the dipole that the ESP says"
-        spread = _BY_ESP
-    else:
-        dipoles = work.scaled("dipole")
-        if dipoles is None or work.readings["dipole"].about != ORIGIN:
-            return None
-        rows, expected = np.arange(work.n), dipoles.reshape(work.n, 3)
-        what, spread = f"the dipole {work.readings['dipole'].key}", _BY_MOMENT
-    placed = np.nan_to_num(atoms.positions[rows])
-    made = np.einsum("ma,max->mx", np.nan_to_num(charges[rows]), placed)
-    return _complete(np.nansum(values[rows], axis=1), expected - made, what, spread)
+        rows, what = reference.rows, "the dipole that the ESP says"
+        found.append(_complete(given[rows], reference.dipole - made[rows], what, _BY_ESP))
+    dipoles = work.scaled("dipole")
+    if dipoles is not None and work.readings["dipole"].about == ORIGIN:
+        left = dipoles.reshape(work.n, 3) - made
+        found.append(_complete(given, left, work.readings["dipole"].key, _BY_MOMENT))
+    return found
 
 
 def _quadrupoles(
@@ -195,7 +204,7 @@ def _quadrupoles(
     made = np.einsum("ma,max,may->mxy", charges, placed, placed) + mixed + mixed.transpose(0, 2, 1)
     expected = traceless(molecular.reshape(work.n, 3, 3)) - traceless(made)
     given = traceless(np.nansum(values, axis=1))
-    return _complete(given, expected, f"the quadrupole {reading.key}", _BY_MOMENT)
+    return _complete(given, expected, reading.key, _BY_MOMENT)
 
 
 def _potentials(
@@ -229,9 +238,9 @@ def _whole(atoms: Atoms, moments: list[np.ndarray]) -> np.ndarray:
 
 
 def _complete(
-    given: np.ndarray, expected: np.ndarray, what: str, spread: float
+    given: np.ndarray, expected: np.ndarray, what: str, errors: tuple[float, float]
 ) -> _Evidence | None:
     """Evidence of the molecules that have both."""
     flat = [each.reshape(len(each), -1) for each in (given, expected)]
     there = np.isfinite(flat[0]).all(axis=1) & np.isfinite(flat[1]).all(axis=1)
-    return _Evidence(given[there], expected[there], what, spread) if there.any() else None
+    return _Evidence(given[there], expected[there], what, errors) if there.any() else None

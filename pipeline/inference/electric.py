@@ -48,6 +48,8 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
     ]
     esp = work.next_key("esp") if fitted is not None else None
     mono = work.next_key("atomic_charges")
+    if mono is not None:
+        _refuse_formal(work, mono, atoms)
     if esp is not None:
         first, readings = esp, potential_units(atoms, grid, fitted)
     elif mono is not None:
@@ -173,6 +175,26 @@ def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:
         consequence="a guess could be silently wrong, so nothing was stored",
         remedy=f"Say --declare {reading.key}=total_charge if they are charges of radicals, or "
         f"--declare {reading.key}=unknown if they are multiplicities",
+    )
+
+
+def _refuse_formal(work: Interpreter, key: str, atoms: Atoms) -> None:
+    """Raises an AmbiguityError for charges of bonded atoms that are all whole numbers."""
+    if key in work.declarations.semantics:
+        return
+    raw = work.columns[key]
+    charges = atoms.per_atom(raw.reshape(work.n, -1))[atoms.mask.sum(axis=1) > 1]
+    charges = charges[np.isfinite(charges)]
+    whole = bool(charges.size) and bool((charges == np.rint(charges)).all())
+    if not whole or not (charges.any() or raw.dtype.kind in "iu"):
+        return
+    raise AmbiguityError.of(
+        f"{work.source.place}, {key}",
+        expected="charges of atoms, which are no whole numbers in molecules",
+        received=f"whole numbers, {charges.min():g} to {charges.max():g}, as formal charges are",
+        consequence="a model would learn them, so nothing was stored",
+        remedy=f"Say --declare {key}=unknown to keep them as they are, or --declare "
+        f"{key}=atomic_charges if they are meant so",
     )
 
 

@@ -10,14 +10,22 @@ from pipeline.adapters.layout import METADATA
 from pipeline.inference.interpretation import Interpreter
 from store_schema import VARIABLES, KeyRecord, Variable
 from store_schema.names import MOLECULE, QUARANTINE_GROUP, RESULTS_GROUP
+from store_schema.semantics import meanings
 
 _CELLS = ("cell", "cells", "unit_cell", "lattice", "lattice_vectors", "box", "pbc")
 _NOT_NAMES = {QUARANTINE_GROUP, RESULTS_GROUP, *VARIABLES}
 
 
+def _why(key: str, shape: tuple[int, ...]) -> str:
+    """Why a key is kept: its name says nothing, or something that has another shape."""
+    known = " or ".join(meaning.name for meaning in meanings(key))
+    return f"has a shape, {shape}, that {known} do not have," if known else "is not known"
+
+
 def keep_rest(work: Interpreter) -> dict[str, Variable]:
     """Keeps unknown per-molecule keys under their own names, and records what is not stored."""
     kept: dict[str, Variable] = {}
+    declared = work.declarations.semantics
     for key, column in work.source.columns.items():
         layout = work.source.layout
         record = KeyRecord(
@@ -37,7 +45,9 @@ def keep_rest(work: Interpreter) -> dict[str, Variable]:
             dtype = "float32" if column.dtype == np.float32 else dtype
             kept[key] = Variable(name, dims, dtype, "none", f"{key} of the source, as it was")
             work.records[key] = record.model_copy(update={"stored_as": name})
-            work.warnings.append(f"{key} is not known and kept as it is")
+            work.warnings.append(
+                f"{key} {_why('' if key in declared else key, column.shape)} and kept as it is"
+            )
         elif key in layout.ignored:
             reason = layout.ignored[key]
             semantics = "metadata" if reason == METADATA else "unknown"

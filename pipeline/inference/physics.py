@@ -57,6 +57,7 @@ def interpret(
         work.take_plain(semantics)
     for semantics in sorted(work.keys.keys() - {"positions", "atomic_numbers"}):
         work.missing(semantics)
+    _doubt_charges_as_numbers(work)
     atoms = _positions(work)
     _discard_width(work, atoms)
     grid = _grid(work, atoms)
@@ -82,6 +83,24 @@ def interpret(
         drop_inside=declarations.drop_inside,
         esp_points=declarations.esp_points,
     )
+
+
+def _doubt_charges_as_numbers(work: Interpreter) -> None:
+    """Warns of charges that are taken for atomic numbers, and refuses those that are none."""
+    key = work.readings["atomic_numbers"].key
+    if key in work.declarations.semantics or "charge" not in key.lower() or "nuc" in key.lower():
+        return
+    values = numeric(work.columns[key])
+    if (values < 0).any() or not (values > 1).any():
+        raise AmbiguityError.of(
+            f"{work.source.place}, {key}",
+            expected="atomic numbers, which no other key has",
+            received=f"integers from {values.min():g} to {values.max():g}, as formal charges or a "
+            "mask of the atoms have",
+            consequence="the elements are not known, so nothing was stored",
+            remedy="Say which key has the atomic numbers with --declare KEY=atomic_numbers",
+        )
+    work.warnings.append(f"{key} is taken for atomic numbers, which no other key has")
 
 
 def _positions(work: Interpreter) -> Atoms:

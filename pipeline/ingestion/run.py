@@ -28,7 +28,7 @@ from pipeline.store.layout import Compression
 from pipeline.store.metadata import METADATA_FILE
 from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, SourceRecord, StoreSchema, Variable
-from store_schema.names import ATOM, AXES, GRID_POINT, REQUIRED
+from store_schema.names import ATOM, ATOMIC_MOMENTS, AXES, GRID_POINT, REQUIRED
 from store_schema.problems import SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
@@ -127,7 +127,8 @@ def ingest(
         known = {source.files for source in before.sources} if before else set()
         old = [source for source in found if known and prints.of(source.files) in known]
         repeated = tuple(
-            f"{source.place} is in the store already, as it was declared then" for source in old
+            f"{source.place} is in the store already, and stays as it was ingested then"
+            for source in old
         )
         new = [source for source in found if source not in old]
         if before is not None and not new:
@@ -315,11 +316,16 @@ class _Run:
             self.warnings.append(f"{place}: {derived.apart}")
         if not count and not derived.errors:
             self.warnings.append(f"{place}: no molecule has multipoles to evaluate an ESP from")
-        if alone := derived.origins[origin_of(0)]:
-            self.warnings.append(
-                f"{place}: {alone} molecules have an ESP of charges alone, which teaches a model "
-                "no more than those charges"
-            )
+        brought = [name in plan.interpretation.readings for name in ATOMIC_MOMENTS]
+        for order, name in enumerate(ATOMIC_MOMENTS[1:]):
+            # Of charges alone it teaches a model no more than those; else, if others are higher.
+            if not any(brought[order + 1 :]) and order:
+                break
+            if lower := derived.origins[origin_of(order)]:
+                self.warnings.append(
+                    f"{place}: {lower} molecules have an ESP of {origin_of(order)} only, as they "
+                    f"have no {name} of every atom"
+                )
 
     def _warn(self, plan: Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
         place = plan.source.place

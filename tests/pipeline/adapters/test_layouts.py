@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from pipeline import ingest, open_store
 from pipeline.adapters import discover
 from pipeline.sample import sample_sources
-from store_schema.problems import SourceError
+from store_schema.problems import AmbiguityError, SourceError
 
 CLASSIC = sample_sources()[0]
 N = 9
@@ -133,6 +133,11 @@ def test_integers_called_charges_are_atomic_numbers_where_no_other_key_has_them(
     np.testing.assert_array_equal(found.n_atoms, counts)
     np.testing.assert_array_equal(found.atomic_numbers, numbers[:, : counts.max()])
     assert report.schema.sources[0].keys["charges"].semantics == "atomic_numbers"
+    assert any("taken for atomic numbers" in warning for warning in report.warnings)
+    for wrong in (np.where(numbers == 8, -1, 0), (numbers > 0).astype(int)):
+        np.savez(tmp_path / "c.npz", charges=wrong, positions=positions)
+        with pytest.raises(AmbiguityError, match="formal charges or a mask"):
+            ingest([tmp_path / "c.npz"], tmp_path / "c.zarr")
     np.savez(tmp_path / "b.npz", charges=numbers.astype(float), positions=positions)
     with pytest.raises(SourceError, match="atomic_numbers"):
         ingest([tmp_path / "b.npz"], tmp_path / "b.zarr")

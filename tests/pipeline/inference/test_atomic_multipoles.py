@@ -70,7 +70,7 @@ def test_without_an_esp_the_moments_of_the_molecule_say_it(columns, tmp_path):
     some = {k: v for k, v in columns.items() if k not in ("esp", "vdw_surface")}
     bare = without_words(some, "atomic_dipoles", QUADRUPOLES)
     keys, found = stored(bare, tmp_path)
-    assert "the quadrupole quadrupole" in keys[QUADRUPOLES].evidence[0]
+    assert "times quadrupole" in keys[QUADRUPOLES].evidence[0]
     assert_moments(found, columns)
     with pytest.raises(AmbiguityError, match=OCTUPOLES):
         stored(without_words(some, OCTUPOLES), tmp_path)
@@ -86,7 +86,14 @@ def test_traceless_ones_that_nothing_decides_are_a_question_that_can_be_answered
     assert_moments(found, columns, traceless=True)
 
 
-def test_multipoles_that_the_esp_contradicts_are_refused(columns, tmp_path):
-    mixed = columns | {QUADRUPOLES: -columns[QUADRUPOLES]}
-    with pytest.raises(DcmError, match=QUADRUPOLES):
+@pytest.mark.parametrize("esp", [True, False])
+@pytest.mark.parametrize("key", ["atomic_dipoles", QUADRUPOLES])
+@pytest.mark.parametrize("how", ["negative", "permuted"])
+def test_multipoles_that_do_not_add_up_are_refused(how, key, esp, columns, tmp_path):
+    """Though the file names their unit: the sign, or the order of the axes is wrong."""
+    values = columns[key]
+    mixed = columns | {key: -values if how == "negative" else np.roll(values, 1, axis=-1)}
+    if not esp:
+        mixed = {k: v for k, v in mixed.items() if k not in ("esp", "vdw_surface")}
+    with pytest.raises(DcmError, match=key):
         stored(mixed, tmp_path)

@@ -178,3 +178,17 @@ def test_energies_between_molecules_are_none_of_binding(tmp_path):
         stored(tmp_path, columns)
     report = stored(tmp_path, columns | {"e_unit": np.array("kcal/mol")}, "named")
     assert report.schema.sources[0].keys["E"].unit == "kcal/mol"
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_formal_charges_are_not_taken_for_those_of_atoms(dtype, tmp_path):
+    """Whole numbers; the neutral molecules would be set aside, and a model would learn the rest."""
+    with np.load(sample_sources()[0]) as raw:
+        columns = {key: raw[key][:8] for key in ("Z", "R", "esp", "vdw_surface")}
+    columns["charges"] = np.where(columns["Z"] == 8, -1, np.where(columns["Z"] == 6, 1, 0))
+    columns["charges"] = columns["charges"].astype(dtype)
+    np.savez(tmp_path / "a.npz", **columns)
+    with pytest.raises(AmbiguityError, match="as formal charges are"):
+        ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    report = ingest([tmp_path / "a.npz"], tmp_path / "a.zarr", declare={"charges": "unknown"})
+    assert report.n_molecules == 8

@@ -84,9 +84,12 @@ def test_an_order_that_an_atom_lacks_is_left_out(columns, tmp_path):
     report, found = stored(some, tmp_path)
     orders = [text[-2] for text in found.esp_origin.values]
     assert orders == ["2"] * 3 + ["1"] + ["2"] * 8
+    (warning,) = (text for text in report.warnings if "have an ESP of" in text)
+    assert "1 molecules have an ESP of atomic multipoles up to dipoles" in warning
+    assert "no atomic_quadrupoles of every atom" in warning
     (tmp_path / "c").mkdir()
     for key in ("atomic_dipoles", "atomic_quadrupoles"):
         del some[key]
     report, found = stored(some, tmp_path / "c")
     assert set(found.esp_origin.values) == {"atomic multipoles up to charges (order 0)"}
-    assert any("teaches a model no more" in warning for warning in report.warnings)
+    assert any("no atomic_dipoles of every atom" in warning for warning in report.warnings)
