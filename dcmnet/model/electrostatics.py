@@ -8,12 +8,14 @@ one factor of the bohr radius (store_schema.units).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
+from dcmnet.model.blocks import from_blocks, to_blocks
 from store_schema.units import BOHR_IN_ANGSTROM
 
 # Points whose gradient is worked out at once: a block of distances stays in the cache
@@ -45,23 +47,6 @@ def inverse_distances(
     points lie side by side in memory, and a processor takes several at once.
     """
     return _inverse_distances(_separations(first, second))
-
-
-def _to_blocks(array: Shaped[Array, "B G *rest"]) -> Shaped[Array, "N B block *rest"]:
-    # The last block is padded with 0.
-    batch, points = array.shape[:2]
-    count = -(-points // _BLOCK)
-    padding = [(0, 0), (0, count * _BLOCK - points)] + [(0, 0)] * (array.ndim - 2)
-    padded = jnp.pad(array, padding).reshape(batch, count, _BLOCK, *array.shape[2:])
-    return jnp.moveaxis(padded, 1, 0)
-
-
-def _from_blocks(
-    blocks: Shaped[Array, "N B block *rest"], points: int
-) -> Shaped[Array, "B G *rest"]:
-    count, batch, block = blocks.shape[:3]
-    joined = jnp.moveaxis(blocks, 0, 1).reshape(batch, count * block, *blocks.shape[3:])
-    return joined[:, :points]
 
 
 @jax.custom_vjp
@@ -114,18 +99,19 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
         pulls = [weighted * inverse * inverse * component for component in separations]
         d_charges += jnp.sum(weighted, axis=1)
         d_positions += jnp.stack([jnp.sum(pull, axis=1) for pull in pulls], axis=-1)
-        d_grid = -jnp.stack([jnp.einsum("bgk,bk->bg", pull, charges) for pull in pulls], axis=-1)
+        along = functools.partial(jnp.einsum, "bgk,bk->bg", precision="highest")
+        d_grid = -jnp.stack([along(pull, charges) for pull in pulls], axis=-1)
         return (d_charges, d_positions), d_grid
 
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),
-        (_to_blocks(grid), _to_blocks(cotangent)),
+        (to_blocks(grid, _BLOCK, axis=1), to_blocks(cotangent, _BLOCK, axis=1)),
     )
     return (
         BOHR_IN_ANGSTROM * d_charges,
         BOHR_IN_ANGSTROM * charges[:, :, None] * d_positions,
-        BOHR_IN_ANGSTROM * _from_blocks(d_grid, grid.shape[1]),
+        BOHR_IN_ANGSTROM * from_blocks(d_grid, grid.shape[1], axis=1),
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import e3x
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet.model.tensor_product import TensorProduct
+from dcmnet.model.convolution import Pairs, convolve
+from dcmnet.model.tensor_product import (
+    Sizes,
+    message_sizes,
+    paths_of,
+    put_together,
+    take_apart,
+)
 
 
 def safe_displacements(
@@ -31,61 +35,44 @@ def safe_displacements(
     return jnp.where(pair_mask[:, None], displacements, beyond)
 
 
-class PairGeometry(NamedTuple):
-    """What a message depends on besides the features: e3x's basis, radial and angular apart.
+class RadialKernels(nn.Module):
+    """The dense layers that make a filter of the radial basis; parameters as e3x's.
 
-    Attributes:
-        radial: Radial basis times the cutoff function.
-        angular: Spherical harmonics in Racah's normalisation.
-    """
-
-    radial: Float[Array, "P basis"]
-    angular: Float[Array, "P degrees"]
-
-
-def pair_geometry(
-    displacements: Float[Array, "P 3"], num_basis_functions: int, max_degree: int, cutoff: float
-) -> PairGeometry:
-    """Returns reciprocal Bernstein radial functions under a smooth cutoff, and harmonics."""
-    distance = e3x.ops.norm(displacements, axis=-1)
-    radial = e3x.nn.reciprocal_bernstein(distance, num_basis_functions)
-    radial *= e3x.nn.smooth_cutoff(distance, cutoff=cutoff)[:, None]
-    directions = displacements / jnp.where(distance > 0, distance, 1)[:, None]
-    return PairGeometry(radial, e3x.so3.spherical_harmonics(directions, max_degree))
-
-
-class ConvolutionFilter(nn.Module):
-    """Learned filter of each pair: a dense layer a degree on the radial basis, times harmonics.
-
-    The same as a dense layer on the product of both, at a fraction of the work.
+    There is no bias, so that masked pairs send nothing.
 
     Attributes:
         features: Features of each degree.
         max_degree: Highest degree.
+        num_basis_functions: Radial basis functions.
     """
 
     features: int
     max_degree: int
+    num_basis_functions: int
 
     @nn.compact
-    def __call__(self, geometry: PairGeometry) -> Float[Array, "P 1 degrees features"]:
-        """Returns the filters; there is no bias, so that masked pairs send nothing."""
-        radial = [
-            nn.Dense(self.features, use_bias=False, name=f"{degree}{'+-'[degree % 2]}")(
-                geometry.radial
-            )
+    def __call__(self) -> list[Float[Array, "basis features"]]:
+        """Returns the kernel of each degree."""
+        return [
+            _Kernel((self.num_basis_functions, self.features), name=f"{degree}{'+-'[degree % 2]}")()
             for degree in range(self.max_degree + 1)
         ]
-        degree_of = np.repeat(np.arange(len(radial)), 2 * np.arange(len(radial)) + 1)
-        filters = [
-            geometry.angular[:, order, None] * radial[degree]
-            for order, degree in enumerate(degree_of)
-        ]
-        return jnp.stack(filters, axis=1)[:, None]
+
+
+class _Kernel(nn.Module):
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "basis features"]:
+        return self.param("kernel", nn.linear.default_kernel_init, self.shape, jnp.float32)
 
 
 class MessagePass(nn.Module):
     """One equivariant message pass; parameters and results as ``e3x.nn.MessagePass``.
+
+    The filter of a pair, a dense layer a degree on the radial basis times the harmonics, is
+    never made: the dense layer takes in the weight of each path of the tensor product, and
+    the harmonics stay one number per pair.
 
     Attributes:
         max_degree: Highest degree of the messages.
@@ -99,18 +86,50 @@ class MessagePass(nn.Module):
     def __call__(
         self,
         features: Float[Array, "N parity degrees features"],
-        geometry: PairGeometry,
-        pair_dst: Int[Array, " P"],
-        pair_src: Int[Array, " P"],
+        pairs: Pairs,
     ) -> Float[Array, "N parity2 degrees2 features"]:
         """Returns what each atom receives; the pairs must be sorted by destination."""
-        filters = ConvolutionFilter(features.shape[-1], self.max_degree, name="filter")(geometry)
-        messages = TensorProduct(self.max_degree, self.include_pseudotensors, name="tensor")(
-            filters, features[pair_src]
-        )
-        return jax.ops.segment_sum(
-            messages, pair_dst, num_segments=features.shape[0], indices_are_sorted=True
-        )
+        width = features.shape[-1]
+        sizes = message_sizes(features, self.max_degree, self.include_pseudotensors)
+        paths = paths_of(sizes)
+        radial = RadialKernels(width, self.max_degree, pairs.radial.shape[-1], name="filter")()
+        kernel = TensorKernel(sizes, width, name="tensor")()
+        kernels = tuple(radial[path.degrees[0]] * kernel[path.weight] for path in paths)
+        return put_together(convolve(paths, kernels, take_apart(features), pairs), sizes)
+
+
+class TensorKernel(nn.Module):
+    """The weights of a tensor product, one per path and feature; parameters as ``e3x.nn.Tensor``.
+
+    Attributes:
+        sizes: Sizes of the factors and of the product.
+        features: Features of all three.
+    """
+
+    sizes: Sizes
+    features: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "parity1 degree1 parity2 degree2 parity3 degree3 features"]:
+        """Returns the weights."""
+        shape = (*self.sizes.kernel, self.features)
+        initializer = e3x.nn.initializers.tensor_lecun_normal()
+        return self.param("kernel", initializer, shape, jnp.float32)
+
+
+def gated(
+    features: Float[Array, "N parity degrees features"],
+) -> Float[Array, "N parity degrees features"]:
+    """Returns the features times the sigmoid of their scalars, as ``e3x.nn.silu``.
+
+    Order by order: the gradient of the gate is a sum over the orders, which XLA does not
+    vectorise as the sum over an axis.
+    """
+    atoms, channels, orders, width = features.shape
+    flat = features.reshape(atoms, channels * orders, width)
+    parts = jax.lax.split(flat, [1] * (channels * orders), axis=1)
+    gate = jax.nn.sigmoid(parts[0])
+    return jnp.concatenate([gate * part for part in parts], axis=1).reshape(features.shape)
 
 
 class MessagePassing(nn.Module):
@@ -149,11 +168,10 @@ class MessagePassing(nn.Module):
         pair_mask: Bool[Array, " P"],
     ) -> Float[Array, "N parity degrees features"]:
         """Returns features of all atoms; the pairs must be sorted by destination."""
-        geometry = pair_geometry(
+        pairs = self._pairs(
             safe_displacements(positions, pair_dst, pair_src, pair_mask, self.cutoff),
-            self.num_basis_functions,
-            self.max_degree,
-            self.cutoff,
+            pair_dst,
+            pair_src,
         )
         x = e3x.nn.Embed(num_embeddings=self.max_atomic_number + 1, features=self.features)(
             atomic_numbers
@@ -163,10 +181,24 @@ class MessagePassing(nn.Module):
             y = MessagePass(
                 max_degree=self.max_degree,
                 include_pseudotensors=self.include_pseudotensors and not last,
-            )(x, geometry, pair_dst, pair_src)
+            )(x, pairs)
             y = e3x.nn.add(x, y)
             y = e3x.nn.Dense(self.features)(y)
-            y = e3x.nn.silu(y)
+            y = gated(y)
             y = e3x.nn.Dense(self.features)(y)
             x = e3x.nn.add(x, y)
         return x
+
+    def _pairs(
+        self,
+        displacements: Float[Array, "P 3"],
+        pair_dst: Int[Array, " P"],
+        pair_src: Int[Array, " P"],
+    ) -> Pairs:
+        """Adds e3x's basis, radial and angular apart: Bernstein functions under a cutoff."""
+        distance = e3x.ops.norm(displacements, axis=-1)
+        radial = e3x.nn.reciprocal_bernstein(distance, self.num_basis_functions)
+        radial *= e3x.nn.smooth_cutoff(distance, cutoff=self.cutoff)[:, None]
+        directions = displacements / jnp.where(distance > 0, distance, 1)[:, None]
+        angular = e3x.so3.spherical_harmonics(directions, self.max_degree)
+        return Pairs(pair_dst, pair_src, radial, angular)

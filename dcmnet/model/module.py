@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,7 +32,6 @@ class DCMNet(nn.Module):
     max_atomic_number: int
     charge_sharing: str = "equal"
 
-    @nn.compact
     def __call__(
         self, batch: MoleculeBatch, constrain: bool = True
     ) -> tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]:
@@ -44,6 +44,14 @@ class DCMNet(nn.Module):
         Returns:
             Charges in e, zero on padding atoms, and their positions in angstrom.
         """
+        # Cards would otherwise multiply matrices with ten bits of mantissa.
+        with jax.default_matmul_precision("highest"):
+            return self._predict(batch, constrain)
+
+    @nn.compact
+    def _predict(
+        self, batch: MoleculeBatch, constrain: bool
+    ) -> tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]:
         molecules, atoms = batch.atomic_numbers.shape
         atomic_numbers = jnp.asarray(batch.atomic_numbers).reshape(-1)
         nuclei = jnp.asarray(batch.positions)

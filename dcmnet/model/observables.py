@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -39,6 +40,16 @@ def observe(
     batch: MoleculeBatch,
 ) -> Observables:
     """Returns the observables of distributed charges."""
+    # Cards would otherwise multiply matrices with ten bits of mantissa.
+    with jax.default_matmul_precision("highest"):
+        return _observe(charges, charge_positions, batch)
+
+
+def _observe(
+    charges: Float[Array, "B A D"],
+    charge_positions: Float[Array, "B A D 3"],
+    batch: MoleculeBatch,
+) -> Observables:
     molecules = charges.shape[0]
     flat_charges = charges.reshape(molecules, -1)
     flat_positions = charge_positions.reshape(molecules, -1, 3)

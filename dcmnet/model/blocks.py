@@ -1,0 +1,36 @@
+"""A long axis, worked through block by block: what is made of a block stays in the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+
+def to_blocks(
+    array: Shaped[Array, "..."], size: int, axis: int = 0, fill: Any = 0
+) -> Shaped[Array, "..."]:
+    """Returns an array with blocks of an axis as a new first axis.
+
+    Args:
+        array: The array.
+        size: Entries of a block; the last one is filled up.
+        axis: The axis that is cut.
+        fill: What fills it up.
+    """
+    length = array.shape[axis]
+    count = -(-length // size)
+    padding = [(0, 0)] * array.ndim
+    padding[axis] = (0, count * size - length)
+    padded = jnp.pad(array, padding, constant_values=fill)
+    cut = padded.reshape(*array.shape[:axis], count, size, *array.shape[axis + 1 :])
+    return jnp.moveaxis(cut, axis, 0)
+
+
+def from_blocks(blocks: Shaped[Array, "..."], length: int, axis: int = 0) -> Shaped[Array, "..."]:
+    """Returns what ``to_blocks`` was given, its axis of a length."""
+    count, *shape = blocks.shape
+    joined = jnp.moveaxis(blocks, 0, axis)
+    shape[axis] *= count
+    return joined.reshape(shape)[(slice(None),) * axis + (slice(length),)]

@@ -1,0 +1,87 @@
+"""Message passes are those of e3x, however the pairs are cut into blocks."""
+
+import e3x
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dcmnet.model import convolution
+from dcmnet.model.convolution import Pairs
+from dcmnet.model.message_passing import MessagePass, gated
+
+ATOMS, PAIRS, BASIS, FEATURES = 7, 53, 5, 4
+
+
+def geometry_and_features(seed, max_degree, sent_degree, channels):
+    """Returns displacements of pairs in no symmetric order, and features of atoms."""
+    rng = np.random.default_rng(seed)
+    dst = np.sort(rng.integers(0, ATOMS, PAIRS)).astype(np.int32)
+    src = rng.integers(0, ATOMS, PAIRS).astype(np.int32)
+    displacements = rng.normal(size=(PAIRS, 3)).astype(np.float32)
+    shape = (ATOMS, channels, (sent_degree + 1) ** 2, FEATURES)
+    features = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    radial = rng.normal(size=(PAIRS, BASIS)).astype(np.float32)
+    angular = e3x.so3.spherical_harmonics(
+        displacements / np.linalg.norm(displacements, axis=1, keepdims=True), max_degree
+    )
+    return Pairs(jnp.asarray(dst), jnp.asarray(src), jnp.asarray(radial), angular), features
+
+
+def of_e3x(params, features, pairs, max_degree, include_pseudotensors):
+    basis = pairs.radial[:, None, None, :] * pairs.angular[:, None, :, None]
+    layer = e3x.nn.MessagePass(max_degree=max_degree, include_pseudotensors=include_pseudotensors)
+    return layer.apply(params, features, basis, dst_idx=pairs.dst, src_idx=pairs.src)
+
+
+@pytest.mark.parametrize("pairs_of_a_block", [10, 1000])
+@pytest.mark.parametrize(
+    "sizes",
+    [(2, 0, 1, True), (2, 2, 1, True), (1, 1, 2, True), (3, 3, 1, False)],
+)
+def test_results_and_gradients_are_those_of_e3x(monkeypatch, pairs_of_a_block, sizes):
+    max_degree, sent_degree, channels, pseudotensors = sizes
+    monkeypatch.setattr(convolution, "_BLOCK", pairs_of_a_block * FEATURES)
+    pairs, features = geometry_and_features(max_degree, max_degree, sent_degree, channels)
+    layer = MessagePass(max_degree, pseudotensors)
+    params = jax.jit(layer.init)(jax.random.key(0), features, pairs)
+
+    def ours(params, features, radial, angular):
+        return layer.apply(params, features, pairs._replace(radial=radial, angular=angular))
+
+    def theirs(params, features, radial, angular):
+        same = pairs._replace(radial=radial, angular=angular)
+        return of_e3x(params, features, same, max_degree, pseudotensors)
+
+    arguments = (params, features, pairs.radial, pairs.angular)
+    expected, back_of_e3x = jax.jit(lambda *a: jax.vjp(theirs, *a))(*arguments)
+    found, back = jax.jit(lambda *a: jax.vjp(ours, *a))(*arguments)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    cotangent = jax.random.normal(jax.random.key(1), expected.shape)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        back(cotangent),
+        back_of_e3x(cotangent),
+    )
+
+
+def test_pairs_that_fill_up_a_batch_send_nothing():
+    pairs, features = geometry_and_features(0, 2, 2, 1)
+    layer = MessagePass(2, include_pseudotensors=True)
+    params = jax.jit(layer.init)(jax.random.key(0), features, pairs)
+    more = Pairs(
+        jnp.append(pairs.dst, jnp.full(9, ATOMS - 1)),
+        jnp.append(pairs.src, jnp.full(9, ATOMS - 1)),
+        jnp.append(pairs.radial, jnp.zeros((9, BASIS)), axis=0),
+        jnp.append(pairs.angular, jnp.ones((9, 9)), axis=0),
+    )
+    np.testing.assert_allclose(
+        layer.apply(params, features, more), layer.apply(params, features, pairs), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_gate_is_the_silu_of_e3x(channels):
+    values = np.random.default_rng(0).normal(size=(3, channels, 9, 4))
+    features = jnp.asarray(values, jnp.float32)
+    np.testing.assert_allclose(gated(features), e3x.nn.silu(features), rtol=1e-6)
