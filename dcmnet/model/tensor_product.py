@@ -150,10 +150,11 @@ def couplings_of(angular: Float[Array, "P degrees"], paths: Iterable[Path]) -> C
 @functools.cache
 def _coefficients(asked: tuple[Degrees, ...], orders: int) -> Float[np.ndarray, "degrees entries"]:
     """Returns the Clebsch-Gordan coefficients of some degrees, harmonics by all else."""
+    of_all = np.asarray(e3x.so3.clebsch_gordan(*map(max, zip(*asked, strict=True))), np.float32)
     blocks = []
     for l1, l2, l3 in asked:
-        of_all = np.asarray(e3x.so3.clebsch_gordan(l1, l2, l3), np.float32)
-        own = np.swapaxes(of_all[l1**2 :, l2**2 :, l3**2 :], 1, 2).reshape(2 * l1 + 1, -1)
+        first, sent, message = (slice(degree**2, (degree + 1) ** 2) for degree in (l1, l2, l3))
+        own = np.swapaxes(of_all[first, sent, message], 1, 2).reshape(2 * l1 + 1, -1)
         blocks.append(np.pad(own, [(l1**2, orders - (l1 + 1) ** 2), (0, 0)]))
     return np.concatenate(blocks, axis=1)
 

@@ -201,9 +201,6 @@ class Epoch:
     def _step(self, batch: MoleculeBatch) -> BatchReport | StepReport:
         trainer = self._trainer
         every = trainer.config.gradient_accumulation_steps
-        if every == 1:
-            trainer.state, report = trainer.steps.train(trainer.state, batch)
-            return report
         self._gradient, micro = trainer.steps.accumulate(
             trainer.state.params, self._gradient, batch
         )

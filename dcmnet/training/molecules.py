@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -53,6 +53,10 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
     ), first.train.plan.sizes.rows
 
 
+# Validation computes a thirtieth of an epoch: what few shapes waste is less than compiling more.
+_VALIDATION_SHAPES: Final = 2
+
+
 class _Loaders(NamedTuple):
     """Of one store."""
 
@@ -88,7 +92,13 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
             consequence="there is nothing to train on",
             remedy="Ingest more molecules, or raise data.train_fraction",
         )
-    return _Loaders(train, common(split="valid", shuffle=False, max_molecules=data.num_valid))
+    valid = common(
+        split="valid",
+        shuffle=False,
+        max_molecules=data.num_valid,
+        max_shapes=_VALIDATION_SHAPES,
+    )
+    return _Loaders(train, valid)
 
 
 def _notes(store: str, config: ExperimentConfig, loaders: _Loaders) -> Iterator[str]:

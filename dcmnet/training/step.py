@@ -54,9 +54,10 @@ class Steps(NamedTuple):
     """Compiled functions of a training run.
 
     Attributes:
-        train: ``(state, batch) -> (state, report)``; the state is donated.
+        train: ``(state, batch) -> (state, report)``, the two below in one; the state is donated.
         accumulate: ``(params, gradient | None, batch) -> (gradient, report)``.
-        update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated.
+        update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated. It is
+            compiled once, for all shapes of batches.
         evaluate: ``(params, batch) -> statistics``.
         predict: ``(params, batch) -> observables``, on one device.
     """
@@ -121,15 +122,19 @@ def make_steps(
         new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
         return new, optax.tree.norm(mean)
 
+    accumulate_on_devices: Callable[..., tuple[Gradient, BatchReport]]
+    accumulate_on_devices = devices.dealing(jax.jit(accumulate))
+    update_donated = jax.jit(update, donate_argnums=0)
+
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
-        gradient, report = gradient_of(state.params, batch)
-        state, norm = update(state, gradient)
-        return state, StepReport(*report, norm)
+        gradient, report = accumulate_on_devices(state.params, None, batch)
+        state, norm = update_donated(state, gradient)
+        return state, StepReport(report.statistics, report.finite, norm)
 
     return Steps(
-        train=devices.dealing(jax.jit(train, donate_argnums=0)),
-        accumulate=devices.dealing(jax.jit(accumulate)),
-        update=functools.partial(jax.jit, donate_argnums=0)(update),
+        train=train,
+        accumulate=accumulate_on_devices,
+        update=update_donated,
         evaluate=devices.dealing(jax.jit(evaluate)),
         predict=jax.jit(predict),
     )

@@ -16,6 +16,7 @@ from pipeline.loader.plan import LoaderPlan
 from pipeline.loader.reader import BLOCK_MOLECULES, StoreReader, slots_needed
 from pipeline.loader.scan import count_store_pairs
 from pipeline.loader.shapes import (
+    MAX_SHAPES,
     MoleculeSizes,
     choose_shapes,
     most_pairs_of_a_batch,
@@ -53,6 +54,7 @@ def make_loader(
     molecules: Int[np.ndarray, " n"] | Sequence[int] | None = None,
     max_molecules: int | None = None,
     shapes: Sequence[BatchShape] | None = None,
+    max_shapes: int = MAX_SHAPES,
     memory_bytes: int = MEMORY_BYTES,
     prefetch: int = 2,
 ) -> BatchDataset:
@@ -86,6 +88,7 @@ def make_loader(
         molecules: Rows to take of the split; all by default.
         max_molecules: Take no more than so many, chosen by a hash of their identity.
         shapes: Padded sizes to use, such as another loader's; chosen by default.
+        max_shapes: Shapes that are chosen at most. Each is compiled once; more waste less.
         memory_bytes: Memory for molecules: two windows, or one that holds all there are.
         prefetch: Batches that a thread makes ahead; 0 for none.
 
@@ -98,7 +101,15 @@ def make_loader(
         StoreError: The store cannot be read.
     """
     wanted = FIELDS if fields is None else (*STRUCTURE_FIELDS, *fields)
-    _check(batch_size, shard, part, wanted, grid_points=grid_points, cutoff=cutoff)
+    _check(
+        batch_size,
+        shard,
+        part,
+        wanted,
+        grid_points=grid_points,
+        cutoff=cutoff,
+        max_shapes=max_shapes,
+    )
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = MoleculeSizes(
         rows=np.arange(reader.schema.n_molecules, dtype=_row_type(reader.schema.n_molecules)),
@@ -112,7 +123,8 @@ def make_loader(
     if molecules is not None:
         chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
     if shapes is None:
-        shapes = choose_shapes(all_sizes, batch_size, shapes_worth_compiling(all_sizes, batch_size))
+        worth = shapes_worth_compiling(all_sizes, batch_size)
+        shapes = choose_shapes(all_sizes, batch_size, min(max_shapes, worth))
     sizes = all_sizes.select(_limit(reader, chosen, max_molecules))
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
@@ -182,6 +194,7 @@ def _check(
     *,
     grid_points: int | None,
     cutoff: float,
+    max_shapes: int,
 ) -> None:
     """Refuses arguments that mean nothing; all problems at once."""
     index, count = shard
@@ -195,6 +208,7 @@ def _check(
         (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),
         (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
         (not 0 < cutoff < math.inf, "cutoff", "a finite distance above 0", cutoff),
+        (max_shapes < 1, "max_shapes", "1 or more", max_shapes),
         (bool(unknown), "fields", f"names of {', '.join(FIELDS)}", unknown),
     ]
     problems = [

@@ -21,7 +21,7 @@ from pipeline.loader.batch import BatchShape
 MAX_SHAPES: Final = 8
 
 # Compiling a step takes as long as hundreds of batches, spread over tens of epochs.
-_BATCHES_PER_SHAPE: Final = 16
+_BATCHES_PER_SHAPE: Final = 32
 
 Sizes = Int[np.ndarray, "..."] | int | np.integer
 
