@@ -1,11 +1,21 @@
-"""A long axis, worked through block by block: what is made of a block stays in the cache."""
+"""A long axis, worked through block by block: what is made of a block stays in the cache.
+
+A processor is fastest that way; a card, which has thousands of threads to keep busy, where
+it works on everything at once.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
+
+
+def all_at_once() -> bool:
+    """Says whether what is being compiled is for a card, which takes no blocks."""
+    return jax.default_backend() != "cpu"
 
 
 def to_blocks(

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dcmnet.model import blocks
 from dcmnet.model.blocks import from_blocks, to_blocks
 from store_schema.units import BOHR_IN_ANGSTROM
 
@@ -55,8 +56,8 @@ def esp(
 ) -> Float[Array, "B G"]:
     """Returns the electrostatic potential of point charges on a grid.
 
-    Charge by charge forwards, and block by block of the grid backwards, so that no
-    array of all points by all charges exists. The gradient is written out by hand:
+    On a processor, charge by charge forwards, and block by block of the grid backwards, so
+    that no array of all points by all charges exists. The gradient is written out by hand:
     with c the cotangent, dL/dq_k = sum_g c_g / r_gk and
     dL/dx_k = q_k sum_g c_g (g - x_k) / r_gk^3, times the bohr radius.
 
@@ -68,6 +69,9 @@ def esp(
     Returns:
         Potential in hartree/e.
     """
+    if blocks.all_at_once():
+        inverse = inverse_distances(positions, grid)
+        return BOHR_IN_ANGSTROM * jnp.sum(charges[:, :, None] * inverse, axis=1)
 
     def add(potential: Array, charge: tuple[Array, Array]) -> tuple[Array, None]:
         q, x = charge
@@ -103,10 +107,11 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
         d_grid = -jnp.stack([along(pull, charges) for pull in pulls], axis=-1)
         return (d_charges, d_positions), d_grid
 
+    size = grid.shape[1] if blocks.all_at_once() else _BLOCK
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),
-        (to_blocks(grid, _BLOCK, axis=1), to_blocks(cotangent, _BLOCK, axis=1)),
+        (to_blocks(grid, size, axis=1), to_blocks(cotangent, size, axis=1)),
     )
     return (
         BOHR_IN_ANGSTROM * d_charges,

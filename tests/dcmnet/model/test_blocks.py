@@ -1,0 +1,58 @@
+"""Blocks change nothing, and neither does a card, which takes everything at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcmnet.model import blocks, create_model, distributed_charges
+from dcmnet.model.blocks import from_blocks, to_blocks
+from dcmnet.model.observables import observe
+from pipeline.loader import make_batch
+from tests.molecules import random_molecule, random_parameters
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2))
+def test_an_array_comes_back_from_its_blocks(length, size, axis):
+    shape = [2, 3, 4]
+    shape[axis] = length
+    array = jnp.arange(np.prod(shape)).reshape(shape)
+    cut = to_blocks(array, size, axis)
+    assert cut.shape[0] == -(-length // size)
+    assert cut.shape[1 + axis] == size
+    np.testing.assert_array_equal(from_blocks(cut, length, axis), array)
+
+
+@pytest.fixture(scope="module")
+def of_a_processor():
+    return results()
+
+
+def results():
+    """Returns observables, gradients by parameters and by positions."""
+    network = create_model(features=4)
+    params = random_parameters(network)
+    rng = np.random.default_rng(0)
+    batch = make_batch([random_molecule(rng, n, points) for n, points in ((3, 700), (8, 300))])
+
+    def loss(params, positions):
+        moved = batch._replace(positions=positions)
+        found = observe(*distributed_charges(network, params, moved), moved)
+        known = jnp.where(batch.grid_mask, found.esp, 0.0)
+        return jnp.sum(jnp.sin(known)) + jnp.sum(found.dipole**2), found._replace(esp=known)
+
+    arguments = params, jnp.asarray(batch.positions)
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(*arguments)
+
+
+def test_a_card_computes_what_a_processor_does(monkeypatch, of_a_processor):
+    monkeypatch.setattr(blocks, "all_at_once", lambda: True)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            a, b, rtol=2e-4, atol=1e-5 * np.abs(b).max(initial=0.0)
+        ),
+        results(),
+        of_a_processor,
+    )
