@@ -15,7 +15,7 @@ from jaxtyping import Int
 from dcmnet.model import distributed_charges
 from dcmnet.model.domain import MEANINGLESS, Domain
 from dcmnet.model.molecule import Structure, problems_of
-from dcmnet.model.trained import TrainedModel, stacked
+from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, Structures
 from dcmnet.prediction.mixture import Mixture, combine
@@ -83,11 +83,15 @@ class Predictor:
         """
         self.mixture = model if isinstance(model, Mixture) else Mixture((model,))
         self._strict = strict
+        # One program for all members: to trace the network for all at once takes longer
+        # than to run it on a hundred molecules.
         self._compiled = [
-            jax.jit(jax.vmap(functools.partial(distributed_charges, each.network), (0, None)))
+            jax.jit(functools.partial(distributed_charges, each.network))
             for each in self.mixture.models
         ]
-        self._members = [stacked([each.params, *each.ensemble]) for each in self.mixture.models]
+        self._members = [
+            jax.device_put([each.params, *each.ensemble]) for each in self.mixture.models
+        ]
 
     def predict(self, structures: Iterable[Structure]) -> list[ChargedMolecule]:
         """Predicts molecules at hand, in their order.
@@ -165,13 +169,16 @@ class Predictor:
         """
         model = self.mixture.models[index]
         batch = make_batch([_fields(s) for s in structures], shape, cutoff=model.network.cutoff)
-        charges, positions = jax.device_get(self._compiled[index](self._members[index], batch))
-        displacements = positions - batch.positions[:, :, None]
+        on_device = jax.device_put(batch)
+        found = jax.device_get(
+            [self._compiled[index](params, on_device) for params in self._members[index]]
+        )
+        displaced = [(q, positions - batch.positions[:, :, None]) for q, positions in found]
         for row, structure in enumerate(structures):
             atoms = slice(structure.n_atoms)
             members = [
                 ChargedMolecule.of_atoms(structure, q[row, atoms], d[row, atoms])
-                for q, d in zip(charges, displacements, strict=True)
+                for q, d in displaced
             ]
             if len(members) == 1:
                 yield members[0]
