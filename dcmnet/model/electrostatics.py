@@ -107,7 +107,8 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
         d_grid = -jnp.stack([along(pull, charges) for pull in pulls], axis=-1)
         return (d_charges, d_positions), d_grid
 
-    size = grid.shape[1] if blocks.all_at_once() else _BLOCK
+    # A molecule without a grid has one block of nothing.
+    size = max(grid.shape[1], 1) if blocks.all_at_once() else _BLOCK
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),

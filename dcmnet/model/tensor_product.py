@@ -3,8 +3,7 @@
 The result is that of ``e3x.nn.Tensor`` on a filter, radial functions times harmonics, and
 the features. The filter is never made, though. A pair's harmonics and the Clebsch-Gordan
 coefficients come to one small matrix per path, the same for all features; what is left
-for each feature is a product of matrix and vector and one weight. That is a seventh of
-the multiplications and a fifth of the memory traffic of the dense contraction.
+for each feature is a product of matrix and vector and one weight.
 """
 
 from __future__ import annotations

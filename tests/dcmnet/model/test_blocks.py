@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dcmnet.model import blocks, create_model, distributed_charges
 from dcmnet.model.blocks import from_blocks, to_blocks
+from dcmnet.model.electrostatics import esp
 from dcmnet.model.observables import observe
 from pipeline.loader import make_batch
 from tests.molecules import random_molecule, random_parameters
@@ -56,3 +57,12 @@ def test_a_card_computes_what_a_processor_does(monkeypatch, of_a_processor):
         results(),
         of_a_processor,
     )
+
+
+def test_a_card_takes_molecules_without_a_grid(monkeypatch):
+    monkeypatch.setattr(blocks, "all_at_once", lambda: True)
+    charges, positions, grid = jnp.ones((2, 3)), jnp.ones((2, 3, 3)), jnp.zeros((2, 0, 3))
+    potential, back = jax.vjp(esp, charges, positions, grid)
+    assert potential.shape == (2, 0)
+    for gradient, operand in zip(back(potential), (charges, positions, grid), strict=True):
+        np.testing.assert_array_equal(gradient, jnp.zeros_like(operand))
