@@ -25,7 +25,7 @@ from pipeline.loader.pairs import count_pairs
 from pipeline.loader.shapes import (
     MoleculeSizes,
     choose_shapes,
-    shapes_worth_compiling,
+    equal_batches,
     smallest_fitting,
 )
 from store_schema.problems import Problem, SourceError
@@ -224,8 +224,7 @@ class _Plan:
     def of(cls, sizes: MoleculeSizes) -> _Plan:
         most_pairs = max(1, int(sizes.n_pairs.max(initial=1)))
         batch_size = max(1, min(BATCH_SIZE, len(sizes.rows), _BATCH_PAIRS // most_pairs))
-        most = shapes_worth_compiling(sizes, batch_size)
-        return cls(sizes, choose_shapes(sizes, batch_size, most))
+        return cls(sizes, choose_shapes(sizes, equal_batches(len(sizes.rows), batch_size)))
 
     def batches(
         self, rows: Int[np.ndarray, " n"]

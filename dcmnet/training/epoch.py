@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.experiment.state import TrainState
 from dcmnet.model import Parameters
 from dcmnet.training.processes.devices import Devices
-from dcmnet.training.statistics import Accumulator
+from dcmnet.training.statistics import ENTRIES, TOTAL, Accumulator
 from dcmnet.training.step import BatchReport, Gradient, StepReport, Steps
 from pipeline.loader import BatchShape, MoleculeBatch
 from store_schema.problems import TrainingError
@@ -46,6 +47,7 @@ class Data(NamedTuple):
     Attributes:
         train: Iterator over the training batches, epoch after epoch.
         batches_per_epoch: Batches of one epoch of it.
+        batches_per_update: Batches that are summed before each update.
         padding_waste: Share of its entries that is padding.
         valid: Makes one pass over the validation batches.
         valid_of_others: The same of further stores, by path.
@@ -55,6 +57,7 @@ class Data(NamedTuple):
 
     train: BatchIterator
     batches_per_epoch: int
+    batches_per_update: int
     padding_waste: float
     valid: Callable[[], Iterator[MoleculeBatch]]
     names: Callable[[Iterable[int]], list[str]]
@@ -88,6 +91,11 @@ class Trainer:
         self.config = config
         self.schedule = schedule
         self.compiled: set[BatchShape] = set()
+
+    @cached_property
+    def no_gradient(self) -> Gradient:
+        """What the first batch of every update is added to."""
+        return self.steps.no_gradient(self.state.params)
 
     @property
     def averaged(self) -> Parameters:
@@ -200,10 +208,9 @@ class Epoch:
 
     def _step(self, batch: MoleculeBatch) -> BatchReport | StepReport:
         trainer = self._trainer
-        every = trainer.config.gradient_accumulation_steps
-        self._gradient, micro = trainer.steps.accumulate(
-            trainer.state.params, self._gradient, batch
-        )
+        every = self._data.batches_per_update
+        before = trainer.no_gradient if self._gradient is None else self._gradient
+        self._gradient, micro = trainer.steps.accumulate(trainer.state.params, before, batch)
         done = self.batches + 1
         if done % every and done < self._data.batches_per_epoch:
             return micro
@@ -220,8 +227,8 @@ class Epoch:
             # Several devices are filled up with empty molecules, which stand behind.
             finite = report.finite[: batch.shape.molecules]
             loss = report.statistics["loss"]
-            self._molecules += int(loss.entries)
-            if not np.isfinite(loss.total):  # the same on all processes
+            self._molecules += int(loss[ENTRIES])
+            if not np.isfinite(loss[TOTAL]):  # the same on all processes
                 with self._trainer.devices.processes.together():
                     if not finite.all():
                         raise self._not_finite(batch.molecule_index[~finite])

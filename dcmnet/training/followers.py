@@ -18,7 +18,7 @@ Ending = Literal["finished", "stopped", "failed"]
 class Follower:
     """Follows a run; a subclass overrides the events that it needs.
 
-    A resumed run begins with ``on_start`` again, and may repeat an epoch that it reported
+    A resumed run begins with ``on_start`` again, and may repeat epochs that it reported
     before it was killed.
     """
 

@@ -11,6 +11,7 @@ from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.experiment.state import Progress
 from dcmnet.training.epoch import Data, Epoch, Trainer
+from dcmnet.training.saving import Saving
 
 
 def train(
@@ -27,8 +28,8 @@ def train(
 ) -> Progress:
     """Trains until the last epoch, early stopping, the time limit or a request to stop.
 
-    After each epoch the latest checkpoint is saved, the best one where the validation
-    improved, and a periodic one where it is due. A request to stop saves the latest
+    The latest checkpoint is saved every few seconds, with the best one where the validation
+    improved, and periodic ones where they are due. A request to stop saves the latest
     checkpoint in the middle of the epoch.
 
     Args:
@@ -45,11 +46,8 @@ def train(
     Returns:
         Where the run stands now.
     """
-    config = trainer.config
+    config, saving = trainer.config, Saving(trainer, checkpoints)
     started = time.perf_counter() - progress.seconds
-    if progress.epoch and progress.under_way is None:
-        # A run killed while it wrote them may have its latest checkpoint, but not these.
-        _save_epoch(checkpoints, trainer, progress)
     while not (is_over(config, progress) or enough()):
         epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
         ended = epoch.run(stop, on_batch)
@@ -59,12 +57,9 @@ def train(
         }
         if not ended:
             progress = progress.model_copy(update={**place, "under_way": epoch.state()})
-            checkpoints.wait()
-            _save(checkpoints, "latest", trainer, progress)
+            saving.inside_epoch(progress)
             break
         record = epoch.record()
-        # No epoch is reported before all checkpoints of the previous one are whole.
-        checkpoints.wait()
         value = agreed(criterion(record))
         better = value < progress.best
         progress = Progress(
@@ -74,24 +69,10 @@ def train(
             **place,
         )
         on_epoch(record.model_copy(update={"best": better}))
-        _save_epoch(checkpoints, trainer, progress)
-        _save(checkpoints, "latest", trainer, progress)
+        saving.after_epoch(progress)
+    saving.save()
     checkpoints.wait()
     return progress
-
-
-def _save_epoch(checkpoints: Checkpoints, trainer: Trainer, progress: Progress) -> None:
-    """Saves the best and the periodic checkpoint of an epoch just finished, where it is one."""
-    every = trainer.config.save_every_n_epochs
-    if progress.best_epoch == progress.epoch:
-        _save(checkpoints, "best", trainer, progress)
-    if every and progress.epoch % every == 0:
-        _save(checkpoints, "periodic", trainer, progress)
-
-
-def _save(checkpoints: Checkpoints, series: Any, trainer: Trainer, progress: Progress) -> None:
-    step = int(trainer.state.updates) if series == "latest" else progress.epoch
-    checkpoints.save(series, step, trainer.state, progress)
 
 
 def criterion(record: EpochRecord) -> float:

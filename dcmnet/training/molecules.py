@@ -45,6 +45,7 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
     return Data(
         train=train.__iter__(),
         batches_per_epoch=train.batches_per_epoch,
+        batches_per_update=first.per_update * config.training.gradient_accumulation_steps,
         padding_waste=train.padding_waste,
         valid=passes.pop(data.store),
         valid_of_others={s: make for s, make in passes.items() if loaders[s].valid.n_molecules},
@@ -53,15 +54,28 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
     ), first.train.plan.sizes.rows
 
 
-# Validation computes a thirtieth of an epoch: what few shapes waste is less than compiling more.
-_VALIDATION_SHAPES: Final = 2
+# Validation computes a thirtieth of an epoch: what few shapes waste is less than compiling
+# more. The last of them is for batches of very many pairs.
+_VALIDATION_SHAPES: Final = 3
+# Batches of like-sized molecules that an epoch has at least: one or two would hold molecules
+# of all sizes, and a quarter of them would be padding.
+_LEAST_BATCHES: Final = 3
+# Molecules below which a batch takes a processor longer per molecule than padding would.
+_LEAST_MOLECULES: Final = 16
 
 
 class _Loaders(NamedTuple):
-    """Of one store."""
+    """Of one store.
+
+    Attributes:
+        train: Training batches.
+        valid: Validation batches.
+        per_update: Training batches that make up a batch of the configuration.
+    """
 
     train: BatchDataset
     valid: BatchDataset
+    per_update: int
 
 
 def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
@@ -70,7 +84,6 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
     common = functools.partial(
         make_loader,
         store,
-        batch_size=training.batch_size,
         seed=training.seed,
         cutoff=config.model.cutoff,
         split_fractions=data.split_fractions,
@@ -78,12 +91,17 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         # A field is three times as large as the ESP, and read where it is trained on.
         fields=[n for n in TARGETS if n != "electric_field" or training.field_w],
     )
-    train = common(
+    make_train = functools.partial(
+        common,
         split="train",
         num_epochs=None,
         grid_points=training.grid_points,
         max_molecules=data.num_train,
     )
+    train, per_update = make_train(batch_size=training.batch_size), 1
+    if train.batches_per_epoch < _LEAST_BATCHES:
+        per_update = _parts_of_a_batch(training.batch_size, train.n_molecules)
+        train = make_train(batch_size=training.batch_size // per_update)
     if not train.n_molecules:
         raise TrainingError.of(
             f"{store}, training split",
@@ -94,16 +112,25 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         )
     valid = common(
         split="valid",
+        batch_size=training.batch_size,
         shuffle=False,
         max_molecules=data.num_valid,
         max_shapes=_VALIDATION_SHAPES,
     )
-    return _Loaders(train, valid)
+    return _Loaders(train, valid, per_update)
+
+
+def _parts_of_a_batch(batch_size: int, n_molecules: int) -> int:
+    """Returns the fewest equal parts of batches that are enough for an epoch."""
+    parts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+    large = [n for n in parts if batch_size // n >= min(batch_size, _LEAST_MOLECULES)]
+    enough = [n for n in large if n_molecules * n > (_LEAST_BATCHES - 1) * batch_size]
+    return enough[0] if enough else large[-1]
 
 
 def _notes(store: str, config: ExperimentConfig, loaders: _Loaders) -> Iterator[str]:
     several = f" in {store}" if config.data.more_stores else ""
-    for split, loader in loaders._asdict().items():
+    for split, loader in (("train", loaders.train), ("valid", loaders.valid)):
         wanted, there = getattr(config.data, f"num_{split}"), loader.n_molecules
         if there and wanted is not None and wanted > there:
             yield f"data.num_{split} is {wanted}, but there are {there}{several}; all are taken"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 
@@ -15,6 +17,8 @@ from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.followers import Follower
 
 _COMPILING = "compiling"
+# A summary takes as long as epochs of a few hundred molecules do; it is there to be looked at.
+_SECONDS_BETWEEN_SUMMARIES: Final = 10.0
 
 
 class Reporter:
@@ -37,6 +41,7 @@ class Reporter:
         self._config: TrainingConfig = trainer.config
         # The same molecules each time, so that histograms compare.
         self._shown = next(data.valid(), None)
+        self._summarised = -math.inf
         self._bar = progress_bar(console, "batches")
         self._task = self._bar.add_task(_COMPILING, total=data.batches_per_epoch)
 
@@ -49,11 +54,8 @@ class Reporter:
         self._metrics.append(record)
         for follower in self._followers:
             follower.on_epoch(record)
-        if self._is_due(record.epoch, self._config.summary_every_n_epochs) and self._shown:
-            params = self._trainer.averaged
-            predicted = self._trainer.steps.predict(params, self._shown)
-            for follower in self._followers:
-                follower.on_summary(record.epoch, params, predicted, self._shown)
+        if self._is_due(record.epoch, self._config.summary_every_n_epochs):
+            self._summarise(record.epoch)
         if self._is_due(record.epoch, self._config.print_every_n_epochs):
             print_epoch(record, self._config.num_epochs, self._console)
         self._bar.reset(self._task, description="training")
@@ -61,6 +63,16 @@ class Reporter:
     def enough(self) -> bool:
         """Tells whether a follower has the run end early."""
         return any(follower.enough() for follower in self._followers)
+
+    def _summarise(self, epoch: int) -> None:
+        is_early = time.monotonic() - self._summarised < _SECONDS_BETWEEN_SUMMARIES
+        if not self._shown or (is_early and epoch < self._config.num_epochs):
+            return
+        params = self._trainer.averaged
+        predicted = self._trainer.steps.predict(params, self._shown)
+        for follower in self._followers:
+            follower.on_summary(epoch, params, predicted, self._shown)
+        self._summarised = time.monotonic()
 
     def _is_due(self, epoch: int, every: int) -> bool:
         # The first epoch shows that the run works, the last what it came to.

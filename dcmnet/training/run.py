@@ -92,7 +92,8 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
         params = _starting_parameters(start, network, rows, console)
     for note in data.notes:
         _print_note(note, console)
-    trainer = _make_trainer(config, network, params, data.batches_per_epoch, devices)
+    updates_per_epoch = -(-data.batches_per_epoch // data.batches_per_update)
+    trainer = _make_trainer(config, network, params, updates_per_epoch, devices)
     if verbose:
         print_parameters(devices.local(trainer.state.params), console)
     with ExitStack() as held:
@@ -197,15 +198,14 @@ def _make_trainer(
     config: ExperimentConfig,
     network: DCMNet,
     params: Parameters,
-    batches_per_epoch: int,
+    updates_per_epoch: int,
     devices: Devices,
 ) -> Trainer:
     training = config.training
-    updates = -(-batches_per_epoch // training.gradient_accumulation_steps)
-    optimizer = make_optimizer(training, updates)
+    optimizer = make_optimizer(training, updates_per_epoch)
     state = devices.replicate(initial_state(params, optimizer))
     steps = make_steps(network, optimizer, training, devices)
-    return Trainer(steps, state, training, make_schedule(training, updates), devices)
+    return Trainer(steps, state, training, make_schedule(training, updates_per_epoch), devices)
 
 
 def _starting_parameters(

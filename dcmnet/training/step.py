@@ -54,8 +54,9 @@ class Steps(NamedTuple):
     """Compiled functions of a training run.
 
     Attributes:
-        train: ``(state, batch) -> (state, report)``, the two below in one; the state is donated.
-        accumulate: ``(params, gradient | None, batch) -> (gradient, report)``.
+        train: ``(state, batch) -> (state, report)``, those below in one; the state is donated.
+        no_gradient: ``params -> gradient``, what the first batch of an update is added to.
+        accumulate: ``(params, gradient, batch) -> (gradient, report)``.
         update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated. It is
             compiled once, for all shapes of batches.
         evaluate: ``(params, batch) -> statistics``.
@@ -63,6 +64,7 @@ class Steps(NamedTuple):
     """
 
     train: Callable[[TrainState, MoleculeBatch], tuple[TrainState, StepReport]]
+    no_gradient: Callable[[Parameters], Gradient]
     accumulate: Callable[..., tuple[Gradient, BatchReport]]
     update: Callable[[TrainState, Gradient], tuple[TrainState, Float[Array, ""]]]
     evaluate: Callable[[Parameters, MoleculeBatch], dict[str, Sums]]
@@ -108,11 +110,11 @@ def make_steps(
     if devices.count > 1:
         gradient_of, evaluate = _over(devices, gradient_of, evaluate)
 
-    def accumulate(
-        params: Parameters, gradient: Gradient | None, batch: MoleculeBatch
+    def added(
+        params: Parameters, gradient: Gradient, batch: MoleculeBatch
     ) -> tuple[Gradient, BatchReport]:
         new, report = gradient_of(params, batch)
-        return new if gradient is None else jax.tree.map(jnp.add, gradient, new), report
+        return jax.tree.map(jnp.add, gradient, new), report
 
     def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
         mean = jax.tree.map(lambda g: g / jnp.maximum(gradient.molecules, 1), gradient.total)
@@ -122,22 +124,27 @@ def make_steps(
         new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
         return new, optax.tree.norm(mean)
 
-    accumulate_on_devices: Callable[..., tuple[Gradient, BatchReport]]
-    accumulate_on_devices = devices.dealing(jax.jit(accumulate))
+    added_on_devices = devices.dealing(jax.jit(added))
+    no_gradient = jax.jit(_no_gradient)
     update_donated = jax.jit(update, donate_argnums=0)
 
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
-        gradient, report = accumulate_on_devices(state.params, None, batch)
+        gradient, report = added_on_devices(state.params, no_gradient(state.params), batch)
         state, norm = update_donated(state, gradient)
         return state, StepReport(report.statistics, report.finite, norm)
 
     return Steps(
         train=train,
-        accumulate=accumulate_on_devices,
+        no_gradient=no_gradient,
+        accumulate=added_on_devices,
         update=update_donated,
         evaluate=devices.dealing(jax.jit(evaluate)),
         predict=jax.jit(predict),
     )
+
+
+def _no_gradient(params: Parameters) -> Gradient:
+    return Gradient(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32))
 
 
 def _over(

@@ -298,7 +298,8 @@ class _BatchMaker:
             points = choose_points(n_grid, options.grid_points, whole.grid_points, rng)[taken]
         batch = gather(buffer, slots, shape, options.cutoff, points)
         if options.rotate:
-            batch = rotate(batch, random_rotations(len(members), rng)[taken])
+            places = max(len(members), taken.stop)
+            batch = rotate(batch, random_rotations(places, rng)[taken])
         return batch
 
 

@@ -19,8 +19,8 @@ from pipeline.loader.shapes import (
     MAX_SHAPES,
     MoleculeSizes,
     choose_shapes,
+    equal_batches,
     most_pairs_of_a_batch,
-    shapes_worth_compiling,
 )
 from pipeline.store.base import StoreLike
 from pipeline.store.splits import BY_ID, identities, split_store, uniform_hashes
@@ -62,11 +62,13 @@ def make_loader(
 
     Every molecule comes exactly once per epoch; the last batch is filled up with empty
     ones. The order is a function of the seed and the epoch. At most eight shapes occur,
-    chosen from the whole store, so that the loaders of its splits share them.
+    chosen from the molecules of this loader.
 
     Args:
         store: The store, or its path or URL.
-        batch_size: B, molecules per batch.
+        batch_size: Molecules per batch at most. An epoch has as few batches as that allows,
+            all of the same number of molecules, B: 100 molecules are two batches of 50,
+            not one of 64 and one of 36.
         split: ``train``, ``valid``, ``test`` or ``all``.
         seed: Seed of the order, of chosen points and of rotations.
         num_epochs: Epochs to iterate over; None for no end.
@@ -87,8 +89,10 @@ def make_loader(
         group_by: What a split keeps together; see ``split_store``.
         molecules: Rows to take of the split; all by default.
         max_molecules: Take no more than so many, chosen by a hash of their identity.
-        shapes: Padded sizes to use, such as another loader's; chosen by default.
+        shapes: Padded sizes to use, such as another loader's; chosen by default. Batches
+            are of their number of molecules.
         max_shapes: Shapes that are chosen at most. Each is compiled once; more waste less.
+            The last is for the batches of the most pairs, and rarely needed.
         memory_bytes: Memory for molecules: two windows, or one that holds all there are.
         prefetch: Batches that a thread makes ahead; 0 for none.
 
@@ -122,16 +126,16 @@ def make_loader(
         chosen = split_store(reader.store, split_fractions, group_by).mask(split)
     if molecules is not None:
         chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
-    if shapes is None:
-        worth = shapes_worth_compiling(all_sizes, batch_size)
-        shapes = choose_shapes(all_sizes, batch_size, min(max_shapes, worth))
     sizes = all_sizes.select(_limit(reader, chosen, max_molecules))
+    if shapes is None:
+        equal = equal_batches(-(-len(sizes.rows) // shard[1]), batch_size)
+        shapes = choose_shapes(sizes, equal, max_shapes)
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
     plan = LoaderPlan(
         sizes=sizes,
         shapes=shapes,
-        batch_size=batch_size,
+        batch_size=shapes[0].molecules if shapes else batch_size,
         block_size=BLOCK_MOLECULES,
         window_steps=len(sizes.rows) if preload else window,
         n_shards=shard[1],
@@ -199,11 +203,8 @@ def _check(
     """Refuses arguments that mean nothing; all problems at once."""
     index, count = shard
     unknown = [name for name in wanted if name not in FIELDS]
-    devices = part.count * part.devices if part.count > 1 else 1
-    of_all = f"a multiple of {devices}, the devices of {part.count} processes"
     found = [
         (not 1 <= batch_size <= _MOST, "batch_size", f"1 to {_MOST:,}", batch_size),
-        (batch_size % devices > 0, "batch_size", of_all, batch_size),
         (not 0 <= part.index < part.count, "part", "an index below the count", part),
         (not 0 <= index < count, "shard", "(index, count) with 0 <= index < count", shard),
         (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
@@ -230,19 +231,21 @@ def _check_shapes(sizes: MoleculeSizes, shapes: Sequence[BatchShape], batch_size
     """Refuses given shapes that some batch would not fit into."""
     if not len(sizes.rows):
         return
+    B = shapes[0].molecules if shapes else batch_size
     needed = (
-        batch_size,
+        B,
         int(sizes.n_atoms.max()),
         int(sizes.n_grid.max()),
-        most_pairs_of_a_batch(sizes.n_pairs, batch_size),
+        most_pairs_of_a_batch(sizes.n_pairs, B),
     )
     largest = tuple(max(side) for side in zip(*shapes, strict=True)) if shapes else (0, 0, 0, 0)
     ascending = bool(np.all(np.diff(np.array(shapes), axis=0) >= 0))
-    same = all(shape.molecules == batch_size for shape in shapes)
+    same = all(shape.molecules == B <= batch_size for shape in shapes)
     if not (ascending and same and all(np.array(largest) >= needed)):
         raise ConfigError.of(
             "make_loader, shapes",
-            expected=f"ascending shapes of {batch_size} molecules, the last at least {needed}",
+            expected=f"ascending shapes of one number of molecules, at most {batch_size}, "
+            f"the last at least {needed}",
             received=str([tuple(shape) for shape in shapes]),
             consequence="atoms, points or pairs would be cut off",
             remedy="Leave it out to have shapes chosen, or give those of a loader of this store",

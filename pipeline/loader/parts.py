@@ -1,8 +1,8 @@
 """What a process takes of every batch, so that batches are the same for any number of processes.
 
-The molecules of a batch are dealt to the devices of all processes, in their order. A
-process reads only its own; arrays have the same shape on each, as computations across
-devices demand.
+The molecules of a batch are dealt to the devices of all processes, in their order; where
+they do not divide, empty places stand behind. A process reads only its own; arrays have
+the same shape on each, as computations across devices demand.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from jaxtyping import Int64
 
 from pipeline.loader.batch import BatchShape
 
-# Room for the pairs of a device, over an equal share of the batch's: steps fine enough
-# to pad little, coarse enough that XLA compiles few shapes.
-_ROOMS = (1.0, 1.5, 2.0, 3.0)
+# Room for the pairs of a device, over an equal share of the batch's. Molecules lie in a batch
+# so that the first nearly always does; XLA compiles a shape for each that is needed.
+_ROOMS = (1.0625, 1.25, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,23 @@ class Part:
     devices: int = 1
 
     def of(self, members: Int64[np.ndarray, "... B"]) -> Int64[np.ndarray, "... b"]:
-        """Returns what this process takes of the places of batches."""
-        return members[..., self.slots(members.shape[-1])]
+        """Returns what this process takes of the places of batches, -1 for an empty one."""
+        if self.count == 1:
+            return members
+        mine = self.slots(members.shape[-1])
+        padding = [(0, 0)] * (members.ndim - 1) + [(0, mine.stop)]
+        return np.pad(members, padding, constant_values=-1)[..., mine]
 
     def slots(self, batch_size: int) -> slice:
-        """Returns the places of a batch that are this process's."""
-        each = batch_size // self.count
+        """Returns the places of a batch that are this process's, past its end for empty ones."""
+        each = self._molecules(batch_size)
         return slice(self.index * each, (self.index + 1) * each)
+
+    def _molecules(self, batch_size: int) -> int:
+        """Returns the places that each process takes, the same number for each device."""
+        if self.count == 1:
+            return batch_size
+        return -(-batch_size // (self.count * self.devices)) * self.devices
 
     def shape(self, whole: BatchShape, n_pairs: Int64[np.ndarray, " B"]) -> BatchShape:
         """Returns the shape of this process's part, the same on each process.
@@ -53,9 +63,11 @@ class Part:
         """
         if self.count == 1:
             return whole
-        most = int(n_pairs.reshape(self.count * self.devices, -1).sum(axis=1).max())
+        molecules = self._molecules(whole.molecules)
+        starts = np.arange(0, len(n_pairs), molecules // self.devices)
+        most = int(np.add.reduceat(n_pairs, starts).max())
         room = pair_room(whole.pairs, self.count * self.devices, most)
-        return whole._replace(molecules=whole.molecules // self.count, pairs=room * self.devices)
+        return whole._replace(molecules=molecules, pairs=room * self.devices)
 
 
 WHOLE: Final = Part()

@@ -2,9 +2,11 @@
 
 An epoch shuffles blocks, the chunks of the store, and cuts their molecules into
 windows that are read whole. Inside a window molecules of like size come
-together in random order and are cut into batches, whose order is shuffled.
-Every molecule comes exactly once; the molecules that fill no batch come last,
-in a batch filled up with empty ones.
+together and are cut into batches, whose order is shuffled. Batches of a shape
+are a stratified sample of its molecules by their pairs, so that they have
+nearly the same number and need little room to spare. Every molecule comes
+exactly once; the molecules that fill no batch come last, in a batch filled up
+with empty ones.
 
 The processes of a run have disjoint parts of every epoch, the same number of
 steps, and at each step the same shape, as computations across devices demand.
@@ -19,7 +21,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int, Int64
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.loader.batch import BatchShape
@@ -28,6 +30,7 @@ from pipeline.loader.shapes import MoleculeSizes, batch_bytes, shape_bytes, smal
 
 # Molecules worked on at once where a pass goes over all.
 _AT_ONCE: Final = 2**20
+_GOLDEN_RATIO: Final = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -253,8 +256,13 @@ class LoaderPlan:
         atoms, points = self.sizes.n_atoms[slots], self.sizes.n_grid[slots]
         # Pairs are those of a batch, not of a molecule: they decide no bucket.
         bucket = smallest_fitting(self.shapes, atoms, points, np.zeros_like(atoms))
+        bucket = np.where(empty, -1, bucket)
         chance = order.chance((shard * self.steps + first) * self.batch_size, len(slots))
-        return slots[np.lexsort((chance, np.where(empty, -1, bucket)))]
+        by_size = np.lexsort((chance, bucket))
+        # A batch is padded to the bucket of its largest molecule.
+        of_batch = bucket[by_size].reshape(-1, self.batch_size)[:, -1]
+        pairs = np.where(empty, -1, self.sizes.n_pairs[slots])
+        return slots[by_size[_stratified(of_batch, pairs[by_size], chance[by_size])]]
 
     def _step_order(
         self, order: EpochOrder, window: int, first: int, stop: int
@@ -279,3 +287,49 @@ class LoaderPlan:
             points.max(axis=(1, 2), initial=0),
             pairs.sum(axis=2).max(axis=1, initial=0),
         )
+
+
+def _stratified(
+    buckets: Int[np.ndarray, " batch"],
+    pairs: Int[np.ndarray, " slot"],
+    chance: Float[np.ndarray, " slot"],
+) -> Int64[np.ndarray, " slot"]:
+    """Deals molecules to batches so that each has its share of those with few and many pairs.
+
+    The molecules of m batches are sorted by their pairs and cut into strata of m; each batch
+    gets one of every stratum. A batch with empty places gets its share first.
+
+    Args:
+        buckets: Bucket of each batch, ascending; those of one share their molecules.
+        pairs: Pairs of the molecule at each place, -1 for an empty one.
+        chance: Decides which molecule of a stratum a batch gets.
+
+    Returns:
+        Which place the molecule at each place comes from.
+    """
+    B = len(pairs) // max(1, len(buckets))
+    dealt = np.arange(len(pairs)).reshape(-1, B)
+    for bucket in np.unique(buckets):
+        batches = np.flatnonzero(buckets == bucket)
+        members = dealt[batches].ravel()
+        members = members[np.lexsort((chance[members], pairs[members]))]
+        n_empty = np.count_nonzero(pairs[members] < 0)
+        if n_empty:
+            empty, members = np.split(members, [n_empty])
+            share = np.linspace(0, len(members), B - n_empty, endpoint=False, dtype=np.int64)
+            share += int(chance[empty[0]] * len(members) / max(1, len(share)))
+            dealt[batches[0]] = np.concatenate([empty, members[share][_spread(len(share))]])
+            members, batches = np.delete(members, share), batches[1:]
+        strata = members.reshape(B, -1)
+        by_chance = np.argsort(chance[strata], axis=1, kind="stable")
+        dealt[batches] = np.take_along_axis(strata, by_chance, axis=1)[_spread(B)].T
+    return dealt.ravel()
+
+
+def _spread(n: int) -> Int64[np.ndarray, " n"]:
+    """Returns an order of n things in which any stretch is spread evenly over all.
+
+    That of the golden ratio's multiples, less their whole parts. So devices that take a
+    stretch of a batch each have equal shares, too.
+    """
+    return np.argsort(np.argsort(np.arange(n) * _GOLDEN_RATIO % 1.0))

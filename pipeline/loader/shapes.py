@@ -3,6 +3,8 @@
 XLA compiles once for each shape, so that a run has few of them, and every one
 wastes the bytes between a molecule and the shape it is padded to. The shapes
 are the partition of the molecules, in order of their size, that wastes least.
+There are as few as leave little padding, and more where an epoch has batches
+enough to pay for compiling them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ MAX_SHAPES: Final = 8
 
 # Compiling a step takes as long as hundreds of batches, spread over tens of epochs.
 _BATCHES_PER_SHAPE: Final = 32
+# Share of atoms and grid points that is padding, below which another shape is not worth
+# compiling for an epoch of few batches.
+_LITTLE_PADDING: Final = 0.12
 
 Sizes = Int[np.ndarray, "..."] | int | np.integer
 
@@ -36,11 +41,10 @@ PAIR_BYTES: Final = 4 + 4 + 1
 _ATOM_MULTIPLE: Final = 2
 _GRID_MULTIPLE: Final = 16
 _PAIR_MULTIPLE: Final = 64
-# Pairs of a batch are a sum over molecules; two standard deviations above its
-# mean hold 98 %, and the rest is promoted to a larger shape.
-_PAIR_DEVIATIONS: Final = 2.0
-# Of the last shape before one that holds any batch: one batch in 30,000 needs that.
-_LAST_PAIR_DEVIATIONS: Final = 4.0
+# Batches of a window deviate together from the mean of all by what their number leaves of
+# chance; one window in 700 has more pairs than this allows for and takes a larger shape.
+_PAIR_DEVIATIONS: Final = 3.0
+_BATCHES_PER_WINDOW: Final = 16
 # Distinct sizes that the partition is chosen over; its cost is quadratic in them.
 _MAX_SIZES: Final = 512
 # Molecules that are grouped by size at once.
@@ -81,16 +85,16 @@ def batch_bytes(atoms: Sizes, grid_points: Sizes, pairs: Sizes) -> Int64[np.ndar
     )
 
 
-def shapes_worth_compiling(sizes: MoleculeSizes, batch_size: int) -> int:
-    """Returns how many shapes pay: few where an epoch has few batches to save bytes in."""
-    batches = -(-len(sizes.rows) // batch_size)
-    return int(np.clip(batches // _BATCHES_PER_SHAPE, 2, MAX_SHAPES))
+def equal_batches(n_molecules: int, batch_size: int) -> int:
+    """Returns the size that makes batches equal: no more batches, and none nearly empty."""
+    batches = max(1, -(-n_molecules // batch_size))
+    return max(1, -(-n_molecules // batches))
 
 
 def choose_shapes(
     sizes: MoleculeSizes, batch_size: int, max_shapes: int = MAX_SHAPES
 ) -> tuple[BatchShape, ...]:
-    """Chooses the padded sizes that waste the fewest bytes on these molecules.
+    """Chooses the padded sizes that waste the fewest bytes on batches of these molecules.
 
     Each shape is at least as large as the one before it in every size, and any
     batch of these molecules fits into the last.
@@ -98,38 +102,33 @@ def choose_shapes(
     Args:
         sizes: Molecules; without any there is no shape.
         batch_size: B, molecules per batch.
-        max_shapes: Shapes there may be.
+        max_shapes: Shapes there may be. There are fewer where more would save little.
     """
     if not len(sizes.rows):
         return ()
     groups = _group(sizes)
     most_pairs = int(_round_up(most_pairs_of_a_batch(sizes.n_pairs, batch_size), _PAIR_MULTIPLE))
-
-    def ascend(ends: Sequence[int], any_batch: bool) -> tuple[float, list[BatchShape]]:
-        """Makes the shape of each part; returns the bytes that an epoch takes in them, too."""
-        shapes, largest, taken = [], BatchShape(batch_size, 1, 0, 1), 0.0
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            part, last = groups.part(start, end), end == len(groups.count)
-            capacity = (
-                most_pairs
-                if last and any_batch
-                else part.pair_capacity(
-                    batch_size, _LAST_PAIR_DEVIATIONS if last else _PAIR_DEVIATIONS
-                )
-            )
-            sides = (int(part.atoms.max()), int(part.points.max()), capacity)
-            largest = BatchShape(batch_size, *map(max, largest[1:], sides))
-            taken += int(part.count.sum()) / batch_size * shape_bytes(largest)
-            shapes.append(largest)
-        return taken, shapes
-
-    # Either the last shape holds any batch, at the price of pairs that few need,
-    # or one shape is set aside for the few.
-    taken, shapes = ascend(_partition(groups, max_shapes), any_batch=True)
-    if max_shapes > 1:
-        taken_apart, apart = ascend(_partition(groups, max_shapes - 1), any_batch=False)
-        if taken_apart < taken:
-            shapes = [*apart, apart[-1]._replace(pairs=max(most_pairs, apart[-1].pairs))]
+    ends = _partition(groups, batch_size, max(1, max_shapes - 1))
+    sides = [
+        BatchShape(batch_size, int(groups.atoms[:end].max()), int(groups.points[:end].max()), 0)
+        for end in ends
+    ]
+    buckets = smallest_fitting(sides, groups.atoms, groups.points, np.zeros_like(groups.atoms))
+    groups = groups.select(np.argsort(buckets, kind="stable"))
+    shapes, pairs, smaller, start = [], 1, groups.select(slice(0, 0)), 0
+    ends_of_buckets = np.cumsum(np.bincount(buckets, minlength=len(sides)))
+    batches = groups.batches(batch_size)
+    for side, end in zip(sides, ends_of_buckets, strict=True):
+        bucket = groups.select(slice(start, int(end)))
+        in_window = min(int(batches[end] - batches[start]), _BATCHES_PER_WINDOW)
+        likely = bucket.likely_pairs(batch_size, in_window, smaller)
+        pairs = max(pairs, int(_round_up(likely, _PAIR_MULTIPLE)))
+        shapes.append(side._replace(pairs=pairs))
+        smaller, start = bucket, int(end)
+    largest = shapes[-1]
+    # The shape that holds any batch is set apart for the few that need it.
+    any_batch = largest._replace(pairs=max(most_pairs, largest.pairs))
+    shapes = [*shapes, any_batch] if max_shapes > 1 else [any_batch]
     return tuple(dict.fromkeys(shapes))
 
 
@@ -192,18 +191,41 @@ class _Groups:
     pairs_squared: Int64[np.ndarray, " group"]
     most_pairs: Int64[np.ndarray, " group"]
 
-    def part(self, start: int, end: int) -> _Groups:
-        """Returns some of the groups that follow each other."""
-        return _Groups(*(getattr(self, field.name)[start:end] for field in fields(self)))
+    def batches(self, batch_size: int) -> Int64[np.ndarray, " ends"]:
+        """Returns how many batches lie before each group, and after the last.
 
-    def pair_capacity(self, batch_size: int, deviations: float) -> int:
-        """Returns pairs that hold a batch unless it lies so far from the mean."""
+        Batches are cut from the molecules in the order of their groups, the first filled up
+        with empty places. A batch lies in the group of its last molecule.
+        """
+        molecules = np.concatenate([[0], np.cumsum(self.count)])
+        return np.asarray((molecules + -molecules[-1] % batch_size) // batch_size)
+
+    def select(self, chosen: slice | Int64[np.ndarray, " n"]) -> _Groups:
+        """Returns some of the groups."""
+        return _Groups(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def likely_pairs(self, n_molecules: int, batches: int, smaller: _Groups) -> int:
+        """Returns pairs that a batch of these molecules hardly ever exceeds.
+
+        Args:
+            n_molecules: Molecules of a batch.
+            batches: Batches that share molecules so that each has about as many pairs.
+            smaller: Molecules that fill up a batch, where these are too few.
+        """
         n, total, squares = (int(a.sum()) for a in (self.count, self.pairs, self.pairs_squared))
-        # Whole numbers up to here, so that equal pairs deviate by nothing at all.
-        deviation = math.sqrt(n * squares - total**2) / n
-        likely = batch_size * (total / n) + deviations * deviation * batch_size**0.5
-        most = batch_size * int(self.most_pairs.max())
-        return int(_round_up(min(math.ceil(likely), most), _PAIR_MULTIPLE))
+        if n < n_molecules:
+            left = n_molecules - n
+            # Where those are too few as well, the rest is smaller still, and counted as they are.
+            return total + (smaller.likely_pairs(left, 1, smaller) if smaller.count.sum() else 0)
+        # Molecules come once each: where the batches are all there are, nothing is left to
+        # chance. Whole numbers up to here, so that equal pairs deviate by nothing at all.
+        drawn = n_molecules * max(1, batches)
+        left_out = max(0, n - drawn) / max(1, n - 1)
+        deviation = math.sqrt((n * squares - total**2) * left_out * drawn) / n / max(1, batches)
+        # Of strata that follow each other, batches differ by less than one molecule does.
+        most = int(self.most_pairs.max())
+        likely = n_molecules * total / n + _PAIR_DEVIATIONS * deviation + most - total / n
+        return min(math.ceil(likely), n_molecules * most)
 
 
 def _group(sizes: MoleculeSizes) -> _Groups:
@@ -227,29 +249,32 @@ def _summed(table: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(["atoms", "points"], as_index=False).agg(how)
 
 
-def _partition(groups: _Groups, max_parts: int) -> list[int]:
-    """Cuts ordered groups into parts padded to their largest, at the least bytes in all.
+def _partition(groups: _Groups, batch_size: int, max_parts: int) -> list[int]:
+    """Cuts ordered groups into parts padded to their largest, at the fewest bytes in all.
 
     Dynamic programming: the best cut of the first j sizes into k parts is the best of
     the first i into k - 1 and one part of the rest.
 
     Returns:
-        End of each part, ascending; the last is the number of groups.
+        End of each part that batches lie in, ascending; the last is the number of groups.
     """
     ends = _thinned(groups.count)
     starts = np.concatenate([[0], ends[:-1]])
     A = np.maximum.reduceat(groups.atoms, starts)
     G = np.maximum.reduceat(groups.points, starts)
-    molecules = np.concatenate([[0], np.cumsum(groups.count)])
-    n = len(ends)
-    # cost[i, j]: bytes of the sizes i..j in one part.
+    batches, n = groups.batches(batch_size), len(ends)
+    # cost[i, j]: bytes of the sizes i..j in one part, per molecule of a batch.
     cost = np.full((n, n), np.inf)
     for i in range(n):
         widest = batch_bytes(np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0)
-        cost[i, i:] = widest * (molecules[ends[i:]] - molecules[starts[i]])
+        cost[i, i:] = widest * (batches[ends[i:]] - batches[starts[i]])
+    filled = np.sum(batch_bytes(groups.atoms, groups.points, 0) * groups.count) / batch_size
+    worth = -(-int(batches[-1]) // _BATCHES_PER_SHAPE)
     best = cost[0]
     cuts: list[Int64[np.ndarray, " n"]] = []
-    for _ in range(min(max_parts, n) - 1):
+    while len(cuts) + 1 < min(max_parts, n):
+        if len(cuts) + 1 >= worth and filled >= (1 - _LITTLE_PADDING) * best[-1]:
+            break
         candidates = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
         cut = candidates.argmin(axis=0)
         split = candidates[cut, np.arange(n)]
@@ -261,7 +286,9 @@ def _partition(groups: _Groups, max_parts: int) -> list[int]:
         if cut[j] > 0:
             j = int(cut[j]) - 1
             chosen.append(int(ends[j]))
-    return chosen[::-1]
+    ascending = chosen[::-1]
+    in_each = np.diff(batches[[0, *ascending]])
+    return [end for end, count in zip(ascending, in_each, strict=True) if count]
 
 
 def _thinned(count: Int64[np.ndarray, " group"]) -> Int64[np.ndarray, " m"]:

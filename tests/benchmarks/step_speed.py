@@ -1,15 +1,21 @@
-"""Times training steps: batches trimmed to their bucket beside the plain way, in turn."""
+"""Times training steps and whole runs: batches trimmed to their bucket beside the plain way."""
 
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from dcmnet import run_training
 from dcmnet.config import ModelConfig, TrainingConfig
 from dcmnet.model import create_model
+from dcmnet.training.followers import Follower
 from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.statistics import TOTAL
 from dcmnet.training.step import initial_state, make_steps
+from pipeline import ingest, make_loader
 from pipeline.loader import make_batch
+from pipeline.sample import sample_sources
 from tests.benchmarks.plain_training import (
     PlainNetwork,
     padded,
@@ -23,6 +29,8 @@ TRAINING = TrainingConfig(batch_size=16, use_lr_schedule=False)
 BUCKETS = ((9, 12), (13, 16), (17, 20))  # atoms, as in QM9; equally many molecules in each
 POINTS = (1000, 1500)
 ROUNDS = 15
+FEW = 126  # training molecules of a small run
+EPOCHS = 60
 
 
 def qm9_like(rng, smallest, largest):
@@ -74,4 +82,62 @@ def step_times():
                 plain, plain_params, plain_state, molecule
             )
             plainly.append(seconds)
-    return ours, plainly, (float(sums.total), float(np.sum(losses)))
+    return ours, plainly, (float(sums[TOTAL]), float(np.sum(losses)))
+
+
+def run_times(folder):
+    """Measures a whole run on few molecules, and the plain way's steps on the same ones.
+
+    Returns:
+        Seconds per molecule of each of the later epochs, by the epoch's own count and by the
+        clock from one record to the next; and those of the plain way's steps.
+    """
+    store = Path(folder) / "sample.zarr"
+    ingest(sample_sources(), store)
+    clock = _Clock()
+    run_training(
+        "few",
+        store,
+        out=str(folder),
+        num_train=FEW,
+        num_valid=14,
+        batch_size=TRAINING.batch_size,
+        num_epochs=EPOCHS,
+        print_every_n_epochs=EPOCHS,
+        max_degree=MODEL.max_degree,
+        features=MODEL.features,
+        n_dcm=MODEL.n_dcm,
+        followers=[clock],
+    )
+    counted = [1 / record.molecules_per_second for record in clock.records]
+    by_the_clock = np.diff(clock.ends) / FEW
+    later = slice(EPOCHS // 2, None)
+    return counted[later], by_the_clock[later], _plain_times(store)
+
+
+class _Clock(Follower):
+    """Notes when epochs end."""
+
+    def __init__(self):
+        self.records, self.ends = [], []
+
+    def on_epoch(self, record):
+        self.records.append(record)
+        self.ends.append(time.perf_counter())
+
+
+def _plain_times(store):
+    network, optimizer = create_model(MODEL), make_optimizer(TRAINING, 1)
+    params = plain_parameters(random_parameters(network))
+    step, state = plain_step(PlainNetwork(MODEL), TRAINING, optimizer), optimizer.init(params)
+    found = []
+    for batch in make_loader(store, batch_size=1, max_molecules=FEW):
+        n_atoms, n_grid = int(batch.atom_mask.sum()), int(batch.grid_mask.sum())
+        molecule = {name: getattr(batch, name)[0] for name in ("total_charge",)}
+        for name in ("atomic_numbers", "positions", "monopoles"):
+            molecule[name] = getattr(batch, name)[0, :n_atoms]
+        for name in ("esp", "vdw_surface"):
+            molecule[name] = getattr(batch, name)[0, :n_grid]
+        (params, state, _), seconds = seconds_of(step, params, state, padded(molecule))
+        found.append(seconds)
+    return found[1:]

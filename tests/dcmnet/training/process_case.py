@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from tests.experiments import SETTINGS
 
 # Training and validation have other last batches than the rest; enough epochs to be cut short.
-FIELDS = {**SETTINGS, "batch_size": 14, "num_epochs": 12, "save_every_n_epochs": 0}
+FIELDS = {**SETTINGS, "batch_size": 15, "num_epochs": 12, "save_every_n_epochs": 0}
 PATIENCE = 300.0
 
 

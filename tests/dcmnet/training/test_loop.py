@@ -11,6 +11,7 @@ from dcmnet.experiment.state import Progress
 from dcmnet.training.epoch import Data, Trainer
 from dcmnet.training.loop import train
 from dcmnet.training.optimizer import make_schedule
+from dcmnet.training.statistics import ENTRIES
 from store_schema.problems import TrainingError
 from tests.dcmnet.training.training_case import (
     CONFIG,
@@ -34,10 +35,11 @@ def batches():
     return [batch_of(some[:6]), batch_of(some[6:12]), batch_of(some[12:])]
 
 
-def data_of(batches):
+def data_of(batches, batches_per_update=1):
     return Data(
         train=CyclingBatches(batches),
         batches_per_epoch=len(batches),
+        batches_per_update=batches_per_update,
         padding_waste=0.0,
         valid=lambda: iter(batches[-1:]),
         names=lambda rows: [f"molecule-{row}" for row in rows],
@@ -68,7 +70,7 @@ def test_every_molecule_of_the_epoch_is_in_the_statistics(case, batches, tmp_pat
     _, records, _ = run(case, data_of(batches), tmp_path)
     model, _, steps = case
     assert [record.epoch for record in records] == [1, 2, 3, 4]
-    counts = [float(steps.evaluate(model.params, batch)["loss"].entries) for batch in batches]
+    counts = [float(steps.evaluate(model.params, batch)["loss"][ENTRIES]) for batch in batches]
     assert sum(counts) == 14
     assert all(math.isfinite(record.train["loss"]) for record in records)
 

@@ -30,7 +30,7 @@ def told(tmp_path):
         console = Console(file=screen, force_terminal=terminal, width=100)
         trainer = object.__new__(Trainer)  # it is asked for its configuration only
         trainer.config = TrainingConfig(num_epochs=7, **fields)
-        data = Data(iter(()), 3, 0.0, lambda: iter(()), lambda rows: [])
+        data = Data(iter(()), 3, 1, 0.0, lambda: iter(()), lambda rows: [])
         reporter = Reporter(console, MetricsFile(tmp_path / "m.jsonl"), [follower], trainer, data)
         return reporter, screen, follower
 

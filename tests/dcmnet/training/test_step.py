@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dcmnet.training.statistics import Accumulator
+from dcmnet.training.statistics import TOTAL, Accumulator
 from tests.dcmnet.training.training_case import CONFIG, batch_of, make_case, molecules, new_state
 
 
@@ -25,7 +25,7 @@ def largest(tree):
 
 
 def accumulated(steps, params, parts):
-    gradient = None
+    gradient = steps.no_gradient(params)
     for part in parts:
         gradient, _ = steps.accumulate(params, gradient, batch_of(part))
     return gradient
@@ -62,7 +62,7 @@ def test_gradient_of_a_batch_is_the_sum_of_those_of_its_molecules(case):
 def test_gradient_equals_finite_differences(case):
     model, _, steps = case
     batch = batch_of(molecules(6, seed=5))
-    gradient, _ = steps.accumulate(model.params, None, batch)
+    gradient, _ = steps.accumulate(model.params, steps.no_gradient(model.params), batch)
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), model.params)
     slope = sum(
@@ -74,7 +74,7 @@ def test_gradient_equals_finite_differences(case):
         params = jax.tree.map(
             lambda p, d: jnp.asarray(p + step * d, p.dtype), model.params, direction
         )
-        return float(steps.evaluate(params, batch)["loss"].total)
+        return float(steps.evaluate(params, batch)["loss"][TOTAL])
 
     step = 3e-4
     assert (loss_at(step) - loss_at(-step)) / (2 * step) == pytest.approx(slope, rel=2e-2)
@@ -121,5 +121,5 @@ def test_training_learns(case):
     first = None
     for _ in range(60):
         state, report = steps.train(state, batch)
-        first = first if first is not None else float(report.statistics["loss"].total)
-    assert float(report.statistics["loss"].total) < 0.5 * first
+        first = first if first is not None else float(report.statistics["loss"][TOTAL])
+    assert float(report.statistics["loss"][TOTAL]) < 0.5 * first

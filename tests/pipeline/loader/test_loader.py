@@ -121,12 +121,17 @@ def test_each_molecule_comes_once_an_epoch_on_any_number_of_processes(
 
 
 def test_at_most_eight_shapes_in_a_run(store):
-    shapes = {
-        batch.shape
-        for split in ("train", "valid")
-        for batch in loader_of(store, split=split, num_epochs=4)
-    }
+    shapes = {batch.shape for batch in loader_of(store, num_epochs=4)}
     assert 1 < len(shapes) <= 8
+
+
+@pytest.mark.parametrize("batch_size", [7, 16, 100, 10_000])
+def test_batches_are_as_few_and_as_equal_as_can_be(store, batch_size):
+    loader = loader_of(store, batch_size=batch_size, split="all")
+    counts = [int(batch.molecule_mask.sum()) for batch in loader]
+    assert len(counts) == -(-N // batch_size)
+    assert max(counts) == -(-N // len(counts)) == loader.plan.batch_size
+    assert sum(counts) == N
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
