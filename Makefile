@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Written last, so that an interrupted installation is done again.
 STAMP := $(VENV)/installed
 
-.PHONY: env demo test slow distributed lint bench docs clean
+.PHONY: env demo test slow distributed gpu lint bench docs clean
 
 env: $(STAMP)
 
@@ -30,6 +30,11 @@ distributed: env
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[all]' --group distributed
 	$(BIN)/python -m pytest -m distributed --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# On a machine with a card of NVIDIA: the numbers of the processor, and how fast it trains.
+gpu: env
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[gpu]'
+	$(BIN)/python -m pytest -m gpu tests/test_gpu.py tests/benchmarks/test_gpu.py
 
 lint: env
 	$(BIN)/ruff check .

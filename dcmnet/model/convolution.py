@@ -61,9 +61,10 @@ def convolve(paths: tuple[Path, ...], kernels: Kernels, features: Irreps, pairs:
             for irrep, total in received.items()
         }, None
 
-    atoms, _, width = next(iter(features.values())).shape
+    of_any = next(iter(features.values()))
+    atoms, _, width = of_any.shape
     received = {
-        path.message: jnp.zeros((atoms, 2 * path.degrees[2] + 1, width), jnp.float32)
+        path.message: jnp.zeros((atoms, 2 * path.degrees[2] + 1, width), of_any.dtype)
         for path in paths
     }
     return jax.lax.scan(add, received, _blocks(pairs, features))[0]

@@ -54,7 +54,7 @@ def _observe(
     flat_charges = charges.reshape(molecules, -1)
     flat_positions = charge_positions.reshape(molecules, -1, 3)
     grid = jnp.asarray(batch.vdw_surface)
-    field = jnp.zeros(batch.electric_field.shape, jnp.float32)
+    field = jnp.zeros(batch.electric_field.shape, charges.dtype)
     if field.shape[1]:
         field = electrostatics.electric_field(flat_charges, flat_positions, grid)
     displacements = charge_positions - batch.positions[:, :, None, :]

@@ -118,10 +118,11 @@ def take_apart(features: Float[Array, "N parity degrees features"]) -> Irreps:
 
 def put_together(irreps: Irreps, sizes: Sizes) -> Float[Array, "N parity degrees features"]:
     """Returns the irreps of messages as one array."""
-    atoms, _, width = next(iter(irreps.values())).shape
+    of_any = next(iter(irreps.values()))
+    atoms, _, width = of_any.shape
     channels, max_degree = sizes.channels[2], sizes.degrees[2]
     parts = [
-        irreps.get((c, degree), jnp.zeros((atoms, 2 * degree + 1, width), jnp.float32))
+        irreps.get((c, degree), jnp.zeros((atoms, 2 * degree + 1, width), of_any.dtype))
         for c in range(channels)
         for degree in range(max_degree + 1)
     ]
@@ -137,7 +138,7 @@ def couplings_of(angular: Float[Array, "P degrees"], paths: Iterable[Path]) -> C
     """
     asked = tuple(dict.fromkeys(path.degrees for path in paths))
     shapes = [(2 * l3 + 1, 2 * l2 + 1) for _, l2, l3 in asked]
-    coefficients = _coefficients(asked, angular.shape[1])
+    coefficients = _coefficients(asked, angular.shape[1]).astype(angular.dtype)
     all_of_them = jnp.matmul(angular, coefficients, precision="highest")
     parts = jax.lax.split(all_of_them, [rows * columns for rows, columns in shapes], axis=1)
     return {
@@ -149,7 +150,7 @@ def couplings_of(angular: Float[Array, "P degrees"], paths: Iterable[Path]) -> C
 @functools.cache
 def _coefficients(asked: tuple[Degrees, ...], orders: int) -> Float[np.ndarray, "degrees entries"]:
     """Returns the Clebsch-Gordan coefficients of some degrees, harmonics by all else."""
-    of_all = np.asarray(e3x.so3.clebsch_gordan(*map(max, zip(*asked, strict=True))), np.float32)
+    of_all = np.asarray(e3x.so3.clebsch_gordan(*map(max, zip(*asked, strict=True))))
     blocks = []
     for l1, l2, l3 in asked:
         first, sent, message = (slice(degree**2, (degree + 1) ** 2) for degree in (l1, l2, l3))
