@@ -139,7 +139,7 @@ FACTORS: Final[dict[Quantity, dict[str, float]]] = {
 }
 
 # Quantities that are met with the opposite sign, such as the energy of an electron for an ESP.
-SIGNED: Final = ("potential", "field", "charge", "dipole")
+SIGNED: Final = ("potential", "field", "charge", "dipole", "quadrupole")
 # How often molecular data are met in some units, relative to a usual one: the others are
 # believed on stronger evidence.
 _SELDOM: Final = ("rydberg", "meV", "cm^-1", "K", "J", "mHartree", "aJ", "kT", "nm", "pm", "m", "C")

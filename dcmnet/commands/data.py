@@ -35,8 +35,9 @@ def ingest(
         typer.Option(help="Evaluate the ESP of molecules that have none."),
     ] = None,
     esp_points: Annotated[
-        int, typer.Option(min=50, help="Points of each ESP that is evaluated.")
-    ] = 1000,
+        int | None,
+        typer.Option(min=50, help="Points of each ESP that is evaluated; 1,000 by default."),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Threads, or processes with '--dask local'.")
     ] = 1,

@@ -19,7 +19,8 @@ from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, weigh
 from pipeline.inference.interpretation import Interpreter
 from pipeline.inference.reference import Reference, line
-from store_schema.units import BOHR_IN_ANGSTROM
+from store_schema.semantics import SEMANTICS
+from store_schema.units import BOHR_IN_ANGSTROM, SIGNED
 
 # Variables by order, and what their values are multiplied by in each convention: Buckingham's
 # moments are 3/2 and 5/2 of the traceless parts (Q. Rev. Chem. Soc. 13 (1959) 183).
@@ -119,8 +120,7 @@ def _weighed(
         silent = "there is no moment of the molecule and no ESP to hold them against"
         return weigh(semantics, (), lambda _: silent, scale=scale)
     found = [(line(each.given, each.expected), each) for each in evidence]
-    # The dipoles that the store takes have either sign.
-    signed = semantics == "atomic_dipoles"
+    signed = SEMANTICS[semantics].quantity in SIGNED
     curves, misfit = [], 0.0
     for (ratio, alignment), each in found:
         misfit += min(deviation(abs(alignment), 1.0, each.errors[1]), 2 * NO_FIT)

@@ -159,7 +159,7 @@ def _no_minus(key: str, value: str, quantity: str) -> ConfigError:
     forces = quantity == "force"
     return ConfigError.of(
         f"--declare {key}={value}",
-        expected="a minus before a unit of an ESP, of charges of the atoms, or of a dipole",
+        expected="a minus before a unit of an ESP, a field, charges, a dipole or a quadrupole",
         received=f"one before a unit of {quantity}",
         consequence="nothing was stored",
         remedy=f"Declare the gradient with --declare {key.removeprefix(_UNIT)}=gradient"

@@ -99,15 +99,16 @@ def _weighed(
     spread, wide = _MONOPOLES * reference.spread, 2.0
     if reference.is_sharp:
         spread, wide = math.hypot(_SPREAD, _OF_RESIDUAL * float(np.median(reference.residual))), 1.0
-    misfit = deviation(alignment, 1.0, _ALIGNMENT_SPREAD * wide) + deviation(skew, 0.0, _ROUNDING)
+    misfit = deviation(abs(alignment), 1.0, _ALIGNMENT_SPREAD * wide)
+    misfit += deviation(skew, 0.0, _ROUNDING)
     conventions = {"": 1.0}
     if trace < _ROUNDING:
         conventions["as Buckingham's 3/2 of the traceless tensor "] = _BUCKINGHAM
-    if not math.isfinite(ratio):
+    if not math.isfinite(ratio) or not ratio:
         return []
-    best = min(
+    best = math.copysign(1, ratio) * min(
         (scale * factor for scale in conventions.values() for factor in _FACTORS),
-        key=lambda factor: abs(math.log(factor / ratio)) if ratio > 0 else math.inf,
+        key=lambda factor: abs(math.log(factor / abs(ratio))),
     )
     moved = _moved(best * given, expected, reference)
     if moved:
@@ -121,7 +122,7 @@ def _weighed(
             [evidence],
             lambda factor, convention=convention: (  # type: ignore[misc]
                 f"{convention}it is {factor / ratio:.3g} times that of {reference.origin} "
-                f"(correlation {alignment:.2f}){moved}"
+                f"(correlation {math.copysign(1, factor) * alignment:.2f}){moved}"
             ),
             extra=misfit,
             scale=scale,

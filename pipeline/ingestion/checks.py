@@ -138,7 +138,7 @@ def _finite(block: CanonicalBlock) -> Iterator[Finding]:
             infinite = np.isinf(values.reshape(len(values), -1)).any(axis=1)
             yield Finding(
                 infinite,
-                lambda _, name=name: f"its {name.replace('_', ' ')} is infinite",  # type: ignore[misc]
+                lambda _, name=name: f"there is an infinite value in its {name.replace('_', ' ')}",  # type: ignore[misc]
             )
 
 

@@ -29,12 +29,13 @@ from pipeline.store.metadata import METADATA_FILE
 from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, SourceRecord, StoreSchema, Variable
 from store_schema.names import ATOM, ATOMIC_MOMENTS, AXES, GRID_POINT, REQUIRED
-from store_schema.problems import SourceError
+from store_schema.problems import ConfigError, SourceError
 
 OnInvalid = Literal["quarantine", "raise"]
 
 # What training asks for: its absence is worth a warning, whatever a source claims to bring.
 _EXPECTED: Final = ("total_charge", "monopoles", "esp")
+_ESP_POINTS: Final = 1000
 _INSIDE_REMEDY: Final = "points inside atoms can be left out with --drop-inside"
 
 
@@ -71,7 +72,7 @@ def ingest(
     force: bool = False,
     drop_inside: bool = False,
     esp_from: Literal["multipoles"] | None = None,
-    esp_points: int = 1000,
+    esp_points: int | None = None,
     compression: Compression = "lz4",
 ) -> IngestReport:
     """Reads sources into a store.
@@ -94,7 +95,7 @@ def ingest(
             molecules aside.
         esp_from: Evaluate an ESP from the ``multipoles`` on the atoms, on shells around each
             molecule that has none. It is recorded as derived, with the order of the expansion.
-        esp_points: Points of each such ESP.
+        esp_points: Points of each such ESP; 1,000 by default.
         compression: Codec of a new store.
 
     Returns:
@@ -113,7 +114,7 @@ def ingest(
         declare,
         force=force,
         drop_inside=drop_inside,
-        esp_points=esp_points if esp_from else 0,
+        esp_points=_points_of_derived(esp_from, esp_points),
     )
     found = discover(sources, allow_pickle=allow_pickle, declared=declarations.semantics)
     declarations.check_keys({key for source in found for key in source.columns})
@@ -139,6 +140,23 @@ def ingest(
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
         schema = run.into(writer, before, progress=progress)
     return run.report(schema, repeated)
+
+
+def _have(n: int) -> str:
+    return "1 molecule has" if n == 1 else f"{n} molecules have"
+
+
+def _points_of_derived(esp_from: str | None, esp_points: int | None) -> int:
+    """Returns the points of each ESP that is evaluated, 0 where none is."""
+    if esp_from is None and esp_points is not None:
+        raise ConfigError.of(
+            "ingest, esp_points",
+            expected="what to evaluate an ESP from, where its points are given",
+            received=f"{esp_points} points alone",
+            consequence="nothing was stored",
+            remedy="Add --esp-from multipoles, or leave the points out",
+        )
+    return (_ESP_POINTS if esp_points is None else esp_points) if esp_from else 0
 
 
 @dataclass
@@ -272,7 +290,7 @@ class _Run:
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
         """Sums up what was done."""
         if twice := self._repeated_ids():
-            self.warnings.append(f"{twice} molecules have an id that another has")
+            self.warnings.append(f"{_have(twice)} an id that another has")
         return IngestReport(
             n_molecules=sum(record.n_molecules for record in self.records),
             n_quarantined=sum(record.n_quarantined for record in self.records),
@@ -323,8 +341,8 @@ class _Run:
                 break
             if lower := derived.origins[origin_of(order)]:
                 self.warnings.append(
-                    f"{place}: {lower} molecules have an ESP of {origin_of(order)} only, as they "
-                    f"have no {name} of every atom"
+                    f"{place}: {_have(lower)} an ESP of {origin_of(order)} only, for lack of "
+                    f"{name} of every atom"
                 )
 
     def _warn(self, plan: Plan, stored: int, quarantined: int, present: Counter[str]) -> None:
@@ -333,13 +351,13 @@ class _Run:
             self.warnings.append(f"{place}: its split is not kept, as other sources have none")
         self.warnings += [f"{place}: {warning}" for warning in plan.interpretation.warnings]
         if quarantined:
-            self.warnings.append(f"{place}: {quarantined} molecules are in quarantine")
+            self.warnings.append(f"{place}: {_have(quarantined)} been set aside, in quarantine")
         if any("inside the atoms" in reason for reason in self.reasons):
             self.warnings.append(f"{place}: {_INSIDE_REMEDY}")
         for name in dict.fromkeys((*plan.interpretation.readings, *_EXPECTED)):
             missing = stored + quarantined - present[name]
             if name in VARIABLES and VARIABLES[name].dtype.startswith("float") and missing:
-                self.warnings.append(f"{place}: {missing} molecules have no {name}")
+                self.warnings.append(f"{place}: {_have(missing)} no {name}")
 
 
 def _schema(writer: StoreWriter, records: tuple[SourceRecord, ...]) -> StoreSchema:

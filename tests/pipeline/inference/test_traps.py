@@ -132,6 +132,18 @@ def test_a_minus_is_for_what_has_a_sign(tmp_path):
         ingest([ROLES], tmp_path / "a.zarr", declare={"unit.F": "-eV/angstrom"})
 
 
+def test_quadrupoles_of_the_opposite_sign_are_a_question_that_a_minus_settles(tmp_path):
+    with np.load(IONS) as raw:
+        columns = {key: raw[key].copy() for key in raw.files}
+    unit = stored(tmp_path, columns, "right").schema.sources[0].keys["Q"].unit
+    columns["Q"] = -columns["Q"]
+    with pytest.raises(AmbiguityError, match=r"Q: .*opposite sign.*unit\.Q=-UNIT"):
+        stored(tmp_path, columns, "turned")
+    stored(tmp_path, columns, "said", declare={"unit.Q": f"-{unit}"})
+    right, said = (open_store(tmp_path / f"{n}.zarr").quadrupole for n in ("right", "said"))
+    np.testing.assert_array_equal(said, right)
+
+
 def test_multiplicities_under_the_name_of_charges_are_a_question(tmp_path):
     columns = {key: classic()[key] for key in ("Z", "R")}
     neutral = np.zeros(40)

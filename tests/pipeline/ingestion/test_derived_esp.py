@@ -8,6 +8,7 @@ from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.chemistry.radii import van_der_waals_radii
 from pipeline.inspection.validate import validate_store
 from pipeline.sample import sample_sources
+from store_schema.problems import ConfigError
 from store_schema.units import BOHR_IN_ANGSTROM as BOHR
 from tests.pipeline.inference.atomic_moments import with_moments
 
@@ -27,6 +28,12 @@ def stored(columns, folder, **options):
 
 def without_esp(columns):
     return {key: values for key, values in columns.items() if key not in ("esp", "vdw_surface")}
+
+
+def test_points_without_what_to_evaluate_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--esp-from multipoles"):
+        ingest(sample_sources(), tmp_path / "a.zarr", esp_points=300)
+    assert not (tmp_path / "a.zarr").exists()
 
 
 def test_it_is_that_of_the_multipoles_and_is_recorded_as_derived(columns, tmp_path):
@@ -84,12 +91,12 @@ def test_an_order_that_an_atom_lacks_is_left_out(columns, tmp_path):
     report, found = stored(some, tmp_path)
     orders = [text[-2] for text in found.esp_origin.values]
     assert orders == ["2"] * 3 + ["1"] + ["2"] * 8
-    (warning,) = (text for text in report.warnings if "have an ESP of" in text)
-    assert "1 molecules have an ESP of atomic multipoles up to dipoles" in warning
-    assert "no atomic_quadrupoles of every atom" in warning
+    (warning,) = (text for text in report.warnings if "an ESP of" in text)
+    assert "1 molecule has an ESP of atomic multipoles up to dipoles" in warning
+    assert "lack of atomic_quadrupoles of every atom" in warning
     (tmp_path / "c").mkdir()
     for key in ("atomic_dipoles", "atomic_quadrupoles"):
         del some[key]
     report, found = stored(some, tmp_path / "c")
     assert set(found.esp_origin.values) == {"atomic multipoles up to charges (order 0)"}
-    assert any("no atomic_dipoles of every atom" in warning for warning in report.warnings)
+    assert any("lack of atomic_dipoles of every atom" in warning for warning in report.warnings)

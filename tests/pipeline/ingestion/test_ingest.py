@@ -122,7 +122,7 @@ def test_a_dipole_that_some_molecules_lack_is_missing_there(tmp_path):
     dipole = open_store(tmp_path / "a.zarr").dipole.to_numpy()
     assert np.isnan(dipole[3]).all()
     assert np.isfinite(np.delete(dipole, 3, axis=0)).all()
-    assert any("1 molecules have no dipole" in warning for warning in report.warnings)
+    assert any("1 molecule has no dipole" in warning for warning in report.warnings)
 
 
 def overlap(columns):
