@@ -83,7 +83,7 @@ class TrainingConfig(_Config):
 
     Attributes:
         num_epochs: Passes over the training molecules.
-        batch_size: Molecules of a (micro-)batch.
+        batch_size: Molecules of a (micro-)batch at most; those of an epoch are equal.
         gradient_accumulation_steps: Micro-batches summed before each update.
         learning_rate: Peak learning rate of Adam.
         use_lr_schedule: Whether ``lr_schedule_type`` is in force; constant otherwise.
@@ -105,8 +105,9 @@ class TrainingConfig(_Config):
         grid_points: Random grid points per molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
         print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
-        summary_every_n_epochs: Epochs between TensorBoard's histograms and figures, the
-            first and the last have them too; 0 for none. Its scalars are of every epoch.
+        summary_every_n_epochs: Epochs between TensorBoard's histograms and figures, which
+            are ten seconds apart at least; the first and the last of ``num_epochs`` have them
+            too; 0 for none. Its scalars are of every epoch.
         early_stopping_epochs: Epochs without improvement before stopping; None never.
         time_limit_minutes: Wall time after which the epoch is the last; None never.
         seed: Seed of the parameters and of the order of molecules.

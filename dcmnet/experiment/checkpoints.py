@@ -1,9 +1,9 @@
 """Checkpoints of a run (Orbax): asynchronous, atomic, refused by name when they do not fit.
 
-Three series under ``checkpoints/``: ``latest/update_U`` and ``best/epoch_N`` keep
-their newest, ``epoch_N`` all. Each checkpoint has three items: ``model`` (the
-parameters to predict with), ``training`` (what a resumed run needs besides) and
-``progress`` (JSON: epoch, iterator, best value, running sums).
+Three series under ``checkpoints/``: ``latest/update_U`` keeps its newest,
+``best/epoch_N`` the one before as well, ``epoch_N`` all. Each checkpoint has three
+items: ``model`` (the parameters to predict with), ``training`` (what a resumed run
+needs besides) and ``progress`` (JSON: epoch, iterator, best value, running sums).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ Series = Literal["latest", "best", "periodic"]
 _T = TypeVar("_T")
 _LISTINGS = 10
 _ITEMS = ("model", "training", "progress")
+# The best but one is that of the latest checkpoint, until the next of those is whole.
+_KEPT: dict[Series, int | None] = {"latest": 1, "best": 2, "periodic": None}
 _PREFIX: dict[Series, str] = {"latest": "update", "best": "epoch", "periodic": "epoch"}
 
 
@@ -43,8 +45,7 @@ class Checkpoints:
         """Opens the checkpoints below a directory, which is made where it is missing."""
         self.directory = directory.resolve()
         if not read_only:
-            for series in ("latest", "best"):
-                _remove_leftovers(self.directory / series)
+            _remove_leftovers(self.directory / "latest")
         self._managers = {
             series: _listed(partial(self._manager, series, read_only), directory)
             for series in _PREFIX
@@ -59,7 +60,7 @@ class Checkpoints:
             folder,
             options=ocp.CheckpointManagerOptions(
                 multiprocessing_options=_of_this_process(),
-                max_to_keep=None if series == "periodic" else 1,
+                max_to_keep=_KEPT[series],
                 step_prefix=_PREFIX[series],
                 # What a killed run left half written; it only gets in the way.
                 cleanup_tmp_directories=not read_only,
@@ -117,6 +118,13 @@ class Checkpoints:
             updates=training["updates"],
         )
         return state, _progress(place, found["progress"])
+
+    def keep_until(self, epoch: int) -> None:
+        """Removes those of later epochs, which a killed run left and a resumed one repeats."""
+        for series in ("best", "periodic"):
+            for step in self._steps(series):
+                if step > epoch:
+                    self._managers[series].delete(step)
 
     def restore_model(self, which: str, like: Parameters) -> tuple[Parameters, Progress]:
         """Restores the parameters to predict with, to the first device.

@@ -48,30 +48,31 @@ def train(
     """
     config, saving = trainer.config, Saving(trainer, checkpoints)
     started = time.perf_counter() - progress.seconds
-    while not (is_over(config, progress) or enough()):
-        epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
-        ended = epoch.run(stop, on_batch)
-        place: dict[str, Any] = {
-            "iterator": data.train.get_state(),
-            "seconds": agreed(time.perf_counter() - started),
-        }
-        if not ended:
-            progress = progress.model_copy(update={**place, "under_way": epoch.state()})
-            saving.inside_epoch(progress)
-            break
-        record = epoch.record()
-        value = agreed(criterion(record))
-        better = value < progress.best
-        progress = Progress(
-            epoch=epoch.number,
-            best=value if better else progress.best,
-            best_epoch=epoch.number if better else progress.best_epoch,
-            **place,
-        )
-        on_epoch(record.model_copy(update={"best": better}))
-        saving.after_epoch(progress)
-    saving.save()
-    checkpoints.wait()
+    with saving:
+        while not (is_over(config, progress) or enough()):
+            epoch = Epoch(trainer, data, progress.epoch + 1, progress.under_way)
+            ended = epoch.run(stop, on_batch)
+            place: dict[str, Any] = {
+                "iterator": data.train.get_state(),
+                "seconds": agreed(time.perf_counter() - started),
+            }
+            if not ended:
+                progress = progress.model_copy(update={**place, "under_way": epoch.state()})
+                saving.inside_epoch(progress)
+                break
+            record = epoch.record()
+            # No epoch is reported before the checkpoints of the previous one are whole.
+            checkpoints.wait()
+            value = agreed(criterion(record))
+            better = value < progress.best
+            progress = Progress(
+                epoch=epoch.number,
+                best=value if better else progress.best,
+                best_epoch=epoch.number if better else progress.best_epoch,
+                **place,
+            )
+            on_epoch(record.model_copy(update={"best": better}))
+            saving.after_epoch(progress)
     return progress
 
 

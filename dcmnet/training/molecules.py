@@ -57,10 +57,10 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
 # Validation computes a thirtieth of an epoch: what few shapes waste is less than compiling
 # more. The last of them is for batches of very many pairs.
 _VALIDATION_SHAPES: Final = 3
-# Batches of like-sized molecules that an epoch has at least: one or two would hold molecules
-# of all sizes, and a quarter of them would be padding.
+# Batches of like-sized molecules that an epoch shall have: one or two would hold molecules of
+# all sizes, and a quarter of them would be padding.
 _LEAST_BATCHES: Final = 3
-# Molecules below which a batch takes a processor longer per molecule than padding would.
+# Molecules of a part at least; below, a step takes longer per molecule than padding would.
 _LEAST_MOLECULES: Final = 16
 
 
@@ -99,9 +99,11 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         max_molecules=data.num_train,
     )
     train, per_update = make_train(batch_size=training.batch_size), 1
-    if train.batches_per_epoch < _LEAST_BATCHES:
-        per_update = _parts_of_a_batch(training.batch_size, train.n_molecules)
-        train = make_train(batch_size=training.batch_size // per_update)
+    if train.n_molecules and not data.more_stores:  # whose batches a ratio counts
+        per_update = _parts_of_a_batch(train.batches_per_epoch, train.n_molecules)
+    if per_update > 1:
+        parts = per_update * train.batches_per_epoch
+        train = make_train(batch_size=-(-train.n_molecules // parts))
     if not train.n_molecules:
         raise TrainingError.of(
             f"{store}, training split",
@@ -120,12 +122,10 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
     return _Loaders(train, valid, per_update)
 
 
-def _parts_of_a_batch(batch_size: int, n_molecules: int) -> int:
-    """Returns the fewest equal parts of batches that are enough for an epoch."""
-    parts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
-    large = [n for n in parts if batch_size // n >= min(batch_size, _LEAST_MOLECULES)]
-    enough = [n for n in large if n_molecules * n > (_LEAST_BATCHES - 1) * batch_size]
-    return enough[0] if enough else large[-1]
+def _parts_of_a_batch(batches: int, n_molecules: int) -> int:
+    """Returns into how many parts to divide each batch of an epoch of few."""
+    most = max(1, n_molecules // (batches * _LEAST_MOLECULES))
+    return min(most, -(-_LEAST_BATCHES // batches))
 
 
 def _notes(store: str, config: ExperimentConfig, loaders: _Loaders) -> Iterator[str]:

@@ -104,6 +104,7 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
         if goes_on:
             trainer.state, progress = checkpoints.restore(trainer.state)
             with processes.together():
+                checkpoints.keep_until(progress.epoch)
                 data.train.set_state(progress.iterator or {})
         with _reporter(run, progress, trainer, data) as reporter:
             progress = train(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class Saving:
     """Saves the checkpoints of a run.
 
     The latest is saved after the first epoch, then after each that ends ten seconds or more
-    after the last save, and with it the best, which is kept in memory until then. Periodic
+    after the last save, and with it the best; both are kept in memory until then. Periodic
     ones are saved where ``save_every_n_epochs`` asks for them.
     """
 
@@ -38,32 +39,49 @@ class Saving:
         self._trainer, self._checkpoints = trainer, checkpoints
         self._last_save = -math.inf
         self._best: _Epoch | None = None
-        self._unsaved: Progress | None = None
+        self._latest: _Epoch | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Saves the last epoch and the best one, also of a run that breaks, and waits."""
+        self.save()
+        self._checkpoints.wait()
 
     def after_epoch(self, progress: Progress) -> None:
         """Saves an epoch that has ended where it is due."""
         every = self._trainer.config.save_every_n_epochs
-        self._unsaved = progress
-        if progress.best_epoch == progress.epoch:  # the next update would reuse its memory
-            self._best = _Epoch(_copied(self._trainer.state), progress)
+        # A copy, as the next update would reuse its memory.
+        self._latest = _Epoch(_copied(self._trainer.state), progress)
+        if progress.best_epoch == progress.epoch:
+            self._best = self._latest
         if every and progress.epoch % every == 0:
-            self._save("periodic", self._trainer.state, progress)
+            self._save("periodic", *self._latest)
         if time.monotonic() - self._last_save >= _SECONDS_BETWEEN:
             self.save()
 
     def inside_epoch(self, progress: Progress) -> None:
         """Notes where a run stands that stops inside an epoch."""
-        self._unsaved = progress
+        self._latest = _Epoch(self._trainer.state, progress)
 
     def save(self) -> None:
-        """Begins to save what is not; a run that is resumed from the latest has all others."""
-        if self._unsaved is None:
+        """Saves what is not yet, and begins with the latest when all others are whole.
+
+        So a run that is resumed from the latest has them.
+        """
+        if self._latest is None:
             return
         if self._best is not None:
             self._save("best", *self._best)
         self._checkpoints.wait()
-        self._save("latest", self._trainer.state, self._unsaved)
-        self._best = self._unsaved = None
+        self._save("latest", *self._latest)
+        self._best = self._latest = None
         self._last_save = time.monotonic()
 
     def _save(self, series: Series, state: TrainState, progress: Progress) -> None:

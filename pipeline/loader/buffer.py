@@ -47,7 +47,7 @@ def settle_missing(fields: dict[str, np.ndarray], n: int) -> dict[str, Bool[np.n
         if name in fields:
             field = fields[name][:n]
             shown = field[:, :1] if name in GRID_FIELDS else field
-            present[name] = ~np.isnan(shown.reshape(n, -1)).any(axis=1)
+            present[name] = ~np.isnan(shown).any(axis=tuple(range(1, shown.ndim)))
             field[~present[name]] = 0
     return present
 

@@ -243,12 +243,15 @@ class _Schedule:
     def rows_of(self, key: Key) -> Int64[np.ndarray, " n"]:
         """Returns the rows that a window of this process needs, ascending."""
         epoch, window = key
-        members = self.window(epoch, window).members[:, self.options.shard]
-        mine = self.options.part.of(members)
+        members = self.window(epoch, window).members
+        of_shard = members[:, self.options.shard]
+        mine = self.options.part.of(of_shard)
         # A window that is kept for other epochs holds all there are; so does one that has
         # nothing for this process, since a batch of empty molecules is cut from some, too.
         if self.plan.n_windows > 1 and (mine >= 0).any():
             members = mine
+        elif (of_shard >= 0).any():
+            members = of_shard
         members = members.reshape(-1)
         return np.sort(self.plan.sizes.rows[members[members >= 0]]).astype(np.int64)
 

@@ -36,7 +36,9 @@ def launched(directory, store, fields, cache):
 
 
 def is_writing(directory):
-    return any(directory.glob("checkpoints/**/*orbax-checkpoint-tmp*"))
+    # Unlike a glob, a walk passes over folders that vanish meanwhile.
+    folders = (names for _, names, _ in os.walk(directory / "checkpoints"))
+    return any("orbax-checkpoint-tmp" in name for names in folders for name in names)
 
 
 def lines_of(directory):

@@ -1,5 +1,7 @@
 """When checkpoints are saved: seldom, but whatever is resumed or read is whole and the best."""
 
+from contextlib import suppress
+
 import jax
 import numpy as np
 import pytest
@@ -95,6 +97,38 @@ def test_an_epoch_that_ends_later_is_saved_at_once(case, clock, tmp_path):
             "best": 2,
             "latest": 2,
         }
+
+
+def test_a_run_that_breaks_keeps_its_last_epoch_and_its_best(case, clock, tmp_path):
+    trainer = trainer_of(case, save_every_n_epochs=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        saving = Saving(trainer, checkpoints)
+        with suppress(KeyboardInterrupt), saving:
+            after = epochs(trainer, saving, [5.0, 3.0, 4.0])
+            trainer.state, _ = trainer.steps.train(trainer.state, batch_of(molecules(4)))
+            raise KeyboardInterrupt
+        found = saved(checkpoints, trainer)
+    assert {name: epoch for name, (epoch, _) in found.items()} == {"best": 2, "latest": 3}
+    assert_equal(found["latest"][1], after[2])
+
+
+def test_a_best_beyond_the_latest_gives_way_to_the_one_before(case, clock, tmp_path):
+    """As of a run that was killed between the two."""
+    trainer = trainer_of(case, save_every_n_epochs=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        saving = Saving(trainer, checkpoints)
+        epochs(trainer, saving, [5.0])
+        checkpoints.wait()
+        checkpoints.save("best", 9, trainer.state, Progress(epoch=9, best=1.0, best_epoch=9))
+    with Checkpoints(tmp_path) as checkpoints:
+        state, progress = checkpoints.restore(trainer.state)
+        checkpoints.keep_until(progress.epoch)
+        assert {name: epoch for name, (epoch, _) in saved(checkpoints, trainer).items()} == {
+            "best": 1,
+            "latest": 1,
+        }
+        checkpoints.save("best", 4, state, Progress(epoch=4, best=2.0, best_epoch=4))
+        assert saved(checkpoints, trainer)["best"][0] == 4
 
 
 def test_periodic_checkpoints_are_saved_however_quick_epochs_are(case, clock, tmp_path):
