@@ -45,7 +45,9 @@ class Checkpoints:
         """Opens the checkpoints below a directory, which is made where it is missing."""
         self.directory = directory.resolve()
         if not read_only:
-            _remove_leftovers(self.directory / "latest")
+            for series, kept in _KEPT.items():
+                if kept:
+                    _remove_leftovers(self.directory / series, kept)
         self._managers = {
             series: _listed(partial(self._manager, series, read_only), directory)
             for series in _PREFIX
@@ -225,14 +227,14 @@ def _listed(read: Callable[[], _T], place: Path) -> _T:
     raise missing
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Removes all but the newest checkpoint: a kill may have cut the removal of one short."""
+def _remove_leftovers(folder: Path, kept: int) -> None:
+    """Removes all but the newest checkpoints: a kill may have cut the removal of one short."""
     steps = {
         int(found.group(1)): path
         for path in folder.glob("*")
         if (found := re.fullmatch(r"[a-z]+_(\d+)", path.name))
     }
-    for step in sorted(steps)[:-1]:
+    for step in sorted(steps)[:-kept]:
         shutil.rmtree(steps[step])
 
 

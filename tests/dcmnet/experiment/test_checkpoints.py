@@ -119,6 +119,8 @@ def test_a_damaged_checkpoint_is_refused(saved, trained, damage):
 def test_what_a_kill_left_half_done_is_cleared_away(saved, trained, caplog):
     """Half of a checkpoint being written, and half of one being removed."""
     state, like = trained
+    with Checkpoints(saved) as checkpoints:
+        checkpoints.save("best", 3, state, PROGRESS)
     half_written = saved / "latest" / "update_7.orbax-checkpoint-tmp" / "model"
     half_removed = saved / "best" / "epoch_1" / "model"
     for folder in (half_written, half_removed):
@@ -130,4 +132,6 @@ def test_what_a_kill_left_half_done_is_cleared_away(saved, trained, caplog):
         checkpoints.wait()
         assert not half_written.exists()
         assert not half_removed.exists()
+        # The best but one is that of the latest checkpoint until the next of those is whole.
+        assert sorted(path.name for path in (saved / "best").iterdir()) == ["epoch_2", "epoch_3"]
     assert not [entry for entry in caplog.records if entry.levelname == "WARNING"]
