@@ -1,7 +1,7 @@
 """What tests compute on a device of choice, in a process of its own.
 
-Tests run on the processor, which JAX is told before it is imported. A process that is
-started anew can take a card. With ``DCMNET_CARD=cpu`` the processor stands in for the card,
+Tests run on the processor, as the environment says before JAX is imported. Only a new
+process can take a card. With ``DCMNET_CARD=cpu`` the processor stands in for the card,
 to try the tests themselves.
 """
 

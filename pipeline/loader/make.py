@@ -115,12 +115,7 @@ def make_loader(
         max_shapes=max_shapes,
     )
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
-    all_sizes = MoleculeSizes(
-        rows=np.arange(reader.schema.n_molecules, dtype=_row_type(reader.schema.n_molecules)),
-        n_atoms=reader.n_atoms,
-        n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
-        n_pairs=count_store_pairs(reader.store, reader.schema, cutoff),
-    )
+    all_sizes = _sizes(reader, cutoff, grid_points)
     chosen = np.ones(len(all_sizes.rows), bool)
     if split != "all":
         chosen = split_store(reader.store, split_fractions, group_by).mask(split)
@@ -149,9 +144,16 @@ def make_loader(
     return BatchDataset(reader, plan, options)
 
 
-def _row_type(n_molecules: int) -> type[np.signedinteger]:
-    """Returns the integers that count molecules: a store of many has sizes enough to keep."""
-    return np.int32 if n_molecules <= np.iinfo(np.int32).max else np.int64
+def _sizes(reader: StoreReader, cutoff: float, grid_points: int | None) -> MoleculeSizes:
+    """Returns the sizes of all molecules of a store, as its batches have them."""
+    n = reader.schema.n_molecules
+    return MoleculeSizes(
+        # A store of many has sizes enough to keep.
+        rows=np.arange(n, dtype=np.int32 if n <= np.iinfo(np.int32).max else np.int64),
+        n_atoms=reader.n_atoms,
+        n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
+        n_pairs=count_store_pairs(reader.store, reader.schema, cutoff),
+    )
 
 
 def _limit(

@@ -1,4 +1,4 @@
-"""Times training steps and whole runs: batches trimmed to their bucket beside the plain way."""
+"""Times training steps and whole runs, compared with the plain way of training."""
 
 import time
 from pathlib import Path

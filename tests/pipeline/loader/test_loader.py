@@ -134,12 +134,6 @@ def test_batches_are_as_few_and_as_equal_as_can_be(store, batch_size):
     assert sum(counts) == N
 
 
-def test_a_share_without_molecules_has_empty_batches(store):
-    parts = [list(loader_of(store, split="all", molecules=[3, 5], shard=(i, 3))) for i in range(3)]
-    assert [len(batches) for batches in parts] == [1, 1, 1]
-    assert [int(batches[0].molecule_mask.sum()) for batches in parts] == [1, 1, 0]
-
-
 @pytest.mark.parametrize("prefetch", [0, 3])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_state_saved_at_any_batch_resumes_identically(store, prefetch, count):

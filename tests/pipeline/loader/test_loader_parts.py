@@ -93,6 +93,12 @@ def test_another_number_of_processes_goes_on_inside_an_epoch(store):
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(N))
 
 
+def test_a_share_without_molecules_has_empty_batches(store):
+    parts = [list(loader_of(store, molecules=[3, 5], shard=(i, 3))) for i in range(3)]
+    assert [len(batches) for batches in parts] == [1, 1, 1]
+    assert [int(batches[0].molecule_mask.sum()) for batches in parts] == [1, 1, 0]
+
+
 def test_a_part_that_is_not_among_those_there_are_is_refused(store):
     with pytest.raises(ConfigError, match="index below"):
         loader_of(store, part=Part(2, 2))
