@@ -13,7 +13,7 @@ from dcmnet.model.electrostatics import electric_field, esp
 from dcmnet.model.observables import observe
 from dcmnet.training.losses import molecule_losses
 from pipeline import ingest, open_store
-from pipeline.chemistry.fitted_charges import fit_multipoles
+from pipeline.chemistry.fitted_multipoles import fit_multipoles
 from pipeline.chemistry.multipoles import multipole_field, multipole_potential
 from pipeline.inspection.validate import validate_store
 from pipeline.loader import make_batch, make_loader

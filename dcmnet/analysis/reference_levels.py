@@ -1,9 +1,8 @@
 """Reference levels for the model: what charges that sit on the atoms can reach.
 
 The ESP of the stored monopoles, and that of the charges on the atoms which fit each
-molecule's ESP best under its total charge: constrained least squares, as in Singh &
-Kollman, J. Comput. Chem. 5 (1984) 129. No model of one charge per atom, at the nucleus,
-has a smaller RMSE than the latter.
+molecule's ESP best under its total charge (`pipeline.chemistry.fitted_charges`). No model of
+one charge per atom, at the nucleus, has a smaller RMSE than the latter.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, shell_of
 from dcmnet.model.electrostatics import inverse_distances
+from pipeline.chemistry.fitted_charges import solve_charges
 from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
 
-# Relative to the mean diagonal: regular where charges cannot be distinguished, and without
-# effect on the fit elsewhere.
+# Regular where charges cannot be distinguished, and without effect on the fit elsewhere.
 _RIDGE = 1e-10
 
 
@@ -63,8 +62,9 @@ def _grid_levels(batch: MoleculeBatch, potential: Float[Array, "B G"]) -> GridLe
     fitted = solve_charges(
         *_normal_equations(batch, points),
         jnp.asarray(batch.atom_mask),
-        jnp.asarray(batch.total_charge),
-        jnp.asarray(batch.has_total_charge),
+        ridge=_RIDGE,
+        total=jnp.asarray(batch.total_charge),
+        known=jnp.asarray(batch.has_total_charge),
     )
     fitted *= jnp.any(points, axis=1)[:, None]
     *of_charges, place = _from_atoms(
@@ -121,38 +121,3 @@ def _normal_equations(
 
     # One by one they stay in a core's cache.
     return jax.lax.map(of_molecule, (potentials, jnp.where(points, batch.esp, 0.0)))
-
-
-def solve_charges(
-    normal: Float[Array, "B A A"],
-    right: Float[Array, "B A"],
-    atom_mask: Bool[Array, "B A"],
-    total_charge: Float[Array, " B"],
-    known: Bool[Array, " B"],
-) -> Float[Array, "B A"]:
-    """Solves the normal equations of charges on atoms under their exact sum.
-
-    Minimises |V - T q|^2 subject to 1·q = Q: with N = T'T the solution without the
-    constraint, q0 = N^-1 T'V, moves along u = N^-1 1, q = q0 + u (Q - 1·q0) / (1·u).
-
-    Args:
-        normal: N, float64; rows of padding atoms are 0.
-        right: T'V.
-        atom_mask: True for atoms.
-        total_charge: Q in e.
-        known: True where it is known; elsewhere the charges are fitted freely.
-
-    Returns:
-        Charges in e, float64, 0 at padding.
-    """
-    n_atoms = jnp.maximum(atom_mask.sum(axis=1), 1)
-    scale = jnp.trace(normal, axis1=1, axis2=2) / n_atoms
-    scale = jnp.where(scale > 0, scale, 1.0)
-    diagonal = jnp.where(atom_mask, _RIDGE, 1.0) * scale[:, None]
-    regular = normal + diagonal[:, :, None] * jnp.eye(normal.shape[1])
-    sides = jnp.stack([right, atom_mask * scale[:, None]], axis=-1)
-    charges, along = jnp.moveaxis(jnp.linalg.solve(regular, sides), -1, 0)
-    for _ in range(2):  # the second round takes away the rounding of the first
-        lacking = jnp.where(known, total_charge - charges.sum(axis=1), 0.0)
-        charges += along * (lacking / jnp.where(known, along.sum(axis=1), 1.0))[:, None]
-    return jnp.where(atom_mask, charges, 0.0)

@@ -24,7 +24,7 @@ from dcmnet.analysis.statistics import (
     MoleculeGrouping,
     WorstMolecule,
 )
-from pipeline.chemistry.fitted_charges import traceless
+from pipeline.chemistry.fitted_multipoles import traceless
 from pipeline.store.base import readable
 from store_schema.names import MOLECULE, RESULTS_GROUP
 from store_schema.units import DEBYE_IN_E_ANGSTROM

@@ -6,15 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import lstsq, null_space
 from threadpoolctl import threadpool_limits
 
 from dcmnet.prediction.charges import ChargedMolecule, potential_matrix
+from pipeline.chemistry.fitted_charges import solve_charges
 from store_schema.problems import ConfigError, SourceError
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 # Strong enough that charges which the ESP cannot distinguish stay as predicted.
 RESTRAINT = 1e-4
+# Regular where charges lie in one place, and without effect on the fit elsewhere.
+_LEAST_RESTRAINT = 1e-12
 
 
 class Refinement(NamedTuple):
@@ -39,11 +41,10 @@ def refine_charges(
 ) -> Refinement:
     """Fits charges to a reference ESP where they are, near what was predicted.
 
-    Minimises |A q - V|^2 + w |q - q0|^2 subject to sum q = Q, where A holds inverse
-    distances and w is ``restraint`` times the mean of the diagonal of A^T A. Written in
-    q = q0 + Z y, with Z a basis of the changes that keep the sum, it is an ordinary
-    least-squares problem, which is solved in double precision. As in RESP (Bayly et al.,
-    J. Phys. Chem. 97, 10269 (1993)) the restraint holds what the ESP leaves open.
+    Minimises |T q - V|² + w |q - q0|² subject to sum q = Q, where T holds potentials of unit
+    charges and w is ``restraint`` times the mean of the diagonal of T'T
+    (`pipeline.chemistry.fitted_charges`, solved for the change q - q0). As in RESP (Bayly et
+    al., J. Phys. Chem. 97, 10269 (1993)) the restraint holds what the ESP leaves open.
 
     Args:
         molecule: With predicted charges q0.
@@ -66,16 +67,15 @@ def refine_charges(
     points, reference = reference_of(molecule, esp, grid)
     matrix = potential_matrix(points, molecule.charge_positions)
     error = reference - matrix @ molecule.charges
-    count = len(molecule.charges)
-    basis = null_space(np.ones((1, count)))
-    weight = np.sqrt(restraint * np.mean(np.sum(matrix**2, axis=0)))
     with threadpool_limits(1, user_api="blas"):  # systems are small; threads would only wait
-        change, *_ = lstsq(
-            np.concatenate([matrix @ basis, weight * basis]),
-            np.concatenate([error, np.zeros(count)]),
-            lapack_driver="gelsy",
+        change = solve_charges(
+            (matrix.T @ matrix)[None],
+            (matrix.T @ error)[None],
+            np.ones((1, len(molecule.charges)), bool),
+            ridge=max(restraint, _LEAST_RESTRAINT),
+            total=np.zeros(1),
         )
-    refined = molecule.with_charges(molecule.charges + basis @ change)
+    refined = molecule.with_charges(molecule.charges + change[0])
     return Refinement(refined, _rmse(error), _rmse(reference - matrix @ refined.charges))
 
 

@@ -1,23 +1,30 @@
-"""Charges and dipoles on the atoms that explain an ESP, and the moments they have.
+"""Charges that explain an ESP: one least-squares problem, and which of its forms is right where.
 
-Least squares on the ESP, as in Singh & Kollman, J. Comput. Chem. 5 (1984) 129. The
-relative residual does not depend on the unit of the ESP, so it can show whether grid and
-atoms belong together before that unit is known.
+Charges q minimise |V - T q|² + w |q|², as in Singh & Kollman, J. Comput. Chem. 5 (1984) 129,
+with T the potentials of unit charges at the points where the ESP is V.
+
+- Free (`fit_charges`): shows whether grid and atoms belong together. Its relative residual
+  depends neither on the unit of the ESP nor on the total charge, which are not known yet.
+- With the exact sum (`dcmnet.analysis.reference_levels`): the best that charges on the atoms of
+  a molecule can do, which a model is compared with.
+- As a change of predicted charges that keeps their sum (`dcmnet.prediction.refine`): what the ESP
+  does not determine stays as predicted, as in RESP.
+
+Each sums its normal equations where its data lie; `solve_charges` solves them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from store_schema.units import BOHR_IN_ANGSTROM
 
-# Relative to the mean diagonal; keeps buried atoms from taking arbitrary charges.
-_RIDGE_CHARGES = 1e-6
-_RIDGE_MULTIPOLES = 1e-5
+# Keeps buried atoms from taking arbitrary charges.
+_RIDGE = 1e-6
 # The ESP of a lone ion hardly varies on its shell; rounding is not unexplained variation.
 _LEAST_VARIATION = 0.02
 # Å that make no difference to infinity.
@@ -45,18 +52,6 @@ class FittedCharges(NamedTuple):
     residual: Float[np.ndarray, " molecule"]
     unexplained: Float[np.ndarray, " molecule"]
     nearest: Float[np.ndarray, "molecule atom"]
-
-
-class Moments(NamedTuple):
-    """Moments of molecules about the origin.
-
-    Attributes:
-        dipole: In e·Å.
-        quadrupole: Traceless part of Σ q r r, in e·Å².
-    """
-
-    dipole: Float[np.ndarray, "molecule 3"]
-    quadrupole: Float[np.ndarray, "molecule 3 3"]
 
 
 def fit_charges(
@@ -87,14 +82,16 @@ def fit_charges(
         places, mask = grid[some, :points], grid_mask[some, :points]
         target = np.where(mask, esp[some, :points], 0.0)
         design = _potentials(*placed, places[:, ::stride], mask[:, ::stride], np.float64)
-        fitted = _solved(design, target[:, ::stride], placed[1])
+        normal = design @ design.transpose(0, 2, 1)
+        right = (design @ target[:, ::stride, None].astype(np.float64))[..., 0]
+        fitted = solve_charges(normal, right, placed[1], ridge=_RIDGE)
         if stride > 1:
             design = _potentials(*placed, places, mask, np.float32)
         left = target - (fitted[:, None].astype(design.dtype) @ design)[:, 0]
         norm = np.linalg.norm(target, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):  # no ESP has no residual
             size = np.where(norm > 0, np.linalg.norm(left, axis=1), np.nan)
-            unexplained[some] = size / _variation(target, mask)
+            unexplained[some] = size / variation(target, mask)
             residual[some] = size / norm
         charges[some, :atoms] = fitted
         # The largest potential of a unit charge is that at the nearest point.
@@ -130,136 +127,55 @@ def cached_molecules(pairs: int) -> int:
     return max(1, _CACHED_PAIRS // max(1, pairs))
 
 
-def _solved(
-    design: Float[np.ndarray, "molecule atom point"],
-    esp: Float[np.ndarray, "molecule point"],
-    atom_mask: Bool[np.ndarray, "molecule atom"],
-) -> Float[np.ndarray, "molecule atom"]:
-    """Charges by least squares, 0 at padding."""
-    normal = design @ design.transpose(0, 2, 1)
-    n_atoms = np.maximum(atom_mask.sum(axis=1), 1)
-    mean = np.trace(normal, axis1=1, axis2=2) / n_atoms
-    # Padding atoms get a unit diagonal, so that the matrix is regular and their charge 0.
-    diagonal = np.where(atom_mask, _RIDGE_CHARGES * mean[:, None], 1.0) + (mean == 0)[:, None]
-    normal[:, range(normal.shape[1]), range(normal.shape[1])] += diagonal
-    right = design @ esp[..., None].astype(np.float64)
-    return np.linalg.solve(normal, right)[..., 0] * atom_mask
-
-
-def unexplained_by_multipoles(
-    positions: Float[np.ndarray, "molecule atom 3"],
-    grid: Float[np.ndarray, "molecule point 3"],
-    grid_mask: Bool[np.ndarray, "molecule point"],
-    esp: Float[np.ndarray, "molecule point"],
+def solve_charges(
+    normal: Float[Any, "molecule charge charge"],
+    right: Float[Any, "molecule charge"],
+    mask: Bool[Any, "molecule charge"],
     *,
-    stride: int,
-    quadrupoles: bool,
-) -> Float[np.ndarray, " molecule"]:
-    """Returns the part of an ESP's variation that charges and dipoles on the atoms leave.
+    ridge: float,
+    total: Float[Any, " molecule"] | None = None,
+    known: Bool[Any, " molecule"] | None = None,
+) -> Float[Any, "molecule charge"]:
+    """Solves normal equations of charges, of NumPy or JAX, in the precision in which they come.
 
-    σ-holes of molecules such as F2 are quadrupoles of the atoms; a grid in another order is
-    explained by nothing.
+    With N = T'T + w the solution q0 = N⁻¹ T'V moves along u = N⁻¹ 1 until the sum is right,
+    q = q0 + u (Q - 1·q0) / (1·u), which is the least-squares solution under that sum.
 
     Args:
-        positions: Of molecules that all have the same number of atoms, in Å.
-        grid: Points in Å.
-        grid_mask: Which of them count.
-        esp: In hartree/e.
-        stride: Fit to every so many points only; what is left is that of all points.
-        quadrupoles: Put quadrupoles on the atoms as well.
+        normal: T'T; rows of padding are 0.
+        right: T'V.
+        mask: True for charges, False for padding.
+        ridge: w over the mean of the diagonal of T'T.
+        total: Q; without it the charges are free.
+        known: Where Q is known; elsewhere the charges are free. Everywhere if left out.
+
+    Returns:
+        Charges, 0 at padding.
     """
-    # What is asked for is a share of some percent, for which single precision will do.
-    single = positions.astype(np.float32), grid.astype(np.float32, copy=False)
-    design = _multipole_potentials(*single, quadrupoles=quadrupoles)
-    design *= grid_mask[:, None]
-    target = np.where(grid_mask, esp, 0.0).astype(np.float64)
-    solution = _ridge(design[..., ::stride].astype(np.float64), target[:, ::stride])
-    left = target - (solution[:, None].astype(np.float32) @ design)[:, 0]
-    return np.linalg.norm(left, axis=1) / _variation(target, grid_mask)
+    xp = normal.__array_namespace__()
+    scale = xp.trace(normal, axis1=1, axis2=2) / xp.maximum(mask.sum(axis=1), 1)
+    scale = xp.where(scale > 0, scale, 1.0)
+    # Padding gets a diagonal too, so that the matrix is regular and its charge 0.
+    diagonal = xp.where(mask, ridge, 1.0) * scale[:, None]
+    regular = normal + diagonal[:, :, None] * xp.eye(normal.shape[1])
+    if total is None:
+        return xp.where(mask, xp.linalg.solve(regular, right[..., None])[..., 0], 0.0)
+    known = xp.ones_like(total, dtype=bool) if known is None else known
+    sides = xp.stack([right, mask * scale[:, None]], axis=-1)
+    charges, along = xp.moveaxis(xp.linalg.solve(regular, sides), -1, 0)
+    for _ in range(2):  # the second round takes away the rounding of the first
+        lacking = xp.where(known, total - charges.sum(axis=1), 0.0)
+        charges = charges + along * (lacking / xp.where(known, along.sum(axis=1), 1.0))[:, None]
+    return xp.where(mask, charges, 0.0)
 
 
-def _variation(
+def variation(
     esp: Float[np.ndarray, "molecule point"], mask: Bool[np.ndarray, "molecule point"]
 ) -> Float[np.ndarray, " molecule"]:
     """Norm of how far each ESP, 0 where it does not count, is from its mean."""
     mean = esp.sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
     size = np.linalg.norm((esp - mean[:, None]) * mask, axis=1)
     return np.maximum(size, _LEAST_VARIATION * np.linalg.norm(esp, axis=1))
-
-
-def fit_multipoles(
-    positions: Float[np.ndarray, "atom 3"],
-    grid: Float[np.ndarray, "point 3"],
-    esp: Float[np.ndarray, " point"],
-) -> tuple[Float[np.ndarray, " atom"], Float[np.ndarray, "atom 3"], float]:
-    """Fits charges and dipoles on the atoms of one molecule, in Å and hartree/e.
-
-    Returns:
-        Charges in e, dipoles in e·Å, relative residual.
-    """
-    design = _multipole_potentials(positions, grid, quadrupoles=False)
-    solution = _ridge(design, esp)
-    norm = np.linalg.norm(esp)
-    residual = float(np.linalg.norm(esp - solution @ design) / norm) if norm else np.nan
-    atoms = len(positions)
-    return solution[:atoms], solution[atoms:].reshape(3, atoms).T, residual
-
-
-def _multipole_potentials(
-    positions: Float[np.ndarray, "*molecule atom 3"],
-    grid: Float[np.ndarray, "*molecule point 3"],
-    *,
-    quadrupoles: bool,
-) -> Float[np.ndarray, "*molecule column point"]:
-    """Potentials of unit multipoles on the atoms, those of all atoms component by component."""
-    places, atoms = np.swapaxes(grid, -1, -2), np.swapaxes(positions, -1, -2)
-    displacement = places[..., None, :] - atoms[..., None]
-    squared = np.einsum("...xap,...xap->...ap", displacement, displacement)
-    inverse = 1 / np.maximum(np.sqrt(squared, out=squared), 1e-3)
-    pairs = [*zip(*np.triu_indices(3), strict=True)] if quadrupoles else []
-    *molecules, n_atoms, n_points = inverse.shape
-    design = np.empty((*molecules, 4 + len(pairs), n_atoms, n_points), inverse.dtype)
-    np.multiply(BOHR_IN_ANGSTROM, inverse, out=design[..., 0, :, :])
-    squares = inverse * inverse
-    cubes = design[..., :1, :, :] * squares[..., None, :, :]
-    np.multiply(displacement, cubes, out=design[..., 1:4, :, :])
-    fifth = squares * squares * inverse if pairs else squares
-    for column, (x, y) in enumerate(pairs, start=4):
-        product = displacement[..., x, :, :] * displacement[..., y, :, :]
-        np.multiply(product, fifth, out=design[..., column, :, :])
-    return design.reshape(*molecules, -1, n_points)
-
-
-def _ridge(
-    design: Float[np.ndarray, "*molecule column point"], esp: Float[np.ndarray, "*molecule point"]
-) -> Float[np.ndarray, "*molecule column"]:
-    """Least squares with a slight preference for small values."""
-    normal = design @ np.swapaxes(design, -1, -2)
-    columns = normal.shape[-1]
-    ridge = _RIDGE_MULTIPOLES * np.trace(normal, axis1=-2, axis2=-1) / columns
-    regular = normal + ridge[..., None, None] * np.eye(columns)
-    return np.linalg.solve(regular, design @ esp[..., None])[..., 0]
-
-
-def moments(
-    positions: Float[np.ndarray, "atom 3"],
-    charges: Float[np.ndarray, " atom"],
-    dipoles: Float[np.ndarray, "atom 3"] | None = None,
-) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
-    """Returns dipole and traceless quadrupole of charges and dipoles, about the origin."""
-    dipole = charges @ positions
-    quadrupole = np.einsum("a,ai,aj->ij", charges, positions, positions)
-    if dipoles is not None:
-        dipole = dipole + dipoles.sum(axis=0)
-        mixed = np.einsum("ai,aj->ij", positions, dipoles)
-        quadrupole = quadrupole + mixed + mixed.T
-    return dipole, traceless(quadrupole)
-
-
-def traceless(tensor: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """Removes the trace of tensors."""
-    trace = np.trace(tensor, axis1=-2, axis2=-1)[..., None, None]
-    return tensor - trace * np.eye(3) / 3
 
 
 def _potentials(

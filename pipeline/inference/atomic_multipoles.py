@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid, usable_points
 from pipeline.chemistry.centers import ORIGIN
-from pipeline.chemistry.fitted_charges import traceless
+from pipeline.chemistry.fitted_multipoles import traceless
 from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, weigh
 from pipeline.inference.interpretation import Interpreter

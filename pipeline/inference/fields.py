@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms, Grid, numeric
-from pipeline.chemistry.fitted_charges import fit_multipoles
+from pipeline.chemistry.fitted_multipoles import fit_multipoles
 from pipeline.chemistry.multipoles import multipole_field
 from pipeline.inference.hypothesis import Hypothesis, curve, deviation, unsettled, weigh
 from pipeline.inference.interpretation import Interpreter

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from pipeline.chemistry.centers import spelled
-from pipeline.chemistry.fitted_charges import traceless
+from pipeline.chemistry.fitted_multipoles import traceless
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, unsettled, weigh
 from pipeline.inference.reference import Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS

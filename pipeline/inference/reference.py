@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from pipeline.chemistry.arrays import Atoms, Grid
 from pipeline.chemistry.centers import CENTERS
-from pipeline.chemistry.fitted_charges import fit_multipoles, moments
+from pipeline.chemistry.fitted_multipoles import fit_multipoles, moments
 from pipeline.chemistry.radii import surface_distance
 from pipeline.inference.equilibration import equilibrated_charges, measured_dipole
 from pipeline.inference.hypothesis import Curve, curve

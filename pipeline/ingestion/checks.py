@@ -10,7 +10,8 @@ from ase.data import covalent_radii
 from jaxtyping import Bool, Float, Int
 
 from pipeline.chemistry.arrays import NO_ELEMENT, Atoms, finite_rows, usable_points
-from pipeline.chemistry.fitted_charges import cached_molecules, unexplained_by_multipoles
+from pipeline.chemistry.fitted_charges import cached_molecules
+from pipeline.chemistry.fitted_multipoles import unexplained_by_multipoles
 from pipeline.chemistry.radii import (
     CLOSEST_ATOMS,
     nearest_bonds,

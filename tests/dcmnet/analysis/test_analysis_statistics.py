@@ -4,8 +4,6 @@ import json
 from types import SimpleNamespace
 
 import ase.data
-import jax
-import jax.numpy as jnp
 import netCDF4
 import numpy as np
 import pandas as pd
@@ -20,7 +18,6 @@ from dcmnet.analysis.accumulators import ErrorSums, SpreadSums
 from dcmnet.analysis.export import parse_formats
 from dcmnet.analysis.grouping import NOWHERE, SHELLS, by_size, formulas, shell_labels, shell_of
 from dcmnet.analysis.point_errors import correlation, row_quantiles
-from dcmnet.analysis.reference_levels import solve_charges
 from dcmnet.analysis.statistics import LEVELS
 from store_schema.problems import ConfigError, StoreError
 from store_schema.units import BOHR_IN_ANGSTROM, HARTREE_IN_KCAL_PER_MOL
@@ -139,30 +136,6 @@ def test_no_charges_on_the_atoms_do_better_than_the_fitted_ones(analysed):
         assert float(molecule["esp_rmse_fitted"]) <= 1.0001 * np.nan_to_num(
             float(molecule["esp_rmse_monopoles"]), nan=np.inf
         )
-
-
-@given(st.integers(0, 2**31), st.integers(1, 6), st.sampled_from([-1.0, 0.0, 2.0, np.nan]))
-def test_the_constraint_is_exact_and_the_rank_does_not_matter(seed, points, total):
-    """Fewer points than atoms, and atoms at the same place."""
-    rng = np.random.default_rng(seed)
-    design = rng.normal(size=(1, points, 5))
-    design[..., 3] = design[..., 2]
-    design[..., 4] = 0.0  # padding
-    esp = rng.normal(size=(1, points))
-    normal = design.transpose(0, 2, 1) @ design
-    right = np.einsum("bga,bg->ba", design, esp)
-    mask = np.array([[True] * 4 + [False]])
-    known = np.isfinite([total])
-    with jax.enable_x64(True):
-        equations = map(jnp.asarray, (normal, right, mask, np.where(known, total, 0.0), known))
-        charges = np.asarray(solve_charges(*equations))
-    assert charges[0, 4] == 0
-    if np.isfinite(total):
-        assert charges.sum() == pytest.approx(total, abs=1e-9)
-    else:
-        best = np.linalg.lstsq(design[0], esp[0])[0]
-        left = [np.linalg.norm(design[0] @ q - esp[0]) for q in (charges[0], best)]
-        assert left[0] == pytest.approx(left[1], abs=1e-4)
 
 
 def test_spreads_of_charges_and_displacements(analysed):
