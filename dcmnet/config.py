@@ -274,8 +274,11 @@ def read_json(path: str | Path, what: str) -> object:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise ConfigError.of(
             str(path),
-            expected=f"a JSON file, {what}",
-            received="no such file" if missing else (in_words or str(error)),
+            wrong=(
+                "there is no such file"
+                if missing
+                else f"this is no JSON file, {what}: {in_words or error}"
+            ),
             consequence="nothing was started",
             remedy=f"Check the path; give {what}, or one written like it",
         ) from error
@@ -301,12 +304,10 @@ def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = 
             if entry["type"] == "extra_forbidden":
                 problems.append(_unknown_field(name, known or field_paths()))
             else:
-                expected, received = _expectation(entry)
                 problems.append(
                     Problem(
                         place=f"configuration field {name}",
-                        expected=expected,
-                        received=received,
+                        wrong=_wrong(entry),
                         consequence="nothing was started",
                         remedy="Correct the value",
                     )
@@ -314,21 +315,20 @@ def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = 
         raise ConfigError(problems) from error
 
 
-def _expectation(entry: ErrorDetails) -> tuple[str, str]:
-    """Returns what pydantic asks for, as the end of "expected ...", and what it found."""
+def _wrong(entry: ErrorDetails) -> str:
+    """Returns what pydantic found, and what it asks for instead."""
     kind, about = entry["type"], entry.get("ctx", {})
     if kind == "missing":
-        return "a value", "none"
+        return "it has no value"
     if kind == "union_tag_not_found":
-        return f"a {about['discriminator']}", "none"
+        return f"it has no {about['discriminator']}"
     if kind == "union_tag_invalid":
-        return f"a {about['discriminator']} of {about['expected_tags']}", repr(about["tag"])
-    message = entry["msg"]
-    for opening in ("Value error, ", "Input should be ", "String should "):
-        message = message.removeprefix(opening)
-    together = isinstance(entry["input"], dict)
-    received = "values that do not go together" if together else repr(entry["input"])[:80]
-    return message.replace("match pattern", "text that matches"), received
+        return f"its {about['discriminator']} is {about['tag']!r}, not {about['expected_tags']}"
+    if kind == "value_error":
+        return entry["msg"].removeprefix("Value error, ")
+    message = entry["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    given = "this" if isinstance(entry["input"], dict) else repr(entry["input"])[:80]
+    return f"{given} is not {message.replace('match pattern', 'text that matches')}"
 
 
 def field_paths() -> dict[str, tuple[str, ...]]:
@@ -359,8 +359,7 @@ def _unknown_field(name: str, known: Collection[str]) -> Problem:
     near = list(dict.fromkeys(near))[:3]
     return Problem(
         place=f"configuration field {name!r}",
-        expected="the name of a field",
-        received="an unknown one",
+        wrong="there is no field of this name",
         consequence="nothing was started",
         remedy=f"Did you mean {' or '.join(near)}?" if near else f"Fields: {', '.join(known)}",
     )

@@ -59,8 +59,7 @@ def train_model(
     if ndcm is not None and ndcm != model.n_dcm:
         raise ConfigError.of(
             "train_model, ndcm",
-            expected=f"the model's n_dcm, {model.n_dcm}",
-            received=str(ndcm),
+            wrong=f"ndcm is {ndcm}, but the model's n_dcm is {model.n_dcm}",
             consequence="nothing was started",
             remedy="Leave ndcm out, or make the model with create_model(n_dcm=...)",
         )

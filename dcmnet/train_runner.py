@@ -55,8 +55,7 @@ def make_config(
     if preset is not None and preset not in PRESETS:
         raise ConfigError.of(
             "preset",
-            expected=" or ".join(PRESETS),
-            received=repr(preset),
+            wrong=f"{preset!r} is not {' or '.join(PRESETS)}",
             consequence="nothing was started",
             remedy="Name one of those",
         )
@@ -65,8 +64,7 @@ def make_config(
     if preset == _OF_ANOTHER and not (source or (config and config.init_from)):
         raise ConfigError.of(
             f"preset {preset}",
-            expected=f"a model to start from, such as --init-from {DEFAULT}",
-            received="none",
+            wrong=f"no model to start from is named, such as --init-from {DEFAULT}",
             consequence="nothing was started",
             remedy="Name one, or train from the start with another preset",
         )
@@ -195,8 +193,7 @@ def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:
     if others:
         raise ConfigError.of(
             str(experiment.directory),
-            expected="the configuration of the experiment",
-            received="another " + ", ".join(others),
+            wrong="the experiment has another " + ", ".join(others),
             consequence="nothing was started",
             remedy="Give the settings it began with, resume with 'dcmnet resume', or choose "
             "another name",
@@ -222,8 +219,7 @@ def fields_of(arguments: Sequence[str]) -> dict[str, object]:
         if not word.startswith("--"):
             raise ConfigError.of(
                 "command line",
-                expected="--field value",
-                received=repr(word),
+                wrong=f"{word!r} is not --field value",
                 consequence="nothing was started",
                 remedy="Write it like --num-epochs 100",
             )

@@ -60,8 +60,7 @@ def check_utf8(path: str | Path) -> None:
     except UnicodeEncodeError:
         raise StoreError.of(
             str(path).encode("utf-8", "backslashreplace").decode(),
-            expected="a path in UTF-8",
-            received="bytes in it that are not",
+            wrong="the path is not in UTF-8",
             consequence="it was not opened",
             remedy="Rename it, or the folder that is named so",
         ) from None
@@ -84,8 +83,7 @@ def exclusive(folder: Path, *, wait: bool) -> Iterator[None]:
         except BlockingIOError:
             raise StoreError.of(
                 str(folder),
-                expected="no other writer",
-                received="one at work",
+                wrong="another process is writing here",
                 consequence="nothing was written",
                 remedy="Try again when it has ended",
             ) from None
@@ -106,9 +104,11 @@ def usable_place(place: object) -> Iterator[None]:
     except OSError as error:
         raise StoreError.of(
             str(place),
-            expected="a place where a store can be",
-            received=(error.strerror or str(error)).lower()
-            + (f" at {error.filename}" if error.filename not in (None, str(place)) else ""),
+            wrong=(
+                "no store can be here: "
+                + (error.strerror or str(error)).lower()
+                + (f" at {error.filename}" if error.filename not in (None, str(place)) else "")
+            ),
             consequence="nothing was written",
             remedy="Choose another path, or make this one usable",
         ) from error

@@ -72,8 +72,11 @@ class StoreSchema(BaseModel):
         if not isinstance(found, Mapping):
             raise StoreError.of(
                 place,
-                expected=f"a schema in the attribute {SCHEMA_ATTRIBUTE!r}",
-                received="none" if found is None else type(found).__name__,
+                wrong=(
+                    f"it has no schema ({SCHEMA_ATTRIBUTE})"
+                    if found is None
+                    else f"its schema is {type(found).__name__}, not a mapping"
+                ),
                 consequence="this is not a store that this package wrote",
                 remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
             )
@@ -82,8 +85,8 @@ class StoreSchema(BaseModel):
         if found.get("version") != SCHEMA_VERSION:
             raise StoreError.of(
                 place,
-                expected=f"schema version {SCHEMA_VERSION}",
-                received=f"version {version!r}",
+                wrong=f"its schema has version {version!r}; this release reads version "
+                f"{SCHEMA_VERSION}",
                 consequence="its fields may mean something else",
                 remedy="Install the release that wrote it, or ingest the sources again",
             )
@@ -93,8 +96,8 @@ class StoreSchema(BaseModel):
             raise StoreError(
                 Problem(
                     place=f"{place}, {SCHEMA_ATTRIBUTE}.{'.'.join(map(str, entry['loc']))}",
-                    expected="a valid schema field",
-                    received=f"{str(entry['input'])[:80]!r} ({entry['msg']})",
+                    wrong=f"{entry['msg'].removeprefix('Value error, ')} "
+                    f"(found {str(entry['input'])[:80]!r})",
                     consequence="the store cannot be trusted",
                     remedy="Ingest the sources again",
                 )

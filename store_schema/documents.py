@@ -101,8 +101,8 @@ def validated(
         more = f", and {len(others)} more fields are wrong" if others else ""
         raise error.of(
             ", ".join([str(place), ".".join(map(str, first["loc"]))]).removesuffix(", "),
-            expected=expected,
-            received=f"{str(first['input'])[:80]!r} ({first['msg']}){more}",
+            wrong=f"this is not {expected}: {first['msg']} "
+            f"(found {str(first['input'])[:80]!r}){more}",
             consequence=consequence,
             remedy=remedy,
         ) from refused

@@ -24,8 +24,7 @@ def extra(name: str, purpose: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ConfigError.of(
             purpose,
-            expected=f"the packages of the extra {name!r}",
-            received=f"no module {error.name!r}",
+            wrong=f"there is no module {error.name!r}, which comes with the extra {name!r}",
             consequence="nothing was started",
             remedy=f"pip install 'dcm-store[{name}]', or '.[{name}]' where the sources are",
         ) from error

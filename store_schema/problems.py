@@ -1,4 +1,4 @@
-"""Problems as people can act on them: where, what was expected, what was found, what follows.
+"""Problems as people can act on them: where, what is wrong, what follows, what to do.
 
 Checks collect every problem before they report any, so that a file is mended in
 one go.
@@ -17,24 +17,22 @@ class Problem(BaseModel):
 
     Attributes:
         place: File and key, store and variable, or field of a configuration.
-        expected: What would have been right.
-        received: What was found.
-        consequence: What follows for the user.
-        remedy: What to do about it.
+        wrong: What is wrong there: a clause, with what would be right where that helps.
+        consequence: What follows for the user, a clause.
+        remedy: What to do about it, a sentence without its full stop.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     place: str
-    expected: str
-    received: str
+    wrong: str
     consequence: str
     remedy: str
 
     def __str__(self) -> str:
         return (
-            f"{self.place}: expected {self.expected}, found {self.received}; "
-            f"{self.consequence}. {self.remedy}{'' if self.remedy.endswith('?') else '.'}"
+            f"{self.place}: {self.wrong}; {self.consequence}. "
+            f"{self.remedy}{'' if self.remedy.endswith('?') else '.'}"
         )
 
 
@@ -56,19 +54,9 @@ class DcmError(Exception):
         return type(self), (self.problems,)
 
     @classmethod
-    def of(cls, place: str, *, expected: str, received: str, consequence: str, remedy: str) -> Self:
+    def of(cls, place: str, *, wrong: str, consequence: str, remedy: str) -> Self:
         """Makes the error of a single problem."""
-        return cls(
-            [
-                Problem(
-                    place=place,
-                    expected=expected,
-                    received=received,
-                    consequence=consequence,
-                    remedy=remedy,
-                )
-            ]
-        )
+        return cls([Problem(place=place, wrong=wrong, consequence=consequence, remedy=remedy)])
 
 
 class SourceError(DcmError):

@@ -121,8 +121,7 @@ def analyze(
     if not path:
         raise ConfigError.of(
             f"analysis of {first}",
-            expected="a store to analyse it on",
-            received="none, and a model in the box has none of its own",
+            wrong="no store is named to analyse it on, and a model in the box has none of its own",
             consequence="nothing was analysed",
             remedy="Name one with --store",
         )
@@ -205,8 +204,7 @@ def analysis_loader(store: str, config: ExperimentConfig, split: str) -> BatchDa
         return loader
     raise TrainingError.of(
         f"{store}, split {split!r}",
-        expected="at least one molecule",
-        received="none",
+        wrong="this split has no molecules",
         consequence="there is nothing to analyse",
         remedy="Name another split, or analyse --split all",
     )

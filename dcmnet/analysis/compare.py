@@ -96,8 +96,8 @@ def compare(
     if len(contenders) < 2 or len({str(c) for c in contenders}) < len(contenders):
         raise ConfigError.of(
             "compare",
-            expected="two or more different experiments or checkpoints",
-            received=", ".join(map(str, contenders)) or "none",
+            wrong="these are not two or more different experiments or checkpoints: "
+            f"{', '.join(map(str, contenders)) or 'none'}",
             consequence="there is nothing to compare",
             remedy="Name them like 'dcmnet compare experiments/a experiments/b@epoch_20'",
         )
@@ -220,16 +220,17 @@ def _common_store(contenders: Sequence[str | Path]) -> str:
     if not stores:
         raise ConfigError.of(
             "compare",
-            expected="a store to compare models in the box on",
-            received="none",
+            wrong="no store is named to compare models in the box on",
             consequence="there is nothing to compare",
             remedy="Name one with --store",
         )
     if len({str(Path(store).resolve()) for store in stores.values()}) > 1:
         raise ConfigError.of(
             "compare",
-            expected="experiments that were trained on the same store",
-            received="; ".join(f"{name} on {store}" for name, store in stores.items()),
+            wrong=(
+                "the experiments were trained on different stores: "
+                + "; ".join(f"{name} on {store}" for name, store in stores.items())
+            ),
             consequence="their molecules are not the same",
             remedy="Name the store to compare them on with --store",
         )
@@ -253,8 +254,7 @@ def _compared(store: str, found: list[Contender]) -> Comparison:
     if rows.empty:
         raise StoreError.of(
             f"{store}, {', '.join(f'{RESULTS_GROUP}/{contender.group}' for contender in found)}",
-            expected="molecules that all of them analysed, in the same split",
-            received="none",
+            wrong="no molecule was analysed by all of them in the same split",
             consequence="there is nothing to compare",
             remedy="Compare experiments with the same split fractions, or --split all",
         )

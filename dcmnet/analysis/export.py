@@ -44,8 +44,7 @@ def parse_formats(text: str) -> tuple[Format, ...]:
     if unknown or not names:
         raise ConfigError.of(
             "--export",
-            expected=f"some of {', '.join(FORMATS)}, with commas between",
-            received=repr(text),
+            wrong=f"{text!r} names no formats; there are {', '.join(FORMATS)}, with commas between",
             consequence="nothing was started",
             remedy="Write it like --export csv,parquet",
         )

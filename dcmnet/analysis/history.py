@@ -28,8 +28,7 @@ def analyze_training_history(experiment: str | Path) -> pd.DataFrame:
     if not history:
         raise CheckpointError.of(
             str(experiment),
-            expected="an experiment with finished epochs",
-            received="none",
+            wrong="no finished epoch of an experiment is here",
             consequence="there is no history to analyse",
             remedy="Give the directory of an experiment, or resume it with 'dcmnet resume'",
         )

@@ -148,8 +148,7 @@ def _refuse_nonsense(batch: MoleculeBatch, predicted: Predicted) -> None:
     if lost.any():
         raise TrainingError.of(
             f"the network's prediction for molecule {batch.molecule_index[lost][0]} of the store",
-            expected="finite charges and positions",
-            received="NaN or infinity",
+            wrong="charges or positions are NaN or infinity",
             consequence="no statistics can be made, and no results are written",
             remedy="Use a checkpoint from before the training diverged, "
             "or look at the positions of this molecule",

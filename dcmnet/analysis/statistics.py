@@ -281,8 +281,7 @@ def load_statistics(source: str | Path | xr.DataTree, group: str | None = None) 
     if found is None:
         raise StoreError.of(
             f"{source if not isinstance(source, xr.DataTree) else 'store'}, group {path}",
-            expected="results with statistics",
-            received="a group without" if exists else "no such group",
+            wrong=("the group has no statistics" if exists else "there is no such group"),
             consequence="there is nothing to show",
             remedy="Run 'dcmnet analyze EXPERIMENT', with --overwrite where it was analysed before",
         )

@@ -45,8 +45,7 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
         if not (key and equals and value):
             raise ConfigError.of(
                 option,
-                expected="KEY=VALUE",
-                received=repr(text),
+                wrong=f"{text!r} is not KEY=VALUE",
                 consequence="nothing was started",
                 remedy=f"Write it like {option} "
                 + ("D=molecular_dipole_vector" if option == "--declare" else "model.n_dcm=2"),
@@ -55,8 +54,7 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
         if option == "--declare" and found.get(key, value) != value:
             raise ConfigError.of(
                 f"{option} {key}",
-                expected="one value",
-                received=f"{found[key]!r} and {value!r}",
+                wrong=f"it has two values, {found[key]!r} and {value!r}",
                 consequence="nothing was started",
                 remedy="Declare it once",
             )
@@ -78,8 +76,7 @@ def proportions(text: str) -> list[float]:
         return found
     raise ConfigError.of(
         f"--ratio {text}",
-        expected="a number above 0 for each store, such as 3:1",
-        received="something else",
+        wrong="this is not a number above 0 for each store, such as 3:1",
         consequence="nothing was started",
         remedy="Write the numbers in the order of the stores, with colons between them",
     )

@@ -174,8 +174,8 @@ class Checkpoints:
         if step not in steps:
             raise CheckpointError.of(
                 f"{self.directory}",
-                expected=f"a checkpoint {which!r}",
-                received=f"{', '.join(self.names()) or 'no checkpoint'}",
+                wrong=f"there is no checkpoint {which!r}; there is "
+                f"{', '.join(self.names()) or 'none at all'}",
                 consequence="there are no parameters to resume from",
                 remedy="Name one of those, or train first",
             )
@@ -270,8 +270,8 @@ def _check_shapes(place: str, found: Any, like: Any) -> None:
     if differences:
         raise CheckpointError.of(
             place,
-            expected="parameters of the network in this experiment's config.json",
-            received=f"another network ({'; '.join(differences[:4])})",
+            wrong="its parameters are those of another network than in this experiment's "
+            f"config.json ({'; '.join(differences[:4])})",
             consequence="nothing was restored",
             remedy="Restore config.json as it was when this checkpoint was saved",
         )
@@ -297,8 +297,7 @@ def _refuse_special_files(folder: Path) -> None:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise CheckpointError.of(
                     str(path),
-                    expected="a regular file",
-                    received="a link, a pipe or a device",
+                    wrong="this is a link, a pipe or a device, not a regular file",
                     consequence="nothing was restored",
                     remedy="Restore the experiment's directory, or name another checkpoint",
                 )
@@ -308,8 +307,8 @@ def _damaged(place: str, error: Exception) -> CheckpointError:
     first_line = next(iter(str(error).splitlines()), "")[:200]
     return CheckpointError.of(
         place,
-        expected="a whole checkpoint of the network in this experiment's config.json",
-        received=f"{type(error).__name__}: {first_line}",
+        wrong="this is not a whole checkpoint of the network in this experiment's config.json: "
+        f"{type(error).__name__}: {first_line}",
         consequence="nothing was restored",
         remedy="Restore the experiment's directory, or name another checkpoint",
     )

@@ -131,8 +131,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     if not experiment.checkpoints_path.is_dir():
         raise CheckpointError.of(
             str(path),
-            expected="an experiment with checkpoints",
-            received="none",
+            wrong="there is no experiment with checkpoints here",
             consequence="there are no parameters to predict with",
             remedy="Train it first, or give the directory of another experiment",
         )

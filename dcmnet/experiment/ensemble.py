@@ -74,8 +74,7 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
     if unfit:
         raise ConfigError.of(
             f"ensemble of {', '.join(map(str, sources))}",
-            expected=f"experiments with the network of {first.name}, trained differently",
-            received=unfit[0],
+            wrong=f"these are not the network of {first.name}, trained differently: {unfit[0]}",
             consequence="their spread would say nothing",
             remedy="Train members with the same settings and another training.seed each",
         )

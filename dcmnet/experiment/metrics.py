@@ -127,8 +127,7 @@ class MetricsFile:
     def _damaged(self, received: str) -> CheckpointError:
         return CheckpointError.of(
             str(self.path),
-            expected="one line of JSON per epoch",
-            received=received,
+            wrong=f"its lines are not JSON, one per epoch: {received}",
             consequence="the history of the run cannot be read",
             remedy=_RESTORE,
         )

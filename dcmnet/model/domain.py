@@ -15,13 +15,13 @@ class Beyond(NamedTuple):
     """Something that a model was not trained on.
 
     Attributes:
-        expected: What it was trained on.
-        received: What else there is.
+        new: What it was not trained on.
+        seen: What it was trained on.
         consequence: What that means for its charges.
     """
 
-    expected: str
-    received: str
+    new: str
+    seen: str
     consequence: str
 
 
@@ -62,22 +62,22 @@ class Domain:
         new = (self.elements or frozenset()) - (trained.elements or frozenset())
         if trained.elements is not None and new:
             yield Beyond(
-                f"elements of its training data, {symbols_of(trained.elements)}",
                 symbols_of(new),
+                symbols_of(trained.elements),
                 MEANINGLESS,
             )
         strange = (self.total_charges or frozenset()) - (trained.total_charges or frozenset())
         if trained.total_charges is not None and strange:
             yield Beyond(
-                f"net charges of its training data, {_signed(trained.total_charges)}",
                 f"net charges {_signed(strange)}",
+                f"net charges {_signed(trained.total_charges)}",
                 "it has not learned where such a charge goes",
             )
         most = self.most_atoms or 0
         if trained.most_atoms is not None and most > trained.most_atoms:
             yield Beyond(
-                f"at most {trained.most_atoms} atoms, as in its training data",
                 f"molecules of up to {most} atoms",
+                f"at most {trained.most_atoms} atoms",
                 "its errors for molecules that large are not known",
             )
 

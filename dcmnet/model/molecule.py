@@ -75,8 +75,7 @@ class Structure:
         except (TypeError, ValueError) as error:  # numpy's for what is no array of numbers
             raise SourceError.of(
                 f"{place}, atomic_numbers and positions",
-                expected="whole numbers (a,) and positions (a, 3)",
-                received=str(error),
+                wrong=f"these are not whole numbers (a,) and positions (a, 3): {error}",
                 consequence=_CONSEQUENCE,
                 remedy="Give each atom its atomic number and its place in angstrom",
             ) from error
@@ -103,41 +102,38 @@ def problems_of(structure: Structure, largest: int) -> list[Problem]:
     numbers, positions = structure.atomic_numbers, structure.positions
     strange = sorted({int(n) for n in numbers[(numbers < 1) | (numbers > largest)]})
     if not len(numbers):
-        wrong = [("at least one atom", "none")]
+        found = ["it has no atom"]
     else:
-        wrong = []
+        found = []
         if strange:
-            found = ", ".join(map(str, strange[:5])) + (" (a site X)" if 0 in strange else "")
-            wrong.append((f"atomic numbers, whole numbers from 1 to {largest}", found))
+            numbered = ", ".join(map(str, strange[:5])) + (" (a site X)" if 0 in strange else "")
+            found.append(f"atomic numbers are {numbered}, not whole numbers from 1 to {largest}")
         if not np.isfinite(structure.total_charge):
-            wrong.append(("a finite charge", str(structure.total_charge)))
+            found.append(f"its net charge is {structure.total_charge}")
         with np.errstate(over="ignore", invalid="ignore"):
             # One that is not finite takes the centre, and with it all others.
             centred = structure.centred if np.isfinite(positions).all() else positions
             placed = np.isfinite(centred.astype(np.float32)).all(axis=1)
         if not placed.all():
             lost = ", ".join(str(atom) for atom in np.flatnonzero(~placed)[:5])
-            wrong.append(("finite positions", f"none for atom {lost}"))
+            found.append(f"positions are not finite for atom {lost}")
         elif not strange:
-            wrong += _misplaced(numbers, positions)
+            found += _misplaced(numbers, positions)
             if structure.total_charge > numbers.sum():
-                bare = f"a net charge of at most {numbers.sum():+d} e, that of its bare nuclei"
-                wrong.append((bare, f"{structure.total_charge:+g}"))
+                bare = f"more than the {numbers.sum():+d} e of its bare nuclei"
+                found.append(f"its net charge is {structure.total_charge:+g} e, {bare}")
     return [
         Problem(
             place=structure.place,
-            expected=expected,
-            received=received,
+            wrong=wrong,
             consequence=_CONSEQUENCE,
             remedy="Correct or remove this molecule",
         )
-        for expected, received in wrong
+        for wrong in found
     ]
 
 
-def _misplaced(
-    numbers: Int[np.ndarray, " a"], positions: Float[np.ndarray, "a 3"]
-) -> list[tuple[str, str]]:
+def _misplaced(numbers: Int[np.ndarray, " a"], positions: Float[np.ndarray, "a 3"]) -> list[str]:
     """Returns what to say where two atoms are at one place, or all are in another unit."""
     if len(numbers) < 2:
         return []
@@ -149,14 +145,14 @@ def _misplaced(
     # Noble gases have no bonds to measure.
     bonded = len(numbers) > 2 and not np.isin(numbers, NOBLE_GASES).any()
     if bonded and is_stretched(*_extent(closest)).all():
-        longer = f"all bonds {closest[atom]:.2f} times as long or longer, as of positions in bohr"
-        return [("positions in angstrom", longer)]
+        longer = f"all bonds are at least {closest[atom]:.2f} times too long"
+        return [f"{longer}: positions must be in angstrom, and may be in bohr"]
     if closest[atom] >= CLOSEST_ATOMS:
         return []
     pair = " and ".join(
         f"{chemical_symbols[int(numbers[i])]} (atom {i})" for i in sorted((atom, int(other[atom])))
     )
-    return [("atoms apart from each other", f"{pair} {distance[atom, 1]:.3f} Å apart")]
+    return [f"{pair} are {distance[atom, 1]:.3f} Å apart"]
 
 
 def _extent(values: Float[np.ndarray, " a"]) -> tuple[np.ndarray, np.ndarray]:

@@ -47,8 +47,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _refused(path: Path, received: str) -> CheckpointError:
     return CheckpointError.of(
         str(path),
-        expected="a pickle of nested dictionaries of numeric arrays, as DCM-Net was published",
-        received=received,
+        wrong="this is not a pickle of nested dictionaries of numeric arrays, as DCM-Net was "
+        f"published: {received}",
         consequence="no parameters were read and nothing in it was executed",
         remedy="Give the .pkl of a published DCM-Net, or an experiment's directory",
     )

@@ -95,9 +95,9 @@ class TrainedModel:
         problems = problems_of(structure, self.network.max_atomic_number)
         if problems:
             raise SourceError(problems)
-        for new in Domain.of(structure).beyond(self.domain):
+        for beyond in Domain.of(structure).beyond(self.domain):
             warnings.warn(
-                f"{self.name} has not seen {new.received} in training: {new.consequence}",
+                f"{self.name} has not seen {beyond.new} in training: {beyond.consequence}",
                 stacklevel=2,
             )
         molecule = {

@@ -136,8 +136,7 @@ class DCMCalculator(Calculator):
         if len(models) > 1:
             raise ConfigError.of(
                 "derivatives of charges",
-                expected="one model",
-                received=f"{len(models)}",
+                wrong=f"there are {len(models)} models; charges of one can be derived",
                 consequence="they were not calculated",
                 remedy="Leave 'others' out",
             )

@@ -102,8 +102,12 @@ def open_structures(
     else:
         raise SourceError.of(
             text,
-            expected=f"a store, files ({', '.join(_FILES)}), or a SMILES",
-            received="another kind of file" if path.exists() else "nothing of that name",
+            wrong=(
+                "this kind of file is not known"
+                if path.exists()
+                else "there is nothing of this name"
+            )
+            + f"; molecules come from a store, files ({', '.join(_FILES)}), or a SMILES",
             consequence="there is nothing to predict",
             remedy="Name such a file, or the folder of a store",
         )
@@ -191,8 +195,8 @@ class _Described:
         if self._total_charge not in (None, charge):
             raise SourceError.of(
                 geometry.place,
-                expected=f"the net charge of its atoms' formal charges, {charge}",
-                received=f"{self._total_charge:g} by --charge",
+                wrong=f"--charge is {self._total_charge:g}, but the formal charges of its atoms "
+                f"sum to {charge}",
                 consequence="nothing was predicted",
                 remedy="Leave --charge out, or give the molecule in its other state",
             )

@@ -41,8 +41,8 @@ class Mixture(Generic[ModelT]):
         if missing:
             raise SourceError.of(
                 structure.place,
-                expected=f"an atom {max(missing)}, which a model was named for",
-                received=f"{structure.n_atoms} atoms, the first of which is 0",
+                wrong=f"it has no atom {max(missing)}, which a model was named for, but "
+                f"{structure.n_atoms} atoms, the first of which is 0",
                 consequence="nothing was predicted",
                 remedy="Name models by element, or predict this molecule by itself",
             )
@@ -74,8 +74,12 @@ def parse_mixture(texts: Sequence[str]) -> tuple[list[str], dict[int, int], dict
             if not source or target is None or key in target:
                 raise ConfigError.of(
                     f"--with {text}",
-                    expected="ELEMENT=EXPERIMENT or ATOM,ATOM=EXPERIMENT, each named once",
-                    received="a second model for it" if target and key in target else repr(name),
+                    wrong=(
+                        "a second model is named for it"
+                        if target and key in target
+                        else f"{name!r} is not an element or atoms"
+                    )
+                    + "; models are named by ELEMENT=EXPERIMENT or ATOM,ATOM=EXPERIMENT",
                     consequence="nothing was predicted",
                     remedy="Write it like --with H=experiments/n1, atoms counted from 0",
                 )

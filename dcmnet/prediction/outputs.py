@@ -55,8 +55,9 @@ def new_file(target: Path, overwrite: bool) -> Iterator[Path]:
     if target.is_dir() or (target.exists() and not overwrite):
         raise ConfigError.of(
             str(target),
-            expected="a new file",
-            received="a folder" if target.is_dir() else "one that exists",
+            wrong=(
+                "this is a folder" if target.is_dir() else "there is a file of this name already"
+            ),
             consequence="nothing was written",
             remedy="Choose another name, or replace a file with --overwrite",
         )
@@ -77,8 +78,7 @@ def check_not_input(out: Path, source: str) -> None:
     if out.exists() and any(path.exists() and path.samefile(out) for path in inputs):
         raise ConfigError.of(
             f"--out {out}",
-            expected="another file than the input",
-            received="the input itself",
+            wrong="this is the input itself",
             consequence="it is left as it is",
             remedy="Choose another name",
         )
@@ -119,8 +119,8 @@ def check_format(path: Path) -> None:
     if path.suffix not in {**_FILES, **_SIMULATION}:
         raise ConfigError.of(
             f"--out {path}",
-            expected=f"a name that ends in {', '.join([*_FILES, *_SIMULATION])}",
-            received=path.suffix or "no suffix",
+            wrong=f"a file of charges cannot end in {path.suffix or 'nothing'}; it ends in "
+            f"{', '.join([*_FILES, *_SIMULATION])}",
             consequence="nothing was predicted",
             remedy="Choose the format by the name, such as charges.xyz",
         )

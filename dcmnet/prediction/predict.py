@@ -35,7 +35,6 @@ BATCH_SIZE: Final = 64
 _BATCH_PAIRS: Final = 2**17
 # Networks that differ less, in kcal/mol/e, had no choice.
 _LEAST_SPREAD: Final = 1e-4
-_RECORD: Final = "a model with a record of the elements it was trained on"
 # Problems that are listed; a file of another kind would fill the screen.
 _MOST_PROBLEMS: Final = 20
 
@@ -287,8 +286,7 @@ class _Looking:
         if not self._names:
             raise SourceError.of(
                 place,
-                expected="at least one molecule",
-                received="none",
+                wrong="there are no molecules in it",
                 consequence="there is nothing to predict",
                 remedy="Give a file that holds molecules",
             )
@@ -297,7 +295,7 @@ class _Looking:
         unseen = self._unseen(place)
         if strict and unseen:
             raise SourceError(unseen)
-        warnings = [f"{p.place}: {p.received}; {p.consequence}" for p in unseen]
+        warnings = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
         if self._uncharged:
             warnings.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
@@ -321,21 +319,20 @@ class _Looking:
         problems = []
         for model, domain in zip(self._mixture.models, self._domains, strict=True):
             beyond = [
-                (expected, f"{received}, which {model.name} has not seen in training", consequence)
-                for expected, received, consequence in domain.beyond(model.domain)
+                (f"{model.name} has not seen {new} in training, only {seen}", consequence)
+                for new, seen, consequence in domain.beyond(model.domain)
             ]
             if domain.elements and model.elements is None:
-                received = f"{model.name}, whose elements are not on record"
-                beyond.append((_RECORD, received, MEANINGLESS))
+                unknown = f"it is not on record which elements {model.name} was trained on"
+                beyond.append((unknown, MEANINGLESS))
             problems += [
                 Problem(
                     place=place,
-                    expected=expected,
-                    received=received,
+                    wrong=wrong,
                     consequence=consequence,
                     remedy="Train on molecules like these, or predict without --strict",
                 )
-                for expected, received, consequence in beyond
+                for wrong, consequence in beyond
             ]
         return problems
 
@@ -351,8 +348,7 @@ def _fields(structure: Structure) -> dict[str, Any]:
 def _changed(place: str) -> SourceError:
     return SourceError.of(
         place,
-        expected="the molecules that were read before",
-        received="others",
+        wrong="its molecules have changed since they were first read",
         consequence="nothing was written",
         remedy="Predict again when the file is no longer written to",
     )

@@ -59,8 +59,7 @@ def refine_charges(
     if not (np.isfinite(restraint) and restraint >= 0):
         raise ConfigError.of(
             "refine, restraint",
-            expected="0 or more",
-            received=str(restraint),
+            wrong=f"{restraint} is not 0 or more",
             consequence="nothing was refined",
             remedy="Give a number such as 1e-4",
         )
@@ -103,8 +102,7 @@ def reference_of(
             return points, reference
     raise SourceError.of(
         structure.place,
-        expected="a reference ESP with its grid to refine against",
-        received="none, or one that is not finite at every point",
+        wrong="it has no reference ESP to refine against, or one that is not finite at every point",
         consequence="its charges cannot be refined",
         remedy="Give an NPZ file or a store with an ESP, or leave refining out",
     )

@@ -194,8 +194,8 @@ def _jointly(
     if report.n_molecules > _MOST_CONFORMERS:
         raise ConfigError.of(
             f"--out {report.path}",
-            expected=f"at most {_MOST_CONFORMERS} conformers of one molecule",
-            received=f"{report.n_molecules:,} molecules",
+            wrong=f"these are {report.n_molecules:,} conformers of one molecule; the file takes "
+            f"at most {_MOST_CONFORMERS}",
             consequence="nothing was written",
             remedy="Give conformers that stand for the others, or write .xyz, .npz or .nc",
         )

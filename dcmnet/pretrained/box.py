@@ -48,8 +48,8 @@ def read_card(name: str, box: Path = BOX) -> ModelCard:
     if name not in pretrained_names(box):
         raise CheckpointError.of(
             name,
-            expected=f"a model in the box: {', '.join(pretrained_names(box)) or 'there is none'}",
-            received="another name",
+            wrong="there is no model in the box of this name; there is "
+            f"{', '.join(pretrained_names(box)) or 'none at all'}",
             consequence="nothing was loaded",
             remedy="Name one of these; 'dcmnet models' lists them",
         )
@@ -80,7 +80,7 @@ def load_pretrained(name: str, box: Path = BOX) -> TrainedModel:
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
     if hashlib.sha256(content).hexdigest() != card.sha256:
-        raise _damaged(path, "another content than its card has the hash of")
+        raise _damaged(path, "their hash is not that of the card")
     try:
         members = unflatten_dict(load(content), sep="/")
         first, *others = (members[str(index)] for index in range(card.n_members))
@@ -106,8 +106,7 @@ def packed(members: list[Parameters]) -> bytes:
 def _damaged(path: Path, received: str) -> CheckpointError:
     return CheckpointError.of(
         str(path),
-        expected="the weights that were released",
-        received=received,
+        wrong=f"these are not the weights that were released: {received}",
         consequence=_CONSEQUENCE,
         remedy=_REMEDY,
     )

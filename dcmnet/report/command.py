@@ -48,8 +48,7 @@ def run(
         if port is not None:
             raise ConfigError.of(
                 "report --port",
-                expected="--watch as well",
-                received="none",
+                wrong="a port is named without --watch",
                 consequence="nothing was served: a page that does not change needs no server",
                 remedy="Open the file in a browser, or add --watch",
             )

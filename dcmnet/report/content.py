@@ -179,8 +179,7 @@ def _results_content(
             return None
         raise StoreError.of(
             f"{store}, results/{group}",
-            expected="results of an analysis",
-            received="none of that name",
+            wrong="there are no results of this name",
             consequence="there is nothing to report on",
             remedy="Run 'dcmnet analyze', or name results that 'dcmnet inspect' lists",
         )
@@ -192,8 +191,7 @@ def _results_content(
     except ValidationError as error:
         raise StoreError.of(
             f"{store}, results/{group}",
-            expected="results that 'dcmnet analyze' wrote",
-            received=str(error.errors()[0]["msg"]),
+            wrong=f"'dcmnet analyze' did not write these results: {error.errors()[0]['msg']}",
             consequence="they are left out of the report",
             remedy="Analyse again with --overwrite",
         ) from error

@@ -42,8 +42,7 @@ def served(page: Path, port: int, status: Callable[[], Status | None]) -> Iterat
     except (OSError, OverflowError) as error:
         raise ConfigError.of(
             f"report --port {port}",
-            expected="a free port from 0 to 65535",
-            received=str(error),
+            wrong=f"this is no free port from 0 to 65535: {error}",
             consequence="nothing is served",
             remedy="Name another port, or 0 for any that is free",
         ) from error

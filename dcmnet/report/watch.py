@@ -63,8 +63,7 @@ def watch(
     if every <= 0:
         raise ConfigError.of(
             "report --every",
-            expected="a number of seconds above 0",
-            received=f"{every:g}",
+            wrong=f"{every:g} is not a number of seconds above 0",
             consequence="nothing was watched",
             remedy="Leave it out for 5 seconds",
         )

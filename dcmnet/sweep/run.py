@@ -75,8 +75,7 @@ def run_sweep(
     if outcome.best is None:
         raise TrainingError.of(
             f"sweep {chosen.name}",
-            expected="a trial that trains to its end",
-            received=f"{len(outcome.trials)} trials, none of which did",
+            wrong=f"none of {len(outcome.trials)} trials trained to its end",
             consequence="there is no best experiment",
             remedy="See what trials.csv in its folder says of each",
         )
@@ -96,7 +95,7 @@ def _begin(space: SweepConfig) -> None:
             before = load_space(path)
             _refuse_change(before, space)
         elif (space.folder / "config.json").exists():
-            raise _other_space(space, "an experiment")
+            raise _other_space(space, "there is an experiment of this name already")
         write_text(path, space.model_dump_json(indent=2) + "\n")
 
 
@@ -106,14 +105,13 @@ def _refuse_change(before: SweepConfig, space: SweepConfig) -> None:
     old, new = (one.model_dump(mode="json", exclude=free) for one in (before, space))
     changed = [name for name in new if new[name] != old[name]]
     if changed:
-        raise _other_space(space, f"a sweep with another {', '.join(changed)}")
+        raise _other_space(space, f"this sweep has another {', '.join(changed)}")
 
 
-def _other_space(space: SweepConfig, found: str) -> ConfigError:
+def _other_space(space: SweepConfig, wrong: str) -> ConfigError:
     return ConfigError.of(
         str(space.folder),
-        expected="a new sweep, or one with the same space to resume",
-        received=found,
+        wrong=wrong,
         consequence="nothing was started, nothing overwritten",
         remedy="Choose another name for the sweep, or give the space as it was",
     )
@@ -145,8 +143,7 @@ def _run_workers(space: SweepConfig, workers: int) -> None:
     if any(codes):
         raise TrainingError.of(
             f"sweep {space.name}",
-            expected="processes that end when no trial is left",
-            received=f"exit codes {', '.join(map(str, codes))}",
+            wrong=f"processes ended with trials left: exit codes {', '.join(map(str, codes))}",
             consequence="the trials that ended are kept; others took up what these left",
             remedy="See the messages above, and give the same command to resume",
         )

@@ -200,7 +200,7 @@ def _refused(space: SweepConfig) -> list[Problem]:
                 space.experiment({**first, name: value})
             except ConfigError as error:
                 found |= {
-                    f"{problem.place}: {problem.expected}": problem for problem in error.problems
+                    f"{problem.place}: {problem.wrong}": problem for problem in error.problems
                 }
     return list(found.values())
 
@@ -210,8 +210,7 @@ def _own_fields(space: SweepConfig) -> list[Problem]:
     return [
         Problem(
             place=f"sweep, field {name!r}",
-            expected="a field of the model, the training or the data",
-            received="one that the sweep sets for each trial",
+            wrong="the sweep sets this field for each trial",
             consequence="nothing was started",
             remedy="Leave it out; the sweep has a name, an out and a STORE of its own",
         )
@@ -227,8 +226,7 @@ def _fields_twice(space: SweepConfig) -> list[Problem]:
     return [
         Problem(
             place=f"sweep, field {name!r}",
-            expected="each field once",
-            received="it twice, in search or fixed, or by its short and its dotted name",
+            wrong="it is named twice, in search or fixed, or by its short and its dotted name",
             consequence="nothing was started",
             remedy="Keep one of them",
         )

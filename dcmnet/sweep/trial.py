@@ -163,8 +163,7 @@ def _metric(record: EpochRecord, name: str | None) -> float:
     if name not in metrics:
         raise ConfigError.of(
             f"sweep, metric {name!r}",
-            expected="a metric that training has",
-            received="none of that name",
+            wrong="training has no metric of this name",
             consequence="the trial has failed",
             remedy=f"Choose one of {', '.join(metrics)}",
         )

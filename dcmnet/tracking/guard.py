@@ -44,8 +44,7 @@ class Guarded(Follower):
         except Exception as error:
             raise ConfigError.of(
                 f"--track {self._name}",
-                expected="a tracker that can be reached",
-                received=in_public(error),
+                wrong=f"the tracker cannot be reached: {in_public(error)}",
                 consequence="nothing was trained",
                 remedy=f"Fix it and continue with 'dcmnet resume', or train without {self._name}",
             ) from error

@@ -241,8 +241,7 @@ class Epoch:
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return TrainingError.of(
             f"epoch {self.number}",
-            expected="a finite loss of every molecule",
-            received=f"one that is not, first for {shown}",
+            wrong=f"a loss is not finite, first that of {shown}",
             consequence="the run stopped; the last checkpoint, from before, is intact",
             remedy="Look at these molecules with xarray, or lower training.learning_rate",
         )

@@ -51,8 +51,8 @@ def parameters_from(
     if differences:
         raise CheckpointError.of(
             str(source),
-            expected="parameters of the configured network, n_dcm aside",
-            received=f"another network ({'; '.join(differences[:4])})",
+            wrong="its parameters are of another network than the configured one, n_dcm aside "
+            f"({'; '.join(differences[:4])})",
             consequence="training cannot start from it",
             remedy=f"Make it the same network: {_settings(model.network, network)}",
         )

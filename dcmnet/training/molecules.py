@@ -107,8 +107,7 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
     if not train.n_molecules:
         raise TrainingError.of(
             f"{store}, training split",
-            expected="at least one molecule",
-            received="none",
+            wrong="the training split has no molecules",
             consequence="there is nothing to train on",
             remedy="Ingest more molecules, or raise data.train_fraction",
         )
@@ -166,16 +165,16 @@ def _check_targets(store: str, config: ExperimentConfig) -> None:
     if config.training.esp_w and not {"esp", "vdw_surface"} <= set(variables):
         raise TrainingError.of(
             store,
-            expected="an ESP and its grid, since training.esp_w is not 0",
-            received=f"a store of {', '.join(variables)}",
+            wrong="the store has no ESP on a grid, but training.esp_w is not 0; it has "
+            f"{', '.join(variables)}",
             consequence="there is no ESP to train on",
             remedy="Ingest files with an ESP, or set training.esp_w=0",
         )
     if config.training.field_w and "electric_field" not in variables:
         raise TrainingError.of(
             store,
-            expected="an electric field on the grid, since training.field_w is not 0",
-            received=f"a store of {', '.join(variables)}",
+            wrong="the store has no electric field on a grid, but training.field_w is not 0; it "
+            f"has {', '.join(variables)}",
             consequence="there is no field to train on",
             remedy="Ingest files that have one, calculate it with 'dcmnet reference --field', or "
             "set training.field_w=0",

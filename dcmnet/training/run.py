@@ -134,8 +134,7 @@ def _check_same(run: Run) -> None:
         if others:
             raise ConfigError.of(
                 f"processes {', '.join(map(str, others))}",
-                expected="the experiment and configuration of process 0",
-                received="others",
+                wrong="their experiment or configuration is not that of process 0",
                 consequence="nothing was started",
                 remedy=f"Start all processes with the same command, or set {COUNT}=1 for runs "
                 "of their own",
@@ -241,8 +240,7 @@ def refuse_existing(experiment: Experiment) -> None:
     if experiment.config_path.exists():
         raise ConfigError.of(
             str(experiment.directory),
-            expected="a new experiment",
-            received="one that exists",
+            wrong="there is an experiment of this name already",
             consequence="nothing was started, nothing overwritten",
             remedy="Choose another name, delete it, or continue it with 'dcmnet resume'",
         )

@@ -34,8 +34,7 @@ def damage(place: str, expected: str, received: str) -> SourceError:
     """Returns the error that a file is not what it should be."""
     return SourceError.of(
         place,
-        expected=expected,
-        received=received,
+        wrong=f"this is not {expected}: {received}",
         consequence="nothing was stored",
         remedy="Make or download the file again, or mend what is wrong there",
     )

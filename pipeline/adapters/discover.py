@@ -93,8 +93,8 @@ def _arrays(path: Path, names: Names, allow_pickle: bool) -> ArrayFile:
     if isinstance(file, RECORDS):
         raise SourceError.of(
             str(path),
-            expected="a file of arrays, each with all molecules, to be joined by +",
-            received="one with the molecules one by one",
+            wrong="this file has the molecules one by one; only files of arrays with all "
+            "molecules can be joined by +",
             consequence="nothing was stored",
             remedy="Ingest it as a source of its own",
         )
@@ -118,8 +118,13 @@ def _files(text: str) -> list[Path]:
     if not files:
         raise SourceError.of(
             text or repr(text),
-            expected=f"a file ({', '.join(SUFFIXES)}), a folder or glob of them, or a.npz+b.npz",
-            received="no such file in it" if text.strip() and path.is_dir() else "nothing there",
+            wrong=(
+                "no file of a known kind is in it"
+                if text.strip() and path.is_dir()
+                else "there is nothing of this name"
+            )
+            + f"; a source is a file ({', '.join(SUFFIXES)}), a folder or glob of them, "
+            "or a.npz+b.npz",
             consequence="there is nothing to ingest",
             remedy="Check the path",
         )
@@ -128,8 +133,8 @@ def _files(text: str) -> list[Path]:
         if not file.is_file():  # to open a pipe would wait for its writer, forever
             raise SourceError.of(
                 str(file),
-                expected="a file",
-                received="a pipe, a device, a folder or a link that leads nowhere",
+                wrong="this is not a file but a pipe, a device, a folder or a link that leads "
+                "nowhere",
                 consequence="nothing was stored",
                 remedy="Name the files themselves",
             )
@@ -156,8 +161,7 @@ def _within(folder: Path) -> list[Path]:
         return found
     raise SourceError.of(
         str(folder),
-        expected="files of one format in a folder",
-        received=f"{', '.join(sorted(by_format))} files",
+        wrong=f"the folder has files of several formats, {', '.join(sorted(by_format))}",
         consequence="the same molecules may be in both, so nothing was stored",
         remedy=f"Name those that are meant, such as '{folder}/*{min(by_format)}'",
     )

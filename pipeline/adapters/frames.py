@@ -43,7 +43,7 @@ class Frames:
         headers = list(self._headers(unread))
         self.unread: Mapping[str, str] = unread
         if not headers:
-            raise damage(self.place, _FRAME, "no frames")
+            raise damage(self.place, "a file of frames", "it has none")
         if not self._charged:
             headers = [{k: c for k, c in h.items() if k != _INITIAL_SUM} for h in headers]
         self.kinds, self.kind_of = distinct(headers)

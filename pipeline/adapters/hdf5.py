@@ -108,15 +108,14 @@ class Hdf5:
         """Raises a SourceError where values lie in another file, or were never written."""
         claimed, stored = dataset.nbytes, dataset.id.get_storage_size()
         if dataset.is_virtual or dataset.external:
-            found = "values that lie in another file"
+            wrong = "its values lie in another file"
         elif claimed > dataset.dtype.itemsize and claimed > _MAX_RATIO * stored:
-            found = f"{claimed} bytes of which {stored} are there"
+            wrong = f"of its {claimed} bytes only {stored} are there"
         else:
             return
         raise SourceError.of(
             f"{self.path}, {dataset.name}",
-            expected="values in the file itself",
-            received=found,
+            wrong=wrong,
             consequence="nothing was stored",
             remedy="Write the values into the file, or leave the dataset out",
         )

@@ -52,8 +52,7 @@ class Hdf5File:
         """Returns the error that says why an array is not read."""
         return SourceError.of(
             f"{self.path}, {key}",
-            expected="an array of numbers or text",
-            received=f"something else: {self._record.unread[key]}",
+            wrong=f"this is no array of numbers or text: {self._record.unread[key]}",
             consequence="nothing was read",
             remedy="Write it as an array of numbers, padded to the largest molecule",
         )

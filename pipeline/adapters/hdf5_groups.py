@@ -161,8 +161,8 @@ def units_of(records: Iterable[Record], place: str) -> dict[str, str]:
             if units.setdefault(f"{key}_units", unit) != unit:
                 raise SourceError.of(
                     f"{place}, {record.path}/{key}",
-                    expected=f"the unit {units[f'{key}_units']!r} as in the groups before",
-                    received=f"the unit {unit!r}",
+                    wrong=f"it is in {unit!r} here and in {units[f'{key}_units']!r} in the "
+                    "groups before",
                     consequence="nothing was stored",
                     remedy="Write all groups in one unit, or each kind in a file of its own",
                 )
@@ -192,8 +192,10 @@ def records_of(file: Hdf5, names: Names) -> tuple[list[Record], dict[str, str], 
         return records, metadata, search.left_out
     raise SourceError.of(
         str(file.path),
-        expected="a group with atomic numbers (Z) and positions (R)",
-        received="arrays named " + (", ".join(list(search.met)[:20]) or "nothing"),
+        wrong=(
+            "no group has atomic numbers (Z) and positions (R); its arrays are named "
+            + (", ".join(list(search.met)[:20]) or "nothing")
+        ),
         consequence="there are no molecules to store",
         remedy=name_remedy(("atomic_numbers", "positions")),
     )

@@ -146,8 +146,10 @@ def propose(
         lacks = {"atomic_numbers": numbers, "positions": positions}
         raise SourceError.of(
             place,
-            expected="atomic numbers (Z) and positions (R)",
-            received="keys " + (", ".join(columns) or "none"),
+            wrong=(
+                "atomic numbers (Z) and positions (R) are missing; its keys are "
+                + (", ".join(columns) or "none")
+            ),
             consequence="there are no molecules to store",
             remedy=name_remedy([name for name, key in lacks.items() if key is None]),
         )
@@ -160,8 +162,8 @@ def propose(
     if not readings:
         raise SourceError.of(
             f"{place}, {numbers} and {positions}",
-            expected="shapes such as (n, A) and (n, A, 3)",
-            received=f"{columns[numbers].shape} and {columns[positions].shape}",
+            wrong=f"their shapes, {columns[numbers].shape} and {columns[positions].shape}, do "
+            "not fit each other as (n, A) and (n, A, 3) do",
             consequence="atoms cannot be given their positions",
             remedy="Store both arrays with the same molecules and atoms",
         )
@@ -170,8 +172,8 @@ def propose(
     if n > 1 and len(length) == 1 and columns[positions].shape == (*length, 3):
         raise SourceError.of(
             f"{place}, {numbers} and {positions}",
-            expected=f"numbers of atoms that add up to {length[0]}, such as a key N",
-            received=f"the atoms of {n} molecules one after the other, without them",
+            wrong=f"the atoms of {n} molecules lie one after the other, and no key such as N has "
+            f"their numbers of atoms, which add up to {length[0]}",
             consequence="atoms cannot be given to molecules, and nothing was stored",
             remedy="Say which key has them with --declare KEY=n_atoms, or add one",
         )
@@ -220,10 +222,11 @@ def _check_known(columns: Mapping[str, Column], names: Names, layout: Layout, pl
             continue
         raise SourceError.of(
             f"{place}, {key}",
-            expected=f"{' or '.join(sorted(known))} of {layout.n_molecules} molecules of up to "
-            f"{layout.max_atoms} atoms"
-            + (f" and {layout.max_grid} grid points" if layout.max_grid else ""),
-            received=f"the shape {shape}",
+            wrong=(
+                f"its shape {shape} is not that of {' or '.join(sorted(known))} of "
+                f"{layout.n_molecules} molecules of up to {layout.max_atoms} atoms"
+                + (f" and {layout.max_grid} grid points" if layout.max_grid else "")
+            ),
             consequence="its values cannot be given to molecules, and nothing was stored",
             remedy=f"Correct its shape, or say that it is something else with "
             f"--declare {key}=unknown",

@@ -267,8 +267,7 @@ class NpzFile:
         """Returns the error that says why an array of objects is not read."""
         return SourceError.of(
             f"{self.path}, {key}",
-            expected="an array of numbers or text",
-            received="Python objects, which can execute code when they are read",
+            wrong="it holds Python objects, which can execute code when they are read",
             consequence="nothing was read",
             remedy="If you trust the file, allow it with --allow-pickle",
         )
@@ -280,8 +279,7 @@ class NpzFile:
         except _DAMAGE as error:
             raise SourceError.of(
                 f"{self.path}, {key}" if key else str(self.path),
-                expected="a readable NPZ file",
-                received=str(error) or type(error).__name__,
+                wrong=f"this is not a readable NPZ file: {str(error) or type(error).__name__}",
                 consequence="nothing was stored",
                 remedy="Make or download the file again",
             ) from error

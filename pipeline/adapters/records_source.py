@@ -98,7 +98,7 @@ class RecordsSource:
     def _joint_dtype(self, key: str, dtypes: Sequence[np.dtype]) -> np.dtype:
         """The dtype of a key over all records; numbers that some lack have to be NaN there."""
         if len({dtype.kind in "US" for dtype in dtypes}) > 1:
-            raise _unlike(self._records, key, "text in some and numbers in others")
+            raise _unlike(self._records, key, "it is text in some records and numbers in others")
         dtype = np.result_type(*dtypes)
         everywhere = len(dtypes) == len(self._kinds)
         return dtype if everywhere or dtype.kind in "fUS" else np.dtype(np.float64)
@@ -234,7 +234,7 @@ def _joint_fits(
     ]
     if not common:
         shapes = dict.fromkeys(str(kind.header[key].shape) for kind in kinds)
-        raise _unlike(records, key, f"the shapes {', '.join(list(shapes)[:4])}")
+        raise _unlike(records, key, f"records have it in the shapes {', '.join(list(shapes)[:4])}")
     return tuple(common)
 
 
@@ -283,11 +283,10 @@ def _padded(
     return joined
 
 
-def _unlike(records: Records, key: str, received: str) -> SourceError:
+def _unlike(records: Records, key: str, wrong: str) -> SourceError:
     return SourceError.of(
         f"{records.place}, {key}",
-        expected="the same key in the same shape in every record",
-        received=received,
+        wrong=wrong,
         consequence="they cannot be read as one set, and nothing was stored",
         remedy=f"Say that it is something else with --declare {key}=unknown, or ingest unlike "
         "records as sources of their own",

@@ -110,9 +110,8 @@ class SplitByRoleSource:
             if layout.max_atoms != first.max_atoms:
                 raise SourceError.of(
                     part.place,
-                    expected=f"molecules padded to {first.max_atoms} atoms as in "
-                    f"{self._parts[0].place}",
-                    received=f"{layout.max_atoms} atoms",
+                    wrong=f"its molecules are padded to {layout.max_atoms} atoms, those of "
+                    f"{self._parts[0].place} to {first.max_atoms}",
                     consequence="their columns cannot be put side by side",
                     remedy="Pad both files alike",
                 )
@@ -173,15 +172,15 @@ def _order(left: PaddedSource, right: PaddedSource) -> Int[np.ndarray, " molecul
     place = {name: row for row, name in enumerate(names[1])}
     missing = [row for row, name in enumerate(names[0]) if name not in place]
     if missing or len(names[0]) != len(names[1]) or len(place) != len(names[1]):
-        received = (
-            f"{len(missing)} molecules that are in one only, the first in row {missing[0]}"
+        wrong = (
+            f"{len(missing)} molecules are in one file only, the first in row {missing[0]}"
             if missing
-            else f"{len(names[0])} and {len(names[1])} molecules, {len(place)} of them distinct"
+            else f"the files have {len(names[0])} and {len(names[1])} molecules, {len(place)} of "
+            "them distinct"
         )
         raise SourceError.of(
             f"{left.place} + {right.place}",
-            expected="the same molecules in both files",
-            received=received,
+            wrong=wrong,
             consequence="rows cannot be joined",
             remedy="Ingest files of different molecules as separate sources",
         )
@@ -249,8 +248,8 @@ def _check_same(
             row = block.start + int(np.flatnonzero(~agree.all(axis=1))[0])
             raise SourceError.of(
                 f"{left.place} + {right.place}, row {row}",
-                expected=f"the same {semantics.replace('_', ' ')} in both files",
-                received=f"{keys[0]} and {keys[1]} that differ",
+                wrong=f"{keys[0]} and {keys[1]} differ, so the files disagree on the "
+                f"{semantics.replace('_', ' ')}",
                 consequence="the columns belong to different molecules",
                 remedy="Check the ids, or ingest the files as separate sources",
             )

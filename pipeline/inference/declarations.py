@@ -100,17 +100,21 @@ class Declarations:
             elif key.startswith(_POINT):
                 points[key.removeprefix(_POINT)] = value
                 if value not in POINTS:
-                    problems.append(_problem(key, value, f"one of {', '.join(POINTS)}"))
+                    problems.append(
+                        _problem(key, value, f"{value!r} is not one of {', '.join(POINTS)}")
+                    )
             elif key == "total_charge":
                 try:
                     charge = float(int(value))
                 except ValueError:
-                    problems.append(_problem(key, value, "a whole number of elementary charges"))
+                    problems.append(
+                        _problem(key, value, f"{value!r} is no whole number of elementary charges")
+                    )
             elif key != "level_of_theory":
                 semantics[key] = value
                 if value not in SEMANTICS and value != UNKNOWN:
                     known = ", ".join((*SEMANTICS, UNKNOWN))
-                    problems.append(_problem(key, value, f"one of {known}"))
+                    problems.append(_problem(key, value, f"{value!r} is not one of {known}"))
         if problems:
             raise ConfigError(problems)
         theory = text.get("level_of_theory", "")
@@ -129,7 +133,7 @@ class Declarations:
                     unit = parse_unit(self.units[name], meaning.quantity)
                 except ValueError as error:
                     raise ConfigError(
-                        [_problem(_UNIT + name, self.units[name], str(error).split("; ")[-1])]
+                        [_problem(_UNIT + name, self.units[name], str(error))]
                     ) from error
                 if unit.startswith("-") and meaning.quantity not in SIGNED:
                     raise _no_minus(_UNIT + name, self.units[name], meaning.quantity)
@@ -149,7 +153,11 @@ class Declarations:
         strangers += [_POINT + key for key in self.points if key not in known]
         if strangers:
             raise ConfigError(
-                _problem(key, self.text[key], f"a key of the sources: {', '.join(sorted(keys))}")
+                _problem(
+                    key,
+                    self.text[key],
+                    f"the sources have no key {key!r}, only {', '.join(sorted(keys))}",
+                )
                 for key in strangers
             )
 
@@ -159,8 +167,8 @@ def _no_minus(key: str, value: str, quantity: str) -> ConfigError:
     forces = quantity == "force"
     return ConfigError.of(
         f"--declare {key}={value}",
-        expected="a minus before a unit of an ESP, a field, charges, a dipole or a quadrupole",
-        received=f"one before a unit of {quantity}",
+        wrong=f"a unit of {quantity} takes no minus; units of an ESP, a field, charges, a dipole "
+        "or a quadrupole do",
         consequence="nothing was stored",
         remedy=f"Declare the gradient with --declare {key.removeprefix(_UNIT)}=gradient"
         if forces
@@ -168,11 +176,10 @@ def _no_minus(key: str, value: str, quantity: str) -> ConfigError:
     )
 
 
-def _problem(key: str, value: str, expected: str) -> Problem:
+def _problem(key: str, value: str, wrong: str) -> Problem:
     return Problem(
         place=f"--declare {key}={value}",
-        expected=expected.removeprefix("expected "),
-        received=repr(value if "one of" in expected or "whole" in expected else key),
+        wrong=wrong,
         consequence="nothing was stored",
         remedy="Correct the declaration",
     )

@@ -161,17 +161,16 @@ def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:
     electrons = np.rint(nuclei.sum(axis=1) - charges)
     if (charges < 1).any() or (electrons % 2 == 0).any():
         return
-    received = (
-        "values that leave every molecule an odd number of electrons, as spin multiplicities do "
-        "when they are taken for charges"
+    odd = (
+        "they leave every molecule an odd number of electrons, as spin multiplicities do when they "
+        "are taken for charges"
     )
     if len(np.unique(np.sort(nuclei, axis=1), axis=0)) == 1:
-        work.warnings.append(f"{reading.key} is taken for net charges, but has {received}")
+        work.warnings.append(f"{reading.key} are taken for net charges, but {odd}")
         return
     raise AmbiguityError.of(
         f"{work.source.place}, {reading.key}",
-        expected="net charges",
-        received=received,
+        wrong=f"these may not be net charges: {odd}",
         consequence="a guess could be silently wrong, so nothing was stored",
         remedy=f"Say --declare {reading.key}=total_charge if they are charges of radicals, or "
         f"--declare {reading.key}=unknown if they are multiplicities",
@@ -190,8 +189,8 @@ def _refuse_formal(work: Interpreter, key: str, atoms: Atoms) -> None:
         return
     raise AmbiguityError.of(
         f"{work.source.place}, {key}",
-        expected="charges of atoms, which are no whole numbers in molecules",
-        received=f"whole numbers, {charges.min():g} to {charges.max():g}, as formal charges are",
+        wrong=f"its values are whole numbers, {charges.min():g} to {charges.max():g}, as formal "
+        "charges are; charges of atoms in molecules are not",
         consequence="a model would learn them, so nothing was stored",
         remedy=f"Say --declare {key}=unknown to keep them as they are, or --declare "
         f"{key}=atomic_charges if they are meant so",

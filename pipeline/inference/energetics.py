@@ -70,8 +70,7 @@ def _refuse_unrelated(work: Interpreter, key: str, wrong: str) -> None:
     if wrong:
         raise AmbiguityError.of(
             f"{work.source.place}, {key}",
-            expected="forces on molecules that stand alone",
-            received=f"values of which {wrong}",
+            wrong=f"these cannot be forces on molecules that stand alone: {wrong}",
             consequence="atoms, axes or molecules may be in another order; nothing was stored",
             remedy=f"Look at its axes; --declare {key}=forces takes it as it is, "
             f"--declare {key}=unknown leaves it out",

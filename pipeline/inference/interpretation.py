@@ -255,8 +255,8 @@ class Interpreter:
             if unread and self.declarations.unit(key, semantics) is None:
                 raise AmbiguityError.of(
                     f"{self.source.place}, {key}",
-                    expected=f"a unit of {SEMANTICS[semantics].quantity} that is known",
-                    received=unread,
+                    wrong="the file names a unit that is not a known one of "
+                    f"{SEMANTICS[semantics].quantity}: {unread}",
                     consequence="its values may be in any other, so nothing was stored",
                     remedy=f"Say its unit with --declare unit.{key}=UNIT, or convert the values",
                 )
@@ -309,10 +309,14 @@ class Interpreter:
         if not same:
             raise AmbiguityError.of(
                 f"{self.source.place}, {first.key} and {key}",
-                expected=f"the same {stored} under both keys",
-                received="values of different molecules, perhaps in different units"
-                if _never_meet(ours, theirs)
-                else "values that differ",
+                wrong=(
+                    f"both are {stored}, but the values "
+                    + (
+                        "belong to different molecules, perhaps in different units"
+                        if _never_meet(ours, theirs)
+                        else "differ"
+                    )
+                ),
                 consequence="only one can be stored",
                 remedy=f"Say which is not the {stored} with --declare {first.key}=unknown or "
                 f"--declare {key}=unknown",

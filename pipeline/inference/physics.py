@@ -94,9 +94,8 @@ def _doubt_charges_as_numbers(work: Interpreter) -> None:
     if (values < 0).any() or not (values > 1).any():
         raise AmbiguityError.of(
             f"{work.source.place}, {key}",
-            expected="atomic numbers, which no other key has",
-            received=f"integers from {values.min():g} to {values.max():g}, as formal charges or a "
-            "mask of the atoms have",
+            wrong=f"no key has clear atomic numbers; this one has integers from {values.min():g} "
+            f"to {values.max():g}, as formal charges or a mask of the atoms have",
             consequence="the elements are not known, so nothing was stored",
             remedy="Say which key has the atomic numbers with --declare KEY=atomic_numbers",
         )
@@ -112,14 +111,14 @@ def _positions(work: Interpreter) -> Atoms:
     if _padding_has_places(numbers, work.columns[key]):
         raise AmbiguityError.of(
             f"{work.source.place}, {work.readings['atomic_numbers'].key} and {key}",
-            expected="atomic numbers, 0 where there is no atom",
-            received="zeros for atoms that have places of their own, as an index of elements has",
+            wrong="some atoms that have places of their own have the atomic number 0, as in an "
+            "index of elements",
             consequence="atoms would be lost, so nothing was stored",
             remedy="Write atomic numbers or symbols instead of the index, or blank out the places",
         )
     if work.whole and not atoms.mask.any():
         key = work.readings["atomic_numbers"].key
-        raise _nothing_in(work, key, "atomic numbers above 0", "there are no atoms")
+        raise _nothing_in(work, key, "atomic numbers", "there are no atoms")
     candidates = lengths.position_units(atoms)
     declared = work.declarations.unit(key, "positions")
     if not np.nan_to_num(atoms.positions).any():
@@ -158,8 +157,7 @@ def _padding_has_places(numbers: np.ndarray, positions: np.ndarray) -> bool:
 def _nothing_in(work: Interpreter, key: str, expected: str, consequence: str) -> SourceError:
     return SourceError.of(
         f"{work.source.place}, {key}",
-        expected=expected,
-        received="nothing but zeros",
+        wrong=f"all values are 0, which cannot be {expected}",
         consequence=f"{consequence}, and nothing was stored",
         remedy="Look at how the file was written, or leave the key out",
     )
@@ -229,9 +227,10 @@ def _refuse_displaced(work: Interpreter, key: str, shift: Shift | None) -> None:
         return
     raise AmbiguityError.of(
         f"{work.source.place}, {key}",
-        expected="grids around their molecules",
-        received=f"grids on which charges on the atoms explain the ESP {shift.gain:.1f} times "
-        f"better if they are moved by {shift.distance:.2f} Å",
+        wrong=(
+            "the grids do not lie around their molecules: charges on the atoms explain the ESP "
+            f"{shift.gain:.1f} times better if the grids are moved by {shift.distance:.2f} Å"
+        ),
         consequence="the molecules may have been moved and their grids not, so nothing was stored",
         remedy=f"Look at how the file was written; --declare {key}=vdw_surface takes it as it is",
     )
@@ -246,8 +245,7 @@ def _check_declared_charge(work: Interpreter, reference: Reference | None) -> No
     if abs(found - declared) > _CONTRADICTED_CHARGE and not work.declarations.force:
         raise ConfigError.of(
             f"{work.source.place}, --declare total_charge={declared:g}",
-            expected=f"about {found:.2f}, which {reference.origin} gives",
-            received=f"the declaration of {declared:g}",
+            wrong=f"the values contradict it: {reference.origin} gives about {found:.2f}",
             consequence="nothing was stored",
             remedy="Correct the declaration, or force it if you know better",
         )
@@ -261,8 +259,7 @@ def _check_declared_units(work: Interpreter) -> None:
             what = "kept as they are" if record.semantics == UNKNOWN else record.semantics
             raise ConfigError.of(
                 f"{work.source.place}, --declare unit.{key}={work.declarations.units[key]}",
-                expected="the unit of a key that has one",
-                received=f"{key}, whose values are {what.replace('_', ' ')}",
+                wrong=f"the values of {key} are {what.replace('_', ' ')}, which have no unit",
                 consequence="nothing was stored",
                 remedy=f"Leave it out, or say what {key} is with --declare {key}=MEANING",
             )
@@ -276,8 +273,14 @@ def _check_declared_meanings(work: Interpreter) -> None:
         if declared != UNKNOWN and declared not in known:
             raise ConfigError.of(
                 f"{work.source.place}, {key} of shape {work.source.columns[key].shape}",
-                expected=" or ".join(sorted(known)) or "no declaration, as nothing known fits it",
-                received=f"the declaration of {declared}",
+                wrong=(
+                    f"it was declared {declared}, which its shape does not allow; "
+                    + (
+                        f"it can be {' or '.join(sorted(known))}"
+                        if known
+                        else "nothing known fits it"
+                    )
+                ),
                 consequence="nothing was stored",
                 remedy="Correct the declaration, or rename or reshape the array",
             )

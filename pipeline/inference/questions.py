@@ -235,7 +235,7 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
     fitting = _fitting(said, weighed)
     word = said.literal(best.semantics)
     if _is_negative(best):
-        received = f"the opposite sign: read as {best.name.replace('-', '')}, {_plain(weighed)}"
+        wrong = f"its sign is opposite: read as {best.name.replace('-', '')}, {_plain(weighed)}"
         remedy = (
             f"Correct the sign in the file; if it is {said.key} whose sign is opposite, and not "
             f"what it is held against, say so with a minus: --declare unit.{said.key}=-UNIT"
@@ -244,26 +244,26 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
         named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
         other = min(named, key=lambda h: h.misfit, default=best)
         measured = f"read as {other.name}, {other.evidence}"
-        received = f"a contradiction: {word.said}, but {measured}"
+        wrong = f"the file contradicts itself: {word.said}, but {measured}"
         remedy = f"Look at how the file was made, then --declare unit.{said.key}=UNIT"
     elif (best.unit is None and best.misfit <= NO_FIT) or not fitting:
         named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
         close = min(named, key=lambda h: h.misfit, default=best)
-        received = f"none that fits: {close.evidence}"
+        wrong = f"no reading fits its values: {close.evidence}"
         if best.unit is None and best.misfit <= NO_FIT:
-            received = f"none that fits: {best.evidence} (read as {close.name}, {close.evidence})"
+            wrong = f"no reading fits its values: {best.evidence} ({close.name}: {close.evidence})"
         remedy = (
             f"Look at how it was written; if you know its unit, --declare unit.{said.key}=UNIT, "
             f"or --declare {said.key}=unknown if it is something else"
         )
     else:
-        some = "several that could" if len(fitting) > 1 else "one that could, but not for sure"
-        received = f"{some} ({_listed(fitting)})"
+        several = "several readings fit its values"
+        some = several if len(fitting) > 1 else "one reading fits its values, but not for sure"
+        wrong = f"{some} ({_listed(fitting)})"
         remedy = _remedy(said.key, fitting)
     return AmbiguityError.of(
         said.place,
-        expected="values that one reading explains",
-        received=received,
+        wrong=wrong,
         consequence="a guess could be silently wrong, so nothing was stored",
         remedy=remedy,
     )
@@ -289,8 +289,8 @@ def _plain(weighed: Sequence[Weighed]) -> str:
 def _not_about_the_origin(said: Said, best: Hypothesis) -> AmbiguityError:
     return AmbiguityError.of(
         said.place,
-        expected="magnitudes of dipoles about the origin",
-        received=f"magnitudes of which those of ions are about another point: {best.evidence}",
+        wrong="these are magnitudes of dipoles, those of ions about another point than the "
+        f"origin: {best.evidence}",
         consequence="without their direction they cannot be moved there, so nothing was stored",
         remedy=f"Leave it out with --declare {said.key}=unknown; if it is about the origin all the "
         f"same, say --declare point.{said.key}=origin",
@@ -300,8 +300,8 @@ def _not_about_the_origin(said: Said, best: Hypothesis) -> AmbiguityError:
 def _contradicted(said: Said, declared: Hypothesis) -> ConfigError:
     return ConfigError.of(
         said.place,
-        expected="values that fit the declaration",
-        received=f"read as {declared.name}, {declared.evidence}",
+        wrong=f"its values do not fit the declaration: read as {declared.name}, "
+        f"{declared.evidence}",
         consequence="nothing was stored",
         remedy="Correct the declaration, or force it if you know better",
     )
@@ -310,8 +310,10 @@ def _contradicted(said: Said, declared: Hypothesis) -> ConfigError:
 def _impossible(said: Said, hypotheses: Sequence[Hypothesis]) -> ConfigError:
     return ConfigError.of(
         said.place,
-        expected="one of " + ", ".join(sorted({h.semantics for h in hypotheses})),
-        received=f"the declaration of {said.meaning!r}",
+        wrong=(
+            f"it was declared {said.meaning!r}, but its shape is that of "
+            + " or ".join(sorted({h.semantics for h in hypotheses}))
+        ),
         consequence="its shape does not allow it, so nothing was stored",
         remedy="Correct the declaration",
     )

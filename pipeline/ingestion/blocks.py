@@ -157,8 +157,7 @@ def _invalid(plan: Plan, names: np.ndarray, reasons: list[str]) -> SourceError:
     return SourceError(
         Problem(
             place=f"{plan.source.place}, {identity}",
-            expected="a sound molecule",
-            received=reason,
+            wrong=f"this molecule is not sound: {reason}",
             consequence="nothing was stored",
             remedy="Mend or remove it, or set such molecules aside with --on-invalid quarantine",
         )

@@ -223,8 +223,7 @@ class DaskBlockWriter:
         except (KilledWorker, CancelledError, CommClosedError, TimeoutError) as error:
             raise StoreError.of(
                 str(self._writer.folder),
-                expected="a cluster that keeps working",
-                received=f"{type(error).__name__}: {error}",
+                wrong=f"the Dask cluster failed: {type(error).__name__}: {error}",
                 consequence="nothing was stored",
                 remedy="Look at the logs of Dask's workers (often they have too little memory), "
                 "and start again",
@@ -262,8 +261,7 @@ def _client(address: str, workers: int, folder: Path) -> Iterator[Client]:
         except (OSError, ValueError, TimeoutError) as error:
             raise StoreError.of(
                 f"Dask scheduler {address}",
-                expected="a scheduler with a worker at least",
-                received=str(error) or type(error).__name__,
+                wrong=f"no scheduler with a worker answers: {str(error) or type(error).__name__}",
                 consequence="nothing was stored",
                 remedy="Check the address, and that 'dask worker ADDRESS' is running",
             ) from error

@@ -119,8 +119,8 @@ class SharedFolder:
         except FileNotFoundError as error:
             raise StoreError.of(
                 str(self.path),
-                expected="a folder that all workers and this process share",
-                received="a worker that does not see it",
+                wrong="a worker does not see this folder, which all workers and this process "
+                "must share",
                 consequence="nothing was stored",
                 remedy="Put sources and store on a file system that they share",
             ) from error

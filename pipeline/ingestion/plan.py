@@ -171,8 +171,8 @@ def _check_widths(source: Source) -> None:
     if max(_FEW_ATOMS, atoms) * max(atoms, points) > _MAX_PAIRS:
         raise SourceError.of(
             source.place,
-            expected=f"at most {_MAX_PAIRS} pairs of atoms and grid points per molecule",
-            received=f"arrays with room for {atoms} atoms and {points} points",
+            wrong=f"its arrays have room for {atoms} atoms and {points} points per molecule, "
+            f"more than {_MAX_PAIRS} pairs of them",
             consequence="nothing was stored",
             remedy="Write fewer points, or cut the padding off",
         )
@@ -180,8 +180,8 @@ def _check_widths(source: Source) -> None:
         if math.prod(shape) > _MAX_KEPT_VALUES:
             raise SourceError.of(
                 f"{source.place}, {key}",
-                expected=f"at most {_MAX_KEPT_VALUES} values per molecule under an unknown name",
-                received=f"{math.prod(shape)}",
+                wrong=f"it has {math.prod(shape)} values per molecule; under an unknown name at "
+                f"most {_MAX_KEPT_VALUES} are kept",
                 consequence="nothing was stored",
                 remedy="Write the file again without this array",
             )

@@ -151,8 +151,7 @@ def _points_of_derived(esp_from: str | None, esp_points: int | None) -> int:
     if esp_from is None and esp_points is not None:
         raise ConfigError.of(
             "ingest, esp_points",
-            expected="what to evaluate an ESP from, where its points are given",
-            received=f"{esp_points} points alone",
+            wrong=f"{esp_points} points were asked for, but nothing to evaluate an ESP from",
             consequence="nothing was stored",
             remedy="Add --esp-from multipoles, or leave the points out",
         )
@@ -279,8 +278,7 @@ class _Run:
         first = next(iter(self.reasons), "there are none")
         raise SourceError.of(
             " and ".join(plan.source.place for plan in self.plans),
-            expected="a sound molecule",
-            received=f"{sum(self.reasons.values())} that are not, the first as {first}",
+            wrong=f"none of {sum(self.reasons.values())} molecules is sound, the first as {first}",
             consequence="nothing was stored",
             remedy=_INSIDE_REMEDY
             if "inside the atoms" in first

@@ -62,14 +62,14 @@ def validate_store(store: StoreLike) -> StoreValidation:
             store=str(store), n_molecules=0, n_faulty=0, problems=tuple(problems)
         )
     if not molecules.sizes.get(MOLECULE, 0):
-        problems.append(_problem(str(store), MOLECULE, "at least one molecule", "none"))
+        problems.append(_problem(str(store), MOLECULE, "it has none"))
     present: Counter[str] = Counter()
     found, n_faulty = _faulty_molecules(str(store), molecules, present)
     if QUARANTINE_GROUP in tree.children:
         try:
             _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
         except UNREADABLE as error:
-            problems.append(_problem(str(store), QUARANTINE_GROUP, "readable chunks", str(error)))
+            problems.append(_problem(str(store), QUARANTINE_GROUP, f"it cannot be read: {error}"))
     problems += _lost(str(store), schema, present)
     if not problems and not found:  # what is damaged says nothing of units
         problems += [*_misread(str(store), schema), *_doubted(str(store), schema, molecules)]
@@ -86,9 +86,9 @@ def _against_schema(store: str, schema: StoreSchema, tree: xr.DataTree) -> Itera
     molecules = tree.to_dataset()
     there = {str(name) for name in (*molecules.data_vars, *molecules.coords)}
     for name in sorted({*schema.variables, *REQUIRED} - there):
-        yield _problem(store, name, "an array that the schema names", "none")
+        yield _problem(store, name, "the schema names this array, which is missing")
     for name in sorted(there - {*schema.variables}):
-        yield _problem(store, name, "only arrays that the schema names", "one more")
+        yield _problem(store, name, "the schema does not name this array")
     lengths = {
         MOLECULE: schema.n_molecules,
         ATOM: schema.max_atoms,
@@ -96,23 +96,24 @@ def _against_schema(store: str, schema: StoreSchema, tree: xr.DataTree) -> Itera
     }
     for dim, length in lengths.items():
         if molecules.sizes.get(dim, length) != length:
-            yield _problem(store, dim, f"a length of {length}", f"{molecules.sizes[dim]}")
+            yield _problem(store, dim, f"its length is {molecules.sizes[dim]}, not {length}")
     for name in sorted(there & VARIABLES.keys()):
         variable, array = VARIABLES[name], molecules[name]
         dtype = np.dtype(object) if variable.dtype == "str" else np.dtype(variable.dtype)
         if array.dims != variable.dims:
-            yield _problem(store, name, f"dimensions {variable.dims}", f"{array.dims}")
+            yield _problem(store, name, f"its dimensions are {array.dims}, not {variable.dims}")
         text = variable.dtype == "str" and array.dtype.kind in "TUO"
         if array.dtype != dtype and not text:
-            yield _problem(store, name, f"type {dtype}", f"{array.dtype}")
+            yield _problem(store, name, f"its type is {array.dtype}, not {dtype}")
         unit = str(array.attrs.get("units", ""))
         if unit != variable.unit or schema.units.get(name, "") != variable.unit:
-            received = f"{unit or 'none'}, and {schema.units.get(name, 'none')} in the schema"
-            yield _problem(store, name, f"the unit {variable.unit or 'none'}", received)
+            own, of_schema = unit or "none", schema.units.get(name, "none")
+            wrong = f"its unit is {own}, in the schema {of_schema}, not {variable.unit or 'none'}"
+            yield _problem(store, name, wrong)
     set_aside = tree.children.get(QUARANTINE_GROUP)
     n = 0 if set_aside is None else len(set_aside.to_dataset()["reason"])
     if n != schema.n_quarantined:
-        yield _problem(store, QUARANTINE_GROUP, f"{schema.n_quarantined} molecules", f"{n}")
+        yield _problem(store, QUARANTINE_GROUP, f"it has {n} molecules, not {schema.n_quarantined}")
 
 
 def _lost(store: str, schema: StoreSchema, present: Counter[str]) -> Iterator[Problem]:
@@ -124,8 +125,8 @@ def _lost(store: str, schema: StoreSchema, present: Counter[str]) -> Iterator[Pr
                 expected[record.stored_as] += record.n_present
     for name, count in sorted(expected.items()):
         if VARIABLES[name].dtype.startswith("float") and present[name] != count:
-            received = f"{present[name]} in the store and its quarantine"
-            yield _problem(store, name, f"{count} molecules that have it", received)
+            wrong = f"{present[name]} molecules have it, of {count} that were ingested with it"
+            yield _problem(store, name, wrong)
 
 
 def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
@@ -142,8 +143,8 @@ def _misread(store: str, schema: StoreSchema) -> Iterator[Problem]:
             if record.unit and word.unit != record.unit and not by_user:
                 yield Problem(
                     place=f"{store}, {record.stored_as} ({key}, read in {record.unit})",
-                    expected=f"values in {word.unit}: {word.said}",
-                    received=f"values that were read in {record.unit}",
+                    wrong=f"its values were read in {record.unit}, but the file says "
+                    f"{word.unit}: {word.said}",
                     consequence="what reads this store takes them for something else",
                     remedy=f"Ingest the source again, with --declare unit.{key}=UNIT if need be",
                 )
@@ -163,8 +164,10 @@ def _doubted(store: str, schema: StoreSchema, molecules: xr.Dataset) -> Iterator
             files = " + ".join(file.name for file in source.files[:2])
             yield Problem(
                 place=f"{store}, {doubt.variable} of {files or 'a source'} ({key}{read})",
-                expected="values that agree with the others",
-                received=f"{doubt.evidence}; they agree if multiplied by {doubt.factor:.3g}",
+                wrong=(
+                    f"its values disagree with the others: {doubt.evidence}; they agree if "
+                    f"multiplied by {doubt.factor:.3g}"
+                ),
                 consequence="the unit or the sign that it was read in is wrong",
                 remedy=f"Ingest the source again with --declare unit.{key}=UNIT, its true unit",
             )
@@ -196,7 +199,7 @@ def _faulty_molecules(
         except UNREADABLE as error:
             n_faulty += block.sizes[MOLECULE]
             rows = f"molecules {start} to {start + block.sizes[MOLECULE] - 1}"
-            return [_problem(store, rows, "readable chunks", str(error))], n_faulty
+            return [_problem(store, rows, f"they cannot be read: {error}")], n_faulty
         _count_present(block, present)
         for row, reasons in enumerate(_reasons(values)):
             n_faulty += bool(reasons)
@@ -208,8 +211,7 @@ def _faulty_molecules(
         _problem(
             store,
             f"{count} molecules such as {', '.join(names[kind])}",
-            "values that pass the checks of ingest",
-            kind,
+            f"they do not pass the checks of ingest: {kind}",
         )
         for kind, count in counts.most_common()
     ], n_faulty
@@ -250,11 +252,10 @@ def _as_block(values: dict[str, np.ndarray]) -> CanonicalBlock:
     return CanonicalBlock(values, atoms, grid, fit, n_atoms.astype(np.float64))
 
 
-def _problem(store: str, place: str, expected: str, received: str) -> Problem:
+def _problem(store: str, place: str, wrong: str) -> Problem:
     return Problem(
         place=f"{store}, {place}",
-        expected=expected,
-        received=received,
+        wrong=wrong,
         consequence="what reads this store cannot rely on it",
         remedy="Ingest the sources again",
     )

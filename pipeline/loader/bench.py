@@ -69,8 +69,7 @@ def measure(
     if not loader.n_molecules:
         raise StoreError.of(
             str(store),
-            expected="at least one molecule",
-            received="none",
+            wrong="the store has no molecules",
             consequence="there is nothing to measure",
             remedy="Ingest some",
         )

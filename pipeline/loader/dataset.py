@@ -153,8 +153,8 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
         if step > 0 and state.get("plan") != plan.fingerprint:
             raise CheckpointError.of(
                 f"epoch {epoch}, batch {step}",
-                expected="the molecules, batch size, seed and processes of the interrupted run",
-                received="others",
+                wrong="the molecules, batch size, seed or processes are not those of the "
+                "interrupted run",
                 consequence="the same batches cannot follow inside an epoch",
                 remedy="Resume with the store and configuration of that run, or from the "
                 "checkpoint of a finished epoch",
@@ -162,8 +162,7 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
         if epoch < 0 or not 0 <= step < max(plan.steps, 1):
             raise CheckpointError.of(
                 f"state {state!r}",
-                expected=f"an epoch and a batch of it, below {plan.steps}",
-                received="none",
+                wrong=f"this is no epoch and a batch of it below {plan.steps}",
                 consequence="it is not known which batch came next",
                 remedy="Give what get_state returned, of a loader of the same data",
             )

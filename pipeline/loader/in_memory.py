@@ -41,8 +41,7 @@ def make_batch(
     if not 0 < cutoff < math.inf:
         raise ConfigError.of(
             "make_batch, cutoff",
-            expected="a finite distance above 0",
-            received=str(cutoff),
+            wrong=f"the cutoff is {cutoff}, not a finite distance above 0",
             consequence="no pairs can be found",
             remedy="Give another value",
         )
@@ -53,8 +52,7 @@ def make_batch(
     elif any(given < needed for given, needed in zip(shape, smallest, strict=True)):
         raise ConfigError.of(
             "make_batch, shape",
-            expected=f"at least {smallest}",
-            received=str(shape),
+            wrong=f"{shape} is smaller than the molecules, which need {smallest}",
             consequence="atoms, points or pairs would be cut off",
             remedy="Give a larger shape, or none for the smallest that fits",
         )
@@ -115,35 +113,34 @@ def _grid_length(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _check(i: int, molecule: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[Problem]:
     """Lists what is wrong with one molecule."""
-    wrong: list[tuple[str, str, str]] = [
-        (name, f"one of {', '.join(FIELDS)}", "a name that a batch has no field for")
+    found: list[tuple[str, str]] = [
+        (name, f"a batch has no field of this name, only {', '.join(FIELDS)}")
         for name in molecule
         if name not in FIELDS
     ]
     for name in STRUCTURE_FIELDS:
         if name not in arrays:
-            wrong.append((name, "a value", "none"))
+            found.append((name, "it is missing"))
     if "atomic_numbers" in arrays:
         n_atoms = arrays["atomic_numbers"].size
         for name, array in arrays.items():
             expected = field_shape(name, 1, n_atoms, _grid_length(arrays))[1:]
             if array.shape != expected:
-                wrong.append((name, f"shape {expected}", f"shape {array.shape}"))
+                found.append((name, f"its shape is {array.shape}, not {expected}"))
         if np.any(arrays["atomic_numbers"] < 1):
-            wrong.append(("atomic_numbers", "numbers of 1 and more", "0 or less"))
+            found.append(("atomic_numbers", "one is below 1"))
         for name in {*GRID_FIELDS} & arrays.keys():
             known = np.isfinite(arrays[name])
             if known.any() and not known.all():
-                wrong.append((name, "a finite number at every point, or at none", "some"))
+                found.append((name, "it is finite at some points, and not at others"))
         if "positions" in arrays and not np.all(np.isfinite(arrays["positions"])):
-            wrong.append(("positions", "finite numbers", "NaN or infinity"))
+            found.append(("positions", "one is NaN or infinity"))
     return [
         Problem(
             place=f"molecule {i}, {name}",
-            expected=expected,
-            received=received,
+            wrong=wrong,
             consequence="no batch can be made of it",
             remedy="Give each molecule unpadded, in the names and units of the store",
         )
-        for name, expected, received in wrong
+        for name, wrong in found
     ]

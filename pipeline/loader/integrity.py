@@ -37,7 +37,11 @@ def check_sizes(
     _refuse(
         store,
         {
-            name: (f"{low} to {high}, the length of {dim!r}", sizes, (sizes < low) | (sizes > high))
+            name: (
+                f"are not {low} to {high}, the length of {dim!r}",
+                sizes,
+                (sizes < low) | (sizes > high),
+            )
             for name, (sizes, low, high, dim) in found.items()
         },
         np.arange(len(n_atoms)),
@@ -62,14 +66,14 @@ def check_structure(
         StoreError: There are such molecules.
     """
     checks = {
-        "positions": ("a place for every atom", _without_place),
-        "atomic_numbers": ("an element of every atom", _without_element),
+        "positions": ("lack the place of an atom", _without_place),
+        "atomic_numbers": ("lack the element of an atom", _without_element),
     }
     wrong: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
     for name in checks.keys() & fields.keys():
-        expected, check = checks[name]
+        said, check = checks[name]
         values = fields[name][: len(rows)]
-        wrong[name] = expected, values, check(values, n_atoms)
+        wrong[name] = said, values, check(values, n_atoms)
     _refuse(store, wrong, rows)
 
 
@@ -104,13 +108,14 @@ def _refuse(
     problems = [
         Problem(
             place=f"{store}, {name}",
-            expected=expected,
-            received=f"other in {int(wrong.sum()):,} rows, such as {rows[wrong][0]}"
-            + (f" ({values[wrong][0]})" if values.ndim == 1 else ""),
+            wrong=(
+                f"{int(wrong.sum()):,} rows {said}, such as row {rows[wrong][0]}"
+                + (f" ({values[wrong][0]})" if values.ndim == 1 else "")
+            ),
             consequence="these molecules cannot be used",
             remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
         )
-        for name, (expected, values, wrong) in found.items()
+        for name, (said, values, wrong) in found.items()
         if wrong.any()
     ]
     if problems:

@@ -217,8 +217,7 @@ def _check(
     problems = [
         Problem(
             place=f"make_loader, {name}",
-            expected=expected,
-            received=str(received),
+            wrong=f"{received} is not {expected}",
             consequence="no batches can be made",
             remedy="Give another value",
         )
@@ -246,9 +245,8 @@ def _check_shapes(sizes: MoleculeSizes, shapes: Sequence[BatchShape], batch_size
     if not (ascending and same and all(np.array(largest) >= needed)):
         raise ConfigError.of(
             "make_loader, shapes",
-            expected=f"ascending shapes of one number of molecules, at most {batch_size}, "
-            f"the last at least {needed}",
-            received=str([tuple(shape) for shape in shapes]),
+            wrong=f"{[tuple(shape) for shape in shapes]} are not ascending shapes of one number "
+            f"of molecules, at most {batch_size}, the last at least {needed}",
             consequence="atoms, points or pairs would be cut off",
             remedy="Leave it out to have shapes chosen, or give those of a loader of this store",
         )

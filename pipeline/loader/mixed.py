@@ -111,8 +111,8 @@ class MixedIterator(grain.DatasetIterator[MoleculeBatch]):
         if len(states) != len(self._iterators) or not 0 <= step < len(self._order):
             raise CheckpointError.of(
                 f"batch {step} of {len(states)} stores",
-                expected=f"a batch of {len(self._iterators)} stores, below {len(self._order)}",
-                received="another run's",
+                wrong=f"this is a state of another run, not of {len(self._iterators)} stores and "
+                f"{len(self._order)} batches",
                 consequence="the same batches cannot follow",
                 remedy="Resume with the stores, ratio and batch size of that run",
             )

@@ -152,8 +152,8 @@ def method_of(level: str, memory: int = 2000) -> Method:
     if not (functional and slash and basis) or not _are_known(functional, basis):
         raise ConfigError.of(
             f"--level {level}",
-            expected="FUNCTIONAL/BASIS as PySCF names them, such as PBE0/def2-TZVP, or xtb",
-            received="something else",
+            wrong="this is no level; a level is FUNCTIONAL/BASIS as PySCF names them, such as "
+            "PBE0/def2-TZVP, or xtb",
             consequence="nothing was calculated",
             remedy="Correct it",
         )
@@ -184,8 +184,7 @@ def _vacant(out: str | Path) -> Path:
     if path.exists():
         raise StoreError.of(
             str(out),
-            expected="a place where nothing is",
-            received="something that is there already",
+            wrong="there is something of this name already",
             consequence="nothing was calculated",
             remedy="Name another, or remove it",
         )
@@ -203,7 +202,7 @@ def _geometries(
 
     def skipped(error: SourceError) -> None:
         problem = error.problems[0]
-        report.failures[problem.place] = f"{problem.received} where {problem.expected} should be"
+        report.failures[problem.place] = problem.wrong
 
     for source in structures:
         for index, geometry in enumerate(read_structures(source, conformers, skipped)):
@@ -227,8 +226,7 @@ def _check_done(done: list[Task], report: ReferenceReport) -> None:
     place, reason = next(iter(report.failures.items()), ("", "there are no structures"))
     raise SourceError.of(
         place or report.out,
-        expected="a molecule that can be calculated",
-        received=reason,
+        wrong=f"no molecule can be calculated: {reason}",
         consequence="no molecule was calculated, and nothing was written",
         remedy="Correct the structures",
     )

@@ -155,8 +155,7 @@ class Store(ABC):
         except Exception as error:  # zarr and xarray raise many kinds for metadata they cannot use
             raise StoreError.of(
                 str(self),
-                expected="metadata that zarr and xarray can open",
-                received=f"{type(error).__name__}: {error}",
+                wrong=f"zarr and xarray cannot open its metadata: {type(error).__name__}: {error}",
                 consequence="the store cannot be read",
                 remedy="Restore its zarr.json files, or ingest the sources again",
             ) from error
@@ -238,8 +237,7 @@ def readable(values: xr.Dataset) -> Iterator[None]:
 def _unreadable(place: str, error: Exception) -> StoreError:
     return StoreError.of(
         place,
-        expected="arrays that can be read",
-        received=str(error),
+        wrong=f"arrays cannot be read: {error}",
         consequence="molecules are missing",
         remedy="Check it with 'dcmnet validate STORE', or ingest the sources again",
     )

@@ -98,8 +98,7 @@ class ObjectCache:
     def _unusable(self, key: str, received: str) -> StoreError:
         return StoreError.of(
             str(self.folder),
-            expected="a folder that keeps what is read of the store",
-            received=received,
+            wrong=f"this folder, which keeps what is read of the store, cannot be used: {received}",
             consequence=f"{key} was not read",
             remedy=f"Make room, or set {STORE_CACHE} to another folder or to nothing",
         )

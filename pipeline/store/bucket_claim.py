@@ -71,8 +71,7 @@ def _obtain(place: ObjectLocation, objects: Objects, mine: dict[str, Any], *, wa
         if not wait:
             raise StoreError.of(
                 str(place),
-                expected="no other writer",
-                received=words,
+                wrong=f"another process is writing here: {words}",
                 consequence="nothing was written",
                 remedy=f"Try again when it has ended; {remedy}",
             )
@@ -146,8 +145,7 @@ def _started(process: int) -> str | None:
 def _no_bucket(place: ObjectLocation) -> StoreError:
     return StoreError.of(
         str(place),
-        expected="a bucket",
-        received="none of this name",
+        wrong="there is no bucket of this name",
         consequence="nothing was written",
         remedy="Make the bucket, or name another",
     )

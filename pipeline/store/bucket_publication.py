@@ -129,8 +129,7 @@ class StagedStore:
             if bytes(answer.bytes()) != file.read_bytes():
                 raise StoreError.of(
                     str(self._place),
-                    expected="the store as it was when this writer began",
-                    received="one that another writer has published since",
+                    wrong="another writer has published the store since this one began",
                     consequence="nothing of this one is in it",
                     remedy="Do it again; add molecules with --append",
                 ) from None

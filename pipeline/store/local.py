@@ -83,8 +83,7 @@ class LocalStore(Store):
         if not self.folder.name:
             raise StoreError.of(
                 "store",
-                expected="the path of a folder",
-                received=repr(str(self)),
+                wrong=f"{str(self)!r} is not the path of a folder",
                 consequence="nothing was written",
                 remedy="Name the store, such as molecules.zarr",
             )

@@ -122,18 +122,17 @@ def location(store: str | Path) -> Path | ObjectLocation:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise StoreError.of(
             shown,
-            expected="an address alone",
-            received="one with a user, a query or a fragment",
+            wrong="the address has a user, a query or a fragment",
             consequence="it was not opened: credentials would be kept with it",
             remedy="Give credentials by the environment (AWS_*, GOOGLE_*)",
         )
     if parts.scheme not in _SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise StoreError.of(
             shown,
-            expected="a path, or file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH",
-            received=f"the scheme {parts.scheme!r} and the path {parts.path!r}",
+            wrong=f"this is no place of a store, with the scheme {parts.scheme!r} and the path "
+            f"{parts.path!r}",
             consequence="it is not known where the store is",
-            remedy="Name the store so",
+            remedy="Give a path, or file:///PATH, s3://BUCKET/PATH or gs://BUCKET/PATH",
         )
     return ObjectLocation(parts.scheme, parts.netloc, parts.path.strip("/"))
 
@@ -161,8 +160,7 @@ def unanswered(place: ObjectLocation, received: str) -> StoreError:
     """Returns the error that says the objects cannot be reached."""
     return StoreError.of(
         str(place),
-        expected="an object store that answers",
-        received=received,
+        wrong=f"the object store does not answer: {received}",
         consequence="nothing of it was changed that readers see",
         remedy="Check credentials, region and address in AWS_* or GOOGLE_*; try again",
     )

@@ -179,8 +179,7 @@ def nodes_of(root: Document, place: object) -> dict[str, Document]:
     if not root.get("consolidated_metadata"):
         raise StoreError.of(
             str(place),
-            expected="a root group with consolidated metadata",
-            received="one without",
+            wrong="its root group has no consolidated metadata",
             consequence="this is not a store that this package wrote",
             remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
         )
@@ -190,8 +189,7 @@ def nodes_of(root: Document, place: object) -> dict[str, Document]:
 def _unreadable(place: object, received: str) -> StoreError:
     return StoreError.of(
         str(place),
-        expected="Zarr metadata in JSON",
-        received=received,
+        wrong=f"its Zarr metadata are damaged: {received}",
         consequence="the store cannot be read",
         remedy="Restore its zarr.json, or ingest the sources again",
     )
@@ -201,8 +199,7 @@ def missing_store(place: object) -> StoreError:
     """Returns the error that says there is no store."""
     return StoreError.of(
         str(place),
-        expected="a Zarr store",
-        received="nothing that is one",
+        wrong="there is no Zarr store here",
         consequence="there is nothing to read",
         remedy="Check the path, or make one with 'dcmnet ingest SOURCE --store STORE'",
     )

@@ -192,8 +192,7 @@ def _quarantined(variable: Variable) -> Variable:
 def _already_there(store: Path) -> StoreError:
     return StoreError.of(
         str(store),
-        expected="no file or folder of this name",
-        received="one that exists",
+        wrong="there is a file or folder of this name already",
         consequence="it is left as it is",
         remedy="Choose another name, or add to the store with --append",
     )

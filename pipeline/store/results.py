@@ -268,16 +268,14 @@ class ResultsWriter:
         if not _NAME.fullmatch(name):
             raise StoreError.of(
                 f"{self._store}, results group",
-                expected="a name of letters, digits and ._+-",
-                received=repr(name),
+                wrong=f"{name!r} is not a name of letters, digits and ._+-",
                 consequence="nothing was written",
                 remedy="Choose such a name",
             )
         if self._path in nodes and not self._overwrite:
             raise StoreError.of(
                 f"{self._store}, group {self._path}",
-                expected="no results of this name",
-                received="a group that exists",
+                wrong="there are results of this name already",
                 consequence="it is left as it is",
                 remedy="Choose another name, or replace it with overwrite (--overwrite)",
             )

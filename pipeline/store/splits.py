@@ -72,8 +72,7 @@ class Splits:
         if split not in SPLITS:
             raise ConfigError.of(
                 "split",
-                expected=f"one of {', '.join(SPLITS)} or all",
-                received=repr(split),
+                wrong=f"{split!r} is not one of {', '.join(SPLITS)} or all",
                 consequence="no molecules are chosen",
                 remedy="Name one of these",
             )
@@ -201,7 +200,7 @@ def _groups(store: Store, schema: StoreSchema, group_by: str) -> Iterator[Iterab
         yield from map(formulas, _values(store, "atomic_numbers", schema))
         return
     if group_by not in schema.variables:
-        raise _cannot_group(group_by, "no variable of the store")
+        raise _cannot_group(group_by, "what is no variable of the store")
     for values in _values(store, group_by, schema):
         if values.ndim != 1:
             raise _cannot_group(group_by, f"a variable of {values.ndim} dimensions")
@@ -222,8 +221,8 @@ def _existing(store: Store, schema: StoreSchema) -> UInt8[np.ndarray, " molecule
     if unknown:
         raise StoreError.of(
             f"{store}, {SPLIT_VARIABLE}",
-            expected=f"one of {', '.join(_SPELLINGS)} for every molecule",
-            received=", ".join(map(repr, sorted(unknown)[:5])),
+            wrong=f"{', '.join(map(repr, sorted(unknown)[:5]))} is not one of "
+            f"{', '.join(_SPELLINGS)}",
             consequence="these molecules belong to no split",
             remedy="Rename them in the source, or rename its key to have molecules split by hash",
         )
@@ -245,8 +244,7 @@ def _check_fractions(fractions: Sequence[float]) -> None:
     if len(fractions) != 2 or min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
         raise ConfigError.of(
             "split fractions",
-            expected="shares of train and valid, of 1 together at most",
-            received=str(tuple(fractions)),
+            wrong=f"{tuple(fractions)} are not shares of train and valid, of 1 together at most",
             consequence="molecules cannot be split",
             remedy="Give two such as 0.8 and 0.1; the rest is test",
         )
@@ -255,8 +253,8 @@ def _check_fractions(fractions: Sequence[float]) -> None:
 def _cannot_group(group_by: str, received: str) -> ConfigError:
     return ConfigError.of(
         f"group_by={group_by!r}",
-        expected=f"{BY_ID}, {BY_FORMULA}, {BY_GEOMETRY} or a variable with one value per molecule",
-        received=received,
+        wrong=f"{received} cannot group molecules; {BY_ID}, {BY_FORMULA}, {BY_GEOMETRY} or a "
+        "variable with one value per molecule can",
         consequence="it is not known which molecules belong together",
         remedy="Name another",
     )

@@ -207,8 +207,8 @@ class TableWriter:
             except UNREADABLE as error:
                 raise _not_to_be_extended(folder, str(error)) from error
             if list(array.shape) != list(lengths):
-                received = f"a shape of {array.shape}, and of {tuple(lengths)} in the root"
-                raise _not_to_be_extended(folder, received)
+                wrong = f"its shape is {array.shape}, that in the root {tuple(lengths)}"
+                raise _not_to_be_extended(folder, wrong)
         _refuse_lost(self._target, self.variables, rows)
         return rows
 
@@ -273,7 +273,7 @@ def _refuse_links(folder: Path) -> None:
     chunks = folder / "c"
     for path in (folder, chunks, *chunks.rglob("*")):
         if path.is_symlink():
-            raise _not_to_be_extended(path, "a link")
+            raise _not_to_be_extended(path, "this is a link")
 
 
 def _refuse_lost(table: Path, variables: Mapping[str, Variable], rows: Values) -> None:
@@ -288,15 +288,14 @@ def _refuse_lost(table: Path, variables: Mapping[str, Variable], rows: Values) -
         # Every atom has a place; anything else may be missing.
         lost = length != rows[count] if name == "positions" else length > rows[count]
         if lost.any():
-            received = f"other lengths than {count} says, as where a chunk is lost"
-            raise _not_to_be_extended(table / name, received)
+            wrong = f"its lengths are not those of {count}, as where a chunk is lost"
+            raise _not_to_be_extended(table / name, wrong)
 
 
-def _not_to_be_extended(place: Path, received: str) -> StoreError:
+def _not_to_be_extended(place: Path, wrong: str) -> StoreError:
     return StoreError.of(
         str(place),
-        expected="a sound store to add to",
-        received=received,
+        wrong=f"nothing can be added to this store: {wrong}",
         consequence="nothing was added",
         remedy="See what is wrong with 'dcmnet validate STORE', or ingest the sources again",
     )
@@ -353,8 +352,8 @@ def dimension_lengths(documents: Mapping[str, Document]) -> dict[str, int]:
 def _another_meaning(name: str, there: Variable, given: Variable) -> StoreError:
     return StoreError.of(
         name,
-        expected=f"an array of {', '.join(given.dims)}",
-        received=f"one of {', '.join(there.dims)}, which the store has kept as it came",
+        wrong=f"it is an array of {', '.join(given.dims)} here; the store has kept one of "
+        f"{', '.join(there.dims)} as it came",
         consequence="the two are not the same quantity, and nothing was added",
         remedy="Ingest all sources into a new store",
     )

@@ -90,8 +90,7 @@ def _records(
     if not blocks:
         raise SourceError.of(
             str(path),
-            expected="records of molecules",
-            received="none",
+            wrong="there are no records of molecules in it",
             consequence="there are no molecules",
             remedy="Make or download the file again",
         )
@@ -113,8 +112,7 @@ def _parsed(parse: Callable[[str], Chem.Mol | None], text: str, place: str) -> C
         return molecule
     raise SourceError.of(
         place,
-        expected="a molecule",
-        received=said[0] if said else "nothing that RDKit reads",
+        wrong=f"this is no molecule: {said[0] if said else 'RDKit reads nothing in it'}",
         consequence="there is no structure",
         remedy="Correct it; a file that is meant does not exist under this name",
     )
@@ -134,8 +132,7 @@ def _of_record(
     if conformers == 1 and (not has_geometry or lacking):
         raise SourceError.of(
             place,
-            expected="positions of all atoms in three dimensions",
-            received=f"{lacking} hydrogens without a place" if lacking else "a flat drawing",
+            wrong=f"{lacking} hydrogens have no place" if lacking else "this is a flat drawing",
             consequence="there is no structure",
             remedy="Give a SMILES, which is embedded, or write the record with its hydrogens",
         )
@@ -162,8 +159,7 @@ def _of_molecule(molecule: Chem.Mol, place: str, name: str, conformers: int) -> 
     if not made:
         raise SourceError.of(
             place,
-            expected="a molecule that can be placed in three dimensions",
-            received="one of which RDKit makes no geometry",
+            wrong="RDKit finds no geometry for this molecule",
             consequence="there is no structure",
             remedy="Give its geometry as XYZ, SDF or MOL2",
         )
@@ -197,8 +193,7 @@ def _check_partial_charges(molecule: Chem.Mol, place: str) -> None:
     except ValueError as error:
         raise SourceError.of(
             place,
-            expected="partial charges that are numbers",
-            received=str(error),
+            wrong=f"its partial charges are not numbers: {error}",
             consequence="the file is damaged, and its net charge is not known",
             remedy="Write it again",
         ) from None
@@ -206,8 +201,8 @@ def _check_partial_charges(molecule: Chem.Mol, place: str) -> None:
     if any(partial) and not abs(total - formal) <= _ROUNDED:
         raise SourceError.of(
             place,
-            expected=f"partial charges that sum to the formal charge of its atoms, {formal}",
-            received=f"{total:.2f}",
+            wrong=f"its partial charges sum to {total:.2f}, the formal charges of its atoms to "
+            f"{formal}",
             consequence="its net charge is not known",
             remedy="Correct the types of its atoms, or write its charges as 0",
         )

@@ -50,8 +50,12 @@ def read_structures(
     elif not path.is_file() or suffix not in STRUCTURE_FILES:
         raise SourceError.of(
             text if text.strip() else repr(text),
-            expected=f"a file of structures ({', '.join(STRUCTURE_FILES)}), or a SMILES",
-            received="another kind of file" if path.exists() else "nothing of that name",
+            wrong=(
+                "this kind of file is not known"
+                if path.exists()
+                else "there is nothing of this name"
+            )
+            + f"; a structure is a file ({', '.join(STRUCTURE_FILES)}), or a SMILES",
             consequence="there are no molecules",
             remedy="Name such a file, or put a SMILES in quotes",
         )

@@ -56,10 +56,10 @@ def net_charge(atoms: ase.Atoms, place: str) -> float | None:
         return numbers[0] if numbers else None
     raise SourceError.of(
         place,
-        expected="a net charge in e, such as charge=-1",
-        received=", ".join(f"{name}={value}" for name, value in given.items()),
+        wrong="its net charge is not clear: "
+        f"{', '.join(f'{name}={value}' for name, value in given.items())}",
         consequence="its charges would not sum to what it carries",
-        remedy="Correct it where it is wrong, or give --charge",
+        remedy="Write one whole number of e, such as charge=-1, or give --charge",
     )
 
 
@@ -72,12 +72,11 @@ def xyz_records(path: Path, conformers: int) -> Iterator[Record]:
     if conformers > 1:
         raise SourceError.of(
             str(path),
-            expected="bonds, to make conformers",
-            received="an XYZ file, which has none",
+            wrong="an XYZ file has no bonds, which conformers are made from",
             consequence="nothing was calculated",
             remedy="Give the molecule as SDF, MOL2 or SMILES, or leave --conformers out",
         )
-    with damage_reported(str(path), "frames of atoms"):
+    with damage_reported(str(path), "an XYZ file"):
         file = XyzFile(path)
     return (partial(_frame, file, path, index) for index in range(len(file)))
 
@@ -91,8 +90,7 @@ def _frame(file: XyzFile, path: Path, index: int) -> Iterator[Geometry]:
     if charge is not None and charge != round(charge):
         raise SourceError.of(
             place,
-            expected="a whole net charge",
-            received=f"{charge:g}",
+            wrong=f"its net charge is {charge:g}, which is not whole",
             consequence="no calculation can have it",
             remedy="Correct the comment line",
         )

@@ -82,7 +82,7 @@ def test_domains_add_up_and_say_what_is_beyond():
     both = methanol | silane
     assert both == Domain(frozenset({1, 6, 8, 14}), frozenset({0.0, 1.0}), 6)
     assert not list(methanol.beyond(both))
-    assert [new.received for new in both.beyond(methanol)] == ["Si", "net charges +1"]
+    assert [beyond.new for beyond in both.beyond(methanol)] == ["Si", "net charges +1"]
     assert not list(both.beyond(Domain()))
 
 

@@ -116,7 +116,7 @@ def test_unknown_fields_deep_inside_are_refused(fields):
 @pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_version_is_refused_as_such(fields, version):
     (problem,) = refused({**fields, "version": version})
-    assert "version" in problem.expected
+    assert "version" in problem.wrong
 
 
 def test_another_store_is_refused_as_such():
@@ -126,7 +126,7 @@ def test_another_store_is_refused_as_such():
 
 def test_counts_must_agree(fields):
     (problem,) = refused({**fields, "n_molecules": 7})
-    assert "7" in problem.received
+    assert "7" in problem.wrong
 
 
 @pytest.mark.parametrize(

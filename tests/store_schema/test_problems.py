@@ -1,4 +1,4 @@
-"""Problems: five facts each, all of them told at once."""
+"""Problems: four facts each, all of them told at once."""
 
 import pytest
 from pydantic import ValidationError
@@ -8,14 +8,13 @@ from store_schema.problems import DcmError, Problem
 
 FACTS = {
     "place": "a.npz, key 'esp'",
-    "expected": "finite numbers",
-    "received": "NaN",
+    "wrong": "a value is NaN",
     "consequence": "molecule 3 is set aside",
     "remedy": "Mend the file",
 }
 
 
-def test_a_problem_tells_all_five_facts():
+def test_a_problem_tells_all_four_facts():
     assert all(fact in str(Problem(**FACTS)) for fact in FACTS.values())
 
 

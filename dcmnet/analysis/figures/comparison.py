@@ -58,8 +58,8 @@ def check_figure(path: Path) -> None:
     if path.suffix not in kinds:
         raise ConfigError.of(
             str(path),
-            expected=f"a figure, such as {path.stem}.png or {path.stem}.pdf",
-            received=path.suffix or "no suffix",
+            wrong=f"a figure cannot end in {path.suffix or 'nothing'}; {path.stem}.png or "
+            f"{path.stem}.pdf can",
             consequence="no figure was written",
             remedy="Give it another suffix",
         )

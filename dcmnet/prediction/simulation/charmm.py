@@ -77,8 +77,7 @@ def check_residue(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]{1,8}", name):
         raise ConfigError.of(
             "residue",
-            expected="1 to 8 letters and digits",
-            received=repr(name),
+            wrong=f"{name!r} is not 1 to 8 letters and digits",
             consequence="nothing was written",
             remedy="Give the name that the residue has in the topology",
         )
@@ -101,8 +100,8 @@ def dcm_residue(molecule: ChargedMolecule, name: str = RESIDUE) -> DcmResidue:
     if not chosen:
         raise SourceError.of(
             structure.place,
-            expected="three atoms that are not on a line, which a frame of CHARMM's needs",
-            received=f"{structure.n_atoms} atoms on a line",
+            wrong=f"its {structure.n_atoms} atoms lie on a line; a frame of CHARMM's needs three "
+            "that do not",
             consequence="its charges cannot be written as .dcm",
             remedy="Write .xml for OpenMM, whose virtual sites hold linear molecules, or .xyz",
         )
@@ -166,8 +165,8 @@ def read_dcm(path: str | Path) -> tuple[DcmResidue, ...]:
     except (ValueError, IndexError, StopIteration) as error:
         raise SourceError.of(
             str(path),
-            expected="a .dcm file with frames along bonds (BO)",
-            received=str(error) or "its end too soon",
+            wrong="this is no .dcm file with frames along bonds (BO): "
+            f"{str(error) or 'it ends too soon'}",
             consequence="its charges were not read",
             remedy="Give a file as 'dcmnet predict --out FILE.dcm' writes it",
         ) from error

@@ -149,9 +149,8 @@ def check_conformers(structures: Sequence[Structure]) -> None:
             continue
         raise SourceError.of(
             structure.place,
-            expected=f"another geometry of {first.name}: its atoms in the same order, with the "
-            "same bonds, and its net charge",
-            received=received,
+            wrong=f"this is not another geometry of {first.name}, with its atoms in the same "
+            f"order, the same bonds, and its net charge: {received}",
             consequence="one set of charges cannot stand for both",
             remedy="Give geometries of one molecule, or predict each to a file of its own",
         )
@@ -167,9 +166,8 @@ def check_frames(sites: Sequence[Site], structure: Structure) -> None:
         if len(site.atoms) == 3 and _sine(site, structure.positions) < MIN_SINE:
             raise SourceError.of(
                 structure.place,
-                expected=f"atoms {', '.join(map(str, site.atoms))} in an angle, as in the first "
-                "geometry",
-                received="atoms on a line",
+                wrong=f"atoms {', '.join(map(str, site.atoms))} lie on a line; in the first "
+                "geometry they make an angle",
                 consequence="the frame of their charges has no direction there",
                 remedy="Leave this geometry out",
             )

@@ -94,8 +94,7 @@ def drift(predictor: Predictor, structure: Structure, others: Sequence[Structure
     if not moved:
         raise SourceError.of(
             structure.place,
-            expected="a molecule with a bond that is in no ring",
-            received="none that could be stretched, bent or turned",
+            wrong="no bond, angle or torsion of this molecule can be stretched, bent or turned",
             consequence="nothing was measured",
             remedy="Give frames of its trajectory, the first one first",
         )

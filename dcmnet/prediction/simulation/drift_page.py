@@ -54,8 +54,7 @@ def measure(
     if out.suffix != ".csv":
         raise ConfigError.of(
             f"--out {out}",
-            expected="a name that ends in .csv",
-            received=out.suffix or "no suffix",
+            wrong=f"a table cannot end in {out.suffix or 'nothing'}; it ends in .csv",
             consequence="nothing was measured",
             remedy="Choose another name",
         )
@@ -72,8 +71,7 @@ def _measured(model: Mixture[TrainedModel], source: str, charge: float | None) -
     if not structures:
         raise SourceError.of(
             source,
-            expected="a molecule",
-            received="none",
+            wrong="there are no molecules in it",
             consequence="nothing was measured",
             remedy="Give a file that holds one",
         )

@@ -126,8 +126,8 @@ def add_virtual_sites(system: Any, molecule: ChargedMolecule, first_atom: int = 
     if len(forces) != 1:
         raise ConfigError.of(
             "add_virtual_sites, system",
-            expected="one NonbondedForce",
-            received=str(len(forces)),
+            wrong=f"the system has {len(forces)} forces of the kind NonbondedForce; it must have "
+            "one",
             consequence="there is nothing to put the charges into",
             remedy="Add an openmm.NonbondedForce with a particle for every atom",
         )
@@ -160,8 +160,7 @@ def _openmm() -> Any:
     except ImportError as error:
         raise ConfigError.of(
             "openmm",
-            expected="the package openmm",
-            received="none",
+            wrong="the package openmm is not installed",
             consequence="no virtual sites can be added to a system",
             remedy="Install it: pip install 'dcm-store[openmm]'; .xml files need no openmm",
         ) from error

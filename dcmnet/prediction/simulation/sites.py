@@ -142,8 +142,8 @@ def _on_axis(molecule: ChargedMolecule, k: int) -> Site:
     if np.linalg.norm(off) > _OFF_AXIS:
         raise SourceError.of(
             structure.place,
-            expected="charges on the axis of a linear molecule, where symmetry puts them",
-            received=f"one {np.linalg.norm(off):.3f} Å away from it, of atom {atom}",
+            wrong=f"a charge of atom {atom} of this linear molecule is {np.linalg.norm(off):.3f} "
+            "Å away from the axis, where symmetry puts it",
             consequence="no virtual site can follow it",
             remedy="Give the exact linear geometry, or one that is bent by more than 6 degrees",
         )

@@ -98,15 +98,14 @@ def _connect(place: Place) -> None:
 def _unreachable(place: Place, what: str) -> TrainingError:
     return TrainingError.of(
         f"process {place.index} of {place.count}",
-        expected=f"all processes at {place.coordinator or 'the first node'}",
-        received=what,
+        wrong=f"not all processes met at {place.coordinator or 'the first node'}: {what}",
         consequence="nothing was started",
         remedy=f"Start all of them, let them reach that address, or set {COUNT}=1 to train alone",
     )
 
 
 def _give_up(place: Place, seconds: float) -> None:
-    _say(f"Error: {_unreachable(place, f'not all of them after {seconds:g} s')}")
+    _say(f"Error: {_unreachable(place, f'{seconds:g} s have passed')}")
     os._exit(1)
 
 

@@ -102,8 +102,7 @@ def _given(coordinator: str | None) -> str:
 def _wrong(name: str, expected: str, received: str) -> ConfigError:
     return ConfigError.of(
         f"environment variable {name}",
-        expected=expected,
-        received=received,
+        wrong=f"found {received}, expected {expected}",
         consequence="nothing was started",
         remedy=f"Set {COUNT}, {INDEX} and {COORDINATOR} for each process, or {COUNT}=1 to "
         "train with this one alone",

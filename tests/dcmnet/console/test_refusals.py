@@ -43,8 +43,8 @@ def test_brackets_in_names_and_ids_are_text(tmp_path):
         ([300, 1], 0.0, "300"),
         ([8.5, 1], 0.0, "8.5"),
         ([0, 1], 0.0, "whole numbers"),
-        ([8, 1], float("nan"), "finite charge"),
-        ([], 0.0, "at least one atom"),
+        ([8, 1], float("nan"), "net charge is nan"),
+        ([], 0.0, "has no atom"),
     ],
 )
 def test_a_molecule_that_cannot_be_predicted_is_refused(trained, numbers, charge, named):
@@ -57,7 +57,10 @@ def test_a_run_has_its_experiment_for_itself(sample_store, tmp_path):
     """Trap: two runs that delete each other's checkpoints."""
     directory = tmp_path / "one"
     directory.mkdir()
-    with exclusive(directory, wait=False), pytest.raises(StoreError, match="no other writer"):
+    with (
+        exclusive(directory, wait=False),
+        pytest.raises(StoreError, match="another process is writing here"),
+    ):
         run_training("one", sample_store, out=str(tmp_path), **SETTINGS)
     assert not (directory / "config.json").exists()
 

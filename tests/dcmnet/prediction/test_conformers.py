@@ -212,7 +212,7 @@ def test_the_command_says_what_moving_costs(tmp_path):
     ("lines", "said"),
     [
         ("", "a molecule"),
-        ("1\ncharge=-1\nCl 0 0 0\n", "none that could be stretched"),
+        ("1\ncharge=-1\nCl 0 0 0\n", "no bond, angle or torsion"),
         (WATER + WATER.replace("charge=0", "charge=1"), "net charges"),
         (
             WATER + WATER.replace("0.76 -0.48", "0.96 0.12").replace("-0.76 -0.48", "-0.96 0.12"),

@@ -154,7 +154,7 @@ def test_sums_are_exact():
 def test_a_file_is_replaced_only_when_asked(artefact, tmp_path):
     out = tmp_path / "a.dcmx"
     out.write_text("before")
-    with pytest.raises(ConfigError, match="a new file"):
+    with pytest.raises(ConfigError, match="a file of this name already"):
         export_model(model(), out)
     assert out.read_text() == "before"
 

@@ -86,15 +86,15 @@ def test_the_guide_names_every_format():
 def test_commands_refuse_in_a_line(here, monkeypatch, capsys):
     (here / "silane.xyz").write_text("1\n\nSi 0 0 0\n")
     wrong = {
-        "silane.xyz --out a.xyz --strict": "Si, which",
-        "silane.xyz --out a.pdb": "a name that ends in",
-        "none.xyz --out a.xyz": "nothing of that name",
+        "silane.xyz --out a.xyz --strict": "not seen Si",
+        "silane.xyz --out a.pdb": "cannot end in .pdb",
+        "none.xyz --out a.xyz": "nothing of this name",
         "water.xyz --out a.xyz --with H": "ELEMENT=EXPERIMENT",
-        "water.xyz --out a.xyz --checkpoint epoch_99": "a checkpoint 'epoch_99'",
+        "water.xyz --out a.xyz --checkpoint epoch_99": "no checkpoint 'epoch_99'",
         "water.xyz --out a.dcm --residue waytoolongname": "letters and digits",
         "molecules.xyz --out a.dcm": "another geometry of",
-        "water.xyz --out a.xyz --refine": "a reference ESP",
-        "water.xyz --out a.xyz --charge nan": "a finite charge",
+        "water.xyz --out a.xyz --refine": "no reference ESP",
+        "water.xyz --out a.xyz --charge nan": "net charge is nan",
     }
     for words, named in wrong.items():
         monkeypatch.setattr(sys, "argv", ["dcmnet", "predict", "experiments/first", *words.split()])

@@ -102,7 +102,7 @@ def test_the_esp_of_a_molecule_is_a_sum_in_blocks(monkeypatch):
 @pytest.mark.parametrize("suffix", [*TOLERANCE, ".dcm"])
 def test_a_failure_leaves_no_half_file(frames, tmp_path, monkeypatch, suffix):
     def failing(*_):
-        raise SourceError.of("x", expected="", received="", consequence="", remedy="")
+        raise SourceError.of("x", wrong="", consequence="", remedy="")
         yield
 
     monkeypatch.setattr(run, "_counted", failing)
@@ -124,7 +124,7 @@ def test_a_failure_keeps_what_was_to_be_replaced(tmp_path):
 def test_a_file_is_replaced_only_when_asked(frames, tmp_path):
     out = tmp_path / "a.xyz"
     out.write_text("before")
-    with pytest.raises(ConfigError, match="a new file"):
+    with pytest.raises(ConfigError, match="a file of this name already"):
         predict_file(model(), frames, out)
     assert out.read_text() == "before"
     predict_file(model(), frames, out, overwrite=True)
@@ -137,7 +137,7 @@ def test_a_file_is_replaced_only_when_asked(frames, tmp_path):
 
 def test_the_input_is_never_replaced(frames):
     before = frames.read_text()
-    with pytest.raises(ConfigError, match="another file than the input"):
+    with pytest.raises(ConfigError, match="the input itself"):
         predict_file(model(), frames, frames.parent / "." / frames.name, overwrite=True)
     assert frames.read_text() == before
 
@@ -157,7 +157,7 @@ def test_the_bundled_sample_refined_against_its_esp(sample_store, tmp_path):
 
 
 def test_refining_needs_an_esp(frames, tmp_path):
-    with pytest.raises(SourceError, match="a reference ESP"):
+    with pytest.raises(SourceError, match="no reference ESP"):
         predict_file(model(), frames, tmp_path / "a.npz", refine=True)
     assert not list(tmp_path.iterdir())
 

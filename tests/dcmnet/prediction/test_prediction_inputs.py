@@ -45,7 +45,7 @@ def test_positions_in_bohr_are_refused(tmp_path):
     (tmp_path / "a.xyz").write_text(f"3\n\n{longer}\n")
     (found,) = read(tmp_path / "a.xyz")
     (problem,) = problems_of(found, 86)
-    assert "in bohr" in problem.received
+    assert "in bohr" in problem.wrong
     (tmp_path / "b.xyz").write_text(f"3\n\n{WATER}")
     assert not problems_of(read(tmp_path / "b.xyz")[0], 86)
 

@@ -119,7 +119,7 @@ def test_what_one_process_refuses_all_refuse(one, sample_store, tmp_path, launch
     other = train_command(sample_store, tmp_path / "trial", learning_rate=0.5)
     group = launch([train_command(sample_store, tmp_path / "trial"), other])
     assert group.codes() == [1, 1]
-    assert "configuration of process 0" in group.errors()[0][0]
+    assert "not that of process 0" in group.errors()[0][0]
 
 
 def test_a_run_that_others_work_on_is_refused(sample_store, tmp_path, launch):
@@ -128,7 +128,7 @@ def test_a_run_that_others_work_on_is_refused(sample_store, tmp_path, launch):
     group.wait_for(progressed(directory, 1))
     others = launch(resume_command(directory))
     assert others.codes() == [1, 1]
-    assert "no other writer" in others.errors()[0][0]
+    assert "another process is writing here" in others.errors()[0][0]
     assert [process.poll() for process in group.processes] == [None, None]
 
 

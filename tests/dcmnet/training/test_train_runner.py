@@ -181,7 +181,7 @@ def test_an_esp_to_train_on_is_demanded(rng, tmp_path):
 
 def test_an_empty_training_split_is_refused(rng, tmp_path):
     store = write_store(tmp_path / "few.zarr", random_columns(rng, [3], [5]), split=["test"])
-    with pytest.raises(TrainingError, match="at least one molecule"):
+    with pytest.raises(TrainingError, match="has no molecules"):
         run_training("few", store, out=str(tmp_path))
     assert not (tmp_path / "few").exists()
 

@@ -55,9 +55,9 @@ def test_a_damaged_chunk_is_an_error_not_a_gap(tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("atomic_numbers", "an element of every atom"),
+        ("atomic_numbers", "lack the element of an atom"),
         ("n_atoms", "1 to 4"),
-        ("positions", "a place for every atom"),
+        ("positions", "lack the place of an atom"),
     ],
 )
 def test_a_shard_that_is_gone_is_an_error_not_a_gap(tmp_path, name, told):
@@ -76,7 +76,7 @@ def test_sizes_that_arrays_do_not_have_are_refused(tmp_path, name, value):
     rng = np.random.default_rng(0)
     path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(7, 4), np.full(7, 9)))
     zarr.open_array(path / name, mode="r+")[3] = value
-    with pytest.raises(StoreError, match=rf"{name}.*rows, such as 3 \({value}\)"):
+    with pytest.raises(StoreError, match=rf"{name}.*such as row 3 \({value}\)"):
         make_loader(path, batch_size=8, split="all")
 
 
@@ -85,7 +85,7 @@ def test_an_atom_without_a_place_is_refused_by_its_molecule(tmp_path, value):
     rng = np.random.default_rng(0)
     path = write_store(tmp_path / "s.zarr", random_columns(rng, np.full(7, 4), np.full(7, 9)))
     zarr.open_array(path / "positions", mode="r+")[5, 2, 1] = value
-    with pytest.raises(StoreError, match="found other in 1 rows, such as 5;"):
+    with pytest.raises(StoreError, match="1 rows lack the place of an atom, such as row 5;"):
         list(make_loader(path, batch_size=8, split="all", num_epochs=1))
 
 
@@ -96,6 +96,6 @@ def test_what_is_no_state_is_refused(store, state):
     batches = iter(make_loader(store, batch_size=3, split="all"))
     with pytest.raises(CheckpointError):
         batches.set_state(state)
-    with pytest.raises(CheckpointError, match="a batch of it, below 3"):
+    with pytest.raises(CheckpointError, match="a batch of it below 3"):
         batches.set_state(batches.get_state() | {"step": 3})
     assert len(list(make_loader(store, batch_size=3, split="all", num_epochs=1))) == 3

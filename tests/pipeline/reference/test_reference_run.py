@@ -92,7 +92,7 @@ def test_another_charge_than_the_formal_one_is_not_calculated(molecules, tmp_pat
 
 def test_nothing_is_replaced(molecules, tmp_path):
     (tmp_path / "a.npz").write_text("mine")
-    with pytest.raises(StoreError, match="there already"):
+    with pytest.raises(StoreError, match="of this name already"):
         cheap(molecules, out=tmp_path / "a.npz")
     assert (tmp_path / "a.npz").read_text() == "mine"
 
@@ -173,4 +173,4 @@ def test_the_command_says_what_it_did(molecules, tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert f"{len(FEW)} molecules at GFN2-xTB (semi-empirical" in said
     assert "bad.smi, line 1" in said
-    assert "there already" in outcome("reference", "O", *words)
+    assert "of this name already" in outcome("reference", "O", *words)

@@ -94,7 +94,7 @@ def test_a_file_cut_short_is_brought_again(url, cache, sample_store):
 def test_a_folder_that_cannot_keep_anything_is_one_error(url, cache):
     ingest([IONS], url)
     cache.write_text("in the way")
-    with pytest.raises(StoreError, match="a folder that keeps what is read"):
+    with pytest.raises(StoreError, match="this folder, which keeps what is read"):
         StoreReader(url, ["positions"])
 
 

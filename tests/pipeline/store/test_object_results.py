@@ -135,7 +135,7 @@ def test_results_get_through_faults_or_are_not_there(stores, server, monkeypatch
         assert {kind for kind, _ in faults.seen} == {503, "cut", "slow"}
         monkeypatch.setitem(RETRIES, "max_retries", 2)
         faults.endless = True
-        with pytest.raises(StoreError, match="an object store that answers") as told:
+        with pytest.raises(StoreError, match="the object store does not answer") as told:
             write_results(url, "b", results(n, 1))
         assert SECRET not in str(told.value)
     server.reach(monkeypatch)

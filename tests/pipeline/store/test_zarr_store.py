@@ -202,7 +202,7 @@ def test_an_existing_store_is_not_overwritten(tmp_path):
     with pytest.raises(StoreError, match="--append"):
         write(tmp_path / "a.zarr", molecules(15, 10, 5, 20))
     assert digest(tmp_path / "a.zarr") == before
-    with pytest.raises(StoreError, match="nothing that is one"):
+    with pytest.raises(StoreError, match="there is no Zarr store here"):
         write(tmp_path / "none.zarr", molecules(15, 10, 5, 20), append=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
@@ -212,7 +212,7 @@ def test_a_second_writer_is_refused(tmp_path):
     arguments = ([VARIABLES[name] for name in values], {ATOM: 5, GRID_POINT: 20, XYZ: 3})
     with (
         StoreWriter(tmp_path / "a.zarr", *arguments),
-        pytest.raises(StoreError, match="no other writer"),
+        pytest.raises(StoreError, match="another process is writing here"),
         StoreWriter(tmp_path / "a.zarr", *arguments),
     ):
         pass
@@ -234,9 +234,9 @@ def test_quarantine_has_dimensions_of_its_own(tmp_path):
 
 
 def test_a_lost_or_broken_store_is_one_error(tmp_path):
-    with pytest.raises(StoreError, match="nothing that is one"):
+    with pytest.raises(StoreError, match="there is no Zarr store here"):
         open_store(tmp_path / "none.zarr")
-    with pytest.raises(StoreError, match="nothing that is one"):
+    with pytest.raises(StoreError, match="there is no Zarr store here"):
         read_schema(tmp_path / "none.zarr")
     zarr.create_group(tmp_path / "other.zarr")
     with pytest.raises(StoreError, match="dcmnet_schema"):

@@ -130,7 +130,7 @@ def test_a_wrong_record_is_named_and_the_next_is_read(tmp_path):
 def test_a_flat_or_bare_record_is_no_structure(tmp_path):
     flat = Chem.AddHs(Chem.MolFromSmiles("CCO"))
     rdDepictor.Compute2DCoords(flat)
-    for molecule, said in ((flat, "flat"), (Chem.MolFromSmiles("CCO"), "without a place")):
+    for molecule, said in ((flat, "flat"), (Chem.MolFromSmiles("CCO"), "have no place")):
         path = written(tmp_path / "a.sdf", [molecule])
         with pytest.raises(SourceError, match=said):
             list(read_structures(path))
