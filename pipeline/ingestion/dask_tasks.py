@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.files import replaced
 from pipeline.ingestion.blocks import Tally, Values, check
 from pipeline.ingestion.plan import Plan
-from pipeline.store.metadata import read_document, write_document
+from pipeline.store.metadata import read_array_node, write_node
 from pipeline.store.shard_buffer import ShardBuffer
 from pipeline.store.table import write_rows
 from store_schema.names import Variable
@@ -228,8 +228,8 @@ def write_shard(
     with SharedFolder(folder).own() as own:
         arrays = {}
         for name in variables:
-            document = read_document(staging / name)
-            write_document(own / name, document | {"shape": [rows, *document["shape"][1:]]})
+            node = read_array_node(staging / name)
+            write_node(own / name, node.resized((rows, *node.shape[1:])))
             arrays[name] = zarr.open_array(own / name, mode="r+")
         bounds = {name: array.shape[1:] for name, array in arrays.items()}
         buffer = ShardBuffer(variables, bounds, rows)

@@ -14,7 +14,7 @@ import zarr
 from zarr.errors import GroupNotFoundError
 
 from pipeline.store.location import location
-from pipeline.store.metadata import Document, missing_store, nodes_of
+from pipeline.store.metadata import GroupNode, Node, missing_store, nodes_of
 from store_schema import StoreSchema
 from store_schema.extras import extra
 from store_schema.problems import DcmError, StoreError
@@ -112,17 +112,17 @@ class Store(ABC):
         Raises:
             StoreError: There is no store, or its schema is not valid.
         """
-        return StoreSchema.from_attributes(self.root()["attributes"], str(self))
+        return StoreSchema.from_attributes(self.root().attributes, str(self))
 
     @abstractmethod
-    def root(self) -> Document:
-        """Reads the root document, which holds the schema and the metadata of all nodes.
+    def root(self) -> GroupNode:
+        """Reads the metadata of the root, which hold the schema and those of all nodes.
 
         Raises:
             StoreError: There is none, it cannot be reached, or is not valid.
         """
 
-    def nodes(self) -> dict[str, Document]:
+    def nodes(self) -> dict[str, Node]:
         """Reads the metadata of every published node, by path.
 
         Raises:

@@ -18,7 +18,7 @@ from pipeline.store.bucket_cache import ObjectCache
 from pipeline.store.bucket_publication import staged_store
 from pipeline.store.bucket_requests import ReadObjects, retried
 from pipeline.store.location import STORE_CACHE, ObjectLocation, unanswered, unreachable_explained
-from pipeline.store.metadata import METADATA_FILE, Document, document_of, missing_store
+from pipeline.store.metadata import METADATA_FILE, GroupNode, missing_store, root_of
 from store_schema.problems import StoreError
 
 
@@ -41,13 +41,13 @@ class BucketStore(Store):
         return str(self.place)
 
     @override
-    def root(self) -> Document:
+    def root(self) -> GroupNode:
         with self._reaching():
             try:
                 answer = retried(obstore.get, self.place.objects(), METADATA_FILE)
             except FileNotFoundError:
                 raise missing_store(self) from None
-            return document_of(bytes(answer.bytes()), self)
+            return root_of(bytes(answer.bytes()), self)
 
     @override
     def state(self) -> str:

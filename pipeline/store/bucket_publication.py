@@ -20,7 +20,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from pipeline.store.bucket_claim import CLAIM, claimed, version
 from pipeline.store.bucket_requests import FRESH, Objects, remove, retried, upload
 from pipeline.store.location import ObjectLocation, unreachable_explained
-from pipeline.store.metadata import METADATA_FILE, Document, read_nodes, write_document
+from pipeline.store.metadata import METADATA_FILE, ArrayNode, Node, read_nodes, write_node
 from store_schema.names import RESULTS_GROUP
 from store_schema.problems import DcmError, StoreError
 
@@ -64,7 +64,7 @@ class StagedStore:
         self._place = place
         self._objects = objects
         self._root: dict[str, Any] | None = None
-        self._nodes: dict[str, Document] = {}
+        self._nodes: dict[str, Node] = {}
         self._known: set[str] = set()  # nodes so far; what else has this prefix is not ours
         self._states: dict[str, tuple[int, int]] = {}
 
@@ -79,8 +79,8 @@ class StagedStore:
         self._root = version(answer.meta)
         self._nodes = read_nodes(self.folder)
         self._known = set(self._nodes)
-        for path, document in self._nodes.items():
-            write_document(self.folder / path, document)
+        for path, node in self._nodes.items():
+            write_node(self.folder / path, node)
         for key in self._listed() if shards else ():
             if _filled(key, self._nodes) == "partly" and not key.startswith(f"{RESULTS_GROUP}/"):
                 retried(_download, self._objects, key, self.folder / key)
@@ -164,15 +164,15 @@ def _node(key: str) -> str:
     return folder if file == METADATA_FILE else key.rpartition("/c/")[0]
 
 
-def _filled(key: str, nodes: Mapping[str, Document]) -> Literal["", "partly", "wholly"]:
+def _filled(key: str, nodes: Mapping[str, Node]) -> Literal["", "partly", "wholly"]:
     """How much of an object readers look at; nothing if it is of no node or beyond an array."""
-    node = _node(key)
-    if node not in nodes:
+    node = nodes.get(_node(key))
+    if node is None:
         return ""
-    if key.endswith(f"/{METADATA_FILE}"):
+    if key.endswith(f"/{METADATA_FILE}") or not isinstance(node, ArrayNode):
         return "wholly"
-    rows = nodes[node]["chunk_grid"]["configuration"]["chunk_shape"][0]
-    index, n_rows = int(key.rpartition("/c/")[2].partition("/")[0]), nodes[node]["shape"][0]
+    rows, n_rows = node.shard[0], node.shape[0]
+    index = int(key.rpartition("/c/")[2].partition("/")[0])
     if index < n_rows // rows:
         return "wholly"
     return "partly" if index * rows < n_rows else ""

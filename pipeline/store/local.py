@@ -17,7 +17,7 @@ from zarr.storage import LocalStore as ZarrStore
 
 from pipeline.files import exclusive, staging_folder
 from pipeline.store.base import Change, Files, Store
-from pipeline.store.metadata import METADATA_FILE, Document, read_document
+from pipeline.store.metadata import METADATA_FILE, GroupNode, read_root
 from store_schema.documents import open_regular
 from store_schema.problems import StoreError
 
@@ -41,8 +41,8 @@ class LocalStore(Store):
         return os.path.abspath(self.folder)
 
     @override
-    def root(self) -> Document:
-        return read_document(self.folder)
+    def root(self) -> GroupNode:
+        return read_root(self.folder)
 
     @override
     def state(self) -> str:

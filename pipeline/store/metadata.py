@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,7 +27,6 @@ from pipeline.files import replaced
 from store_schema.documents import parse_json, read_text, validated
 from store_schema.problems import StoreError
 
-Document = dict[str, Any]
 METADATA_FILE = "zarr.json"
 
 
@@ -40,24 +39,32 @@ def _inside(path: str) -> str:
     return path
 
 
-class _Metadata(BaseModel):
-    """What this package relies on of Zarr's metadata; zarr itself checks the rest."""
+class _Part(BaseModel):
+    """What this package relies on of Zarr's metadata; what else there is stays as it is."""
 
-    model_config = ConfigDict(extra="allow")
-
-    zarr_format: Literal[3]
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class _Chunks(BaseModel):
+class _Chunks(_Part):
     chunk_shape: tuple[PositiveInt, ...]
 
 
-class _Grid(BaseModel):
+class _Grid(_Part):
     configuration: _Chunks
 
 
-class _Array(_Metadata):
+class _Described(_Part):
+    zarr_format: Literal[3]
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Returns the metadata as JSON has them."""
+        return self.model_dump(exclude_unset=True)
+
+
+class ArrayNode(_Described):
+    """Metadata of an array."""
+
     node_type: Literal["array"]
     shape: tuple[NonNegativeInt, ...]
     data_type: str | dict[str, Any]
@@ -66,124 +73,168 @@ class _Array(_Metadata):
 
     @model_validator(mode="after")
     def _of_one_rank(self) -> Self:
-        names = self.dimension_names if self.dimension_names is not None else self.shape
-        if not len(self.shape) == len(names) == len(self.chunk_grid.configuration.chunk_shape):
+        if not len(self.shape) == len(self.dims) == len(self.shard):
             raise ValueError("shape, chunks and names differ in the number of dimensions")
         return self
 
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions, empty where one has none."""
+        return tuple(name or "" for name in self.dimension_names or [""] * len(self.shape))
 
-class _Below(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Shape of a shard."""
+        return self.chunk_grid.configuration.chunk_shape
 
+    def resized(self, shape: Iterable[int]) -> ArrayNode:
+        """Returns the metadata of the array in another shape."""
+        return self.model_copy(update={"shape": tuple(shape)})
+
+    def extended(self, sizes: Mapping[str, int]) -> ArrayNode:
+        """Returns the metadata of the array as long as ``sizes`` says, by dimension name."""
+        return self.resized(sizes.get(d, n) for d, n in zip(self.dims, self.shape, strict=True))
+
+
+class _Below(_Part):
     metadata: dict[
         Annotated[str, AfterValidator(_inside)],
-        Annotated[_Array | _Group, Field(discriminator="node_type")],
+        Annotated[ArrayNode | GroupNode, Field(discriminator="node_type")],
     ]
 
 
-class _Group(_Metadata):
+class GroupNode(_Described):
+    """Metadata of a group, that of a root with all nodes below it."""
+
     node_type: Literal["group"]
     consolidated_metadata: _Below | None = None
 
 
-class _Node(BaseModel):
-    node: Annotated[_Array | _Group, Field(discriminator="node_type")]
+Node = ArrayNode | GroupNode
 
 
-def group_document(attributes: Mapping[str, Any] | None = None) -> Document:
-    """Returns the metadata of a Zarr group."""
-    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+class _AnyNode(BaseModel):
+    node: Annotated[Node, Field(discriminator="node_type")]
 
 
-def root_document(attributes: Mapping[str, Any], nodes: Mapping[str, Document]) -> Document:
+def group_node(attributes: Mapping[str, Any] | None = None) -> GroupNode:
+    """Returns the metadata of a group."""
+    return GroupNode(zarr_format=3, node_type="group", attributes=dict(attributes or {}))
+
+
+def root_node(attributes: Mapping[str, Any], nodes: Mapping[str, Node]) -> GroupNode:
     """Returns the metadata of a root group that carries that of all nodes below it."""
-    return group_document(attributes) | {
-        "consolidated_metadata": {
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": {path: nodes[path] for path in sorted(nodes)},
-        }
-    }
+    below = {path: nodes[path] for path in sorted(nodes)}
+    held = _Below.model_validate({"kind": "inline", "must_understand": False, "metadata": below})
+    return group_node(attributes).model_copy(update={"consolidated_metadata": held})
 
 
-def write_document(node: Path, document: Document) -> None:
+def write_node(folder: Path, node: Node) -> None:
     """Replaces the metadata of a node at once, by rename."""
-    with replaced(node / METADATA_FILE) as partial, partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(document, sort_keys=True))  # indented it would take ten times as long
+    # Indented it would take ten times as long.
+    text = json.dumps(node.document(), sort_keys=True)
+    with replaced(folder / METADATA_FILE) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_document(node: Path) -> Document:
-    """Reads the metadata of a node.
+def read_array_node(folder: Path) -> ArrayNode:
+    """Reads the metadata of an array; see ``array_node_of`` for what is raised."""
+    return array_node_of(_text(folder), folder)
+
+
+def read_root(store: Path) -> GroupNode:
+    """Reads the metadata of a store's root; see ``root_of`` for what is raised."""
+    return root_of(_text(store), store)
+
+
+def read_nodes(store: Path) -> dict[str, Node]:
+    """Reads the metadata of every published node of a store, by path.
 
     Raises:
-        StoreError: There is none, or it is not that of a node.
+        StoreError: It is not a store.
     """
+    return nodes_of(read_root(store), store)
+
+
+def _text(folder: Path) -> str:
     try:
-        return document_of(read_text(node / METADATA_FILE), node)
+        return read_text(folder / METADATA_FILE)
     except (FileNotFoundError, NotADirectoryError):
-        raise missing_store(node) from None
+        raise missing_store(folder) from None
     except OSError as error:
-        raise _unreadable(node, (error.strerror or str(error)).lower()) from error
+        raise _unreadable(folder, (error.strerror or str(error)).lower()) from error
     except ValueError as error:
-        raise _unreadable(node, str(error)) from error
+        raise _unreadable(folder, str(error)) from error
 
 
-def document_of(text: str | bytes, place: object) -> Document:
-    """Parses the metadata of a node, and of those below it.
+def array_node_of(text: str | bytes, place: object) -> ArrayNode:
+    """Parses the metadata of an array.
 
     Args:
         text: The document.
-        place: Where the node is, for messages.
+        place: Where the array is, for messages.
 
     Raises:
-        StoreError: It is not JSON, or not the metadata of a node.
+        StoreError: It is not JSON, or not the metadata of an array.
     """
+    node = _node_of(text, place)
+    if not isinstance(node, ArrayNode):
+        raise _unreadable(place, "they are those of a group, not of an array")
+    return node
+
+
+def root_of(text: str | bytes, place: object) -> GroupNode:
+    """Parses the metadata of a root, and of the nodes below it.
+
+    Args:
+        text: The document.
+        place: Where the store is, for messages.
+
+    Raises:
+        StoreError: It is not JSON, or not the metadata of a group.
+    """
+    node = _node_of(text, place)
+    if not isinstance(node, GroupNode):
+        raise _unreadable(place, "they are those of an array, not of a group")
+    return node
+
+
+def _node_of(text: str | bytes, place: object) -> Node:
     try:
         fields = parse_json(text)
     except ValueError as error:
         raise _unreadable(place, str(error)) from error
-    validated(
-        _Node,
+    return validated(
+        _AnyNode,
         {"node": fields},
         place,
         expected="metadata of Zarr 3 as this package writes them",
         error=StoreError,
         consequence="the store cannot be read",
         remedy="Restore its zarr.json, or ingest the sources again",
-    )
-    assert isinstance(fields, dict)  # which it is, when valid
-    return fields
+    ).node
 
 
-def read_nodes(store: Path) -> dict[str, Document]:
-    """Reads the metadata of every published node of a store, by path.
-
-    Raises:
-        StoreError: It is not a store.
-    """
-    return nodes_of(read_document(store), store)
-
-
-def nodes_of(root: Document, place: object) -> dict[str, Document]:
-    """Returns the metadata of every node that a root document carries, by path.
+def nodes_of(root: GroupNode, place: object) -> dict[str, Node]:
+    """Returns the metadata of every node that a root carries, by path.
 
     Args:
-        root: The document.
+        root: Its metadata.
         place: The store, for messages.
 
     Raises:
         StoreError: It carries none.
     """
-    if not root.get("consolidated_metadata"):
+    if root.consolidated_metadata is None:
         raise StoreError.of(
             str(place),
             wrong="its root group has no consolidated metadata",
             consequence="this is not a store that this package wrote",
             remedy="Make one with 'dcmnet ingest SOURCE --store STORE'",
         )
-    return dict(root["consolidated_metadata"]["metadata"])
+    return dict(root.consolidated_metadata.metadata)
 
 
 def _unreadable(place: object, received: str) -> StoreError:
@@ -205,25 +256,21 @@ def missing_store(place: object) -> StoreError:
     )
 
 
-def extend(nodes: Mapping[str, Document], sizes: Mapping[str, int]) -> dict[str, Document]:
+def extend(nodes: Mapping[str, Node], sizes: Mapping[str, int]) -> dict[str, Node]:
     """Returns the metadata with every array as long as ``sizes`` says, by dimension name."""
-    extended = {}
-    for path, document in nodes.items():
-        if document["node_type"] == "array":
-            dims = document["dimension_names"]
-            shape = [sizes.get(d, n) for d, n in zip(dims, document["shape"], strict=True)]
-            document = {**document, "shape": shape}  # noqa: PLW2901  (the input is left alone)
-        extended[path] = document
-    return extended
+    return {
+        path: node.extended(sizes) if isinstance(node, ArrayNode) else node
+        for path, node in nodes.items()
+    }
 
 
-def arrays_of(nodes: Mapping[str, Document], group: str) -> dict[str, Document]:
+def arrays_of(nodes: Mapping[str, Node], group: str) -> dict[str, ArrayNode]:
     """Returns the metadata of the arrays that lie directly in a group, by name."""
     prefix = f"{group}/" if group else ""
     return {
-        path.removeprefix(prefix): document
-        for path, document in nodes.items()
+        path.removeprefix(prefix): node
+        for path, node in nodes.items()
         if path.startswith(prefix)
         and "/" not in path.removeprefix(prefix)
-        and document["node_type"] == "array"
+        and isinstance(node, ArrayNode)
     }

@@ -19,13 +19,13 @@ import numpy as np
 from pipeline.files import exclusive, staging_folder
 from pipeline.store.layout import Compression
 from pipeline.store.metadata import (
-    Document,
+    Node,
     arrays_of,
     extend,
-    group_document,
+    group_node,
     read_nodes,
-    root_document,
-    write_document,
+    root_node,
+    write_node,
 )
 from pipeline.store.table import TableWriter, Values
 from store_schema import StoreSchema, Variable
@@ -147,20 +147,20 @@ class StoreWriter:
 
     def commit(self, schema: StoreSchema) -> None:
         """Publishes everything written, with the schema that describes it."""
-        nodes: dict[str, Document] = dict(self._nodes)
+        nodes: dict[str, Node] = dict(self._nodes)
         nodes |= self._molecules.finish()
         if self._quarantine is not None:
-            nodes[QUARANTINE_GROUP] = group_document()
-            for name, document in self._quarantine.finish().items():
-                nodes[f"{QUARANTINE_GROUP}/{name}"] = document
+            nodes[QUARANTINE_GROUP] = group_node()
+            for name, array in self._quarantine.finish().items():
+                nodes[f"{QUARANTINE_GROUP}/{name}"] = array
         # Results of earlier analyses become as long as the molecules they belong to.
         nodes = extend(nodes, {MOLECULE: self.n_molecules, **self.lengths})
-        root = root_document({**schema.to_attributes(), "coordinates": "molecule_id"}, nodes)
+        root = root_node({**schema.to_attributes(), "coordinates": "molecule_id"}, nodes)
         target = self._store if self._append else self._staging
-        for path, document in nodes.items():
-            if document != self._nodes.get(path):
-                write_document(target / path, document)
-        write_document(target, root)
+        for path, node in nodes.items():
+            if node != self._nodes.get(path):
+                write_node(target / path, node)
+        write_node(target, root)
         if not self._append:
             self._staging.rename(self._store)
 

@@ -19,14 +19,16 @@ from jaxtyping import Bool, Int
 from pipeline.store.base import Store, StoreLike
 from pipeline.store.layout import MOLECULES_PER_BLOCK, Compression, create_small_array
 from pipeline.store.metadata import (
-    Document,
+    ArrayNode,
+    Node,
     arrays_of,
     extend,
-    group_document,
-    read_document,
-    read_nodes,
-    root_document,
-    write_document,
+    group_node,
+    nodes_of,
+    read_array_node,
+    read_root,
+    root_node,
+    write_node,
 )
 from pipeline.store.table import TableWriter, Values, dimension_lengths, n_rows
 from store_schema import RESULT_VARIABLES, VARIABLES
@@ -206,11 +208,11 @@ class ResultsWriter:
             if variable not in self._large
         }
 
-    def _write_small(self) -> dict[str, Document]:
+    def _write_small(self) -> dict[str, ArrayNode]:
         arrays = self._small_arrays.result()
         for name, values in self._small.items():
             arrays[name][...] = values
-        return {name: read_document(self._staging / "group" / name) for name in arrays}
+        return {name: read_array_node(self._staging / "group" / name) for name in arrays}
 
     def _of_all(self, name: str) -> np.ndarray:
         if name not in self._small:
@@ -230,41 +232,41 @@ class ResultsWriter:
 
     def _withdraw(self, folder: Path) -> None:
         """Takes a group of this name out of the store."""
-        nodes = read_nodes(folder)
+        root = read_root(folder)
+        nodes = nodes_of(root, folder)
         self._check_name(self._path.split("/")[1], nodes)
         others = {
-            path: document
-            for path, document in nodes.items()
+            path: node
+            for path, node in nodes.items()
             if path != self._path and not path.startswith(f"{self._path}/")
         }
         if len(others) < len(nodes):
-            attributes = read_document(folder)["attributes"]
-            write_document(folder, root_document(attributes, others))
+            write_node(folder, root_node(root.attributes, others))
         with suppress(FileNotFoundError):  # aside at once; it goes with the staging folder
             (folder / self._path).rename(self._staging / "replaced")
 
-    def _place(self, folder: Path, documents: Mapping[str, Document]) -> None:
+    def _place(self, folder: Path, arrays: Mapping[str, Node]) -> None:
         """Moves the group in and replaces the root's metadata."""
-        nodes = read_nodes(folder)
+        root = read_root(folder)
+        nodes = nodes_of(root, folder)
         molecules = arrays_of(nodes, "")
         lengths = {MOLECULE: n_rows(molecules), **dimension_lengths(molecules)}
         group = extend(
             {
-                self._path: group_document(self._attributes),
-                **{f"{self._path}/{name}": document for name, document in documents.items()},
+                self._path: group_node(self._attributes),
+                **{f"{self._path}/{name}": node for name, node in arrays.items()},
             },
             lengths,
         )
         staged = self._staging / "group"
-        for path, document in group.items():
-            write_document(staged / path.removeprefix(self._path).lstrip("/"), document)
-        write_document(folder / RESULTS_GROUP, group_document())
+        for path, node in group.items():
+            write_node(staged / path.removeprefix(self._path).lstrip("/"), node)
+        write_node(folder / RESULTS_GROUP, group_node())
         staged.rename(folder / self._path)
-        attributes = read_document(folder)["attributes"]
-        results = {RESULTS_GROUP: group_document()}
-        write_document(folder, root_document(attributes, {**nodes, **results, **group}))
+        results = {RESULTS_GROUP: group_node()}
+        write_node(folder, root_node(root.attributes, {**nodes, **results, **group}))
 
-    def _check_name(self, name: str, nodes: Mapping[str, Document]) -> None:
+    def _check_name(self, name: str, nodes: Mapping[str, Node]) -> None:
         if not _NAME.fullmatch(name):
             raise StoreError.of(
                 f"{self._store}, results group",

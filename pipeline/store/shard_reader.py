@@ -27,7 +27,7 @@ from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.metadata import ArrayV3Metadata
 
-from pipeline.store.metadata import METADATA_FILE, document_of
+from pipeline.store.metadata import METADATA_FILE, array_node_of
 
 # Sharding codec of Zarr v3: the offset of a chunk that is not there.
 _ABSENT: Final = 2**64 - 1
@@ -86,11 +86,9 @@ class ShardedArray:
             opener: Opens files there.
         """
         with open(folder / METADATA_FILE, opener=opener) as file:
-            document = document_of(file.read(), folder)
-        if document.get("zarr_format") != 3:
-            return None
+            node = array_node_of(file.read(), folder)
         try:
-            metadata = ArrayV3Metadata.from_dict(document)
+            metadata = ArrayV3Metadata.from_dict(node.document())
         except Exception as error:  # zarr raises many kinds for what it does not know
             raise ValueError(f"the metadata of {folder} are damaged: {error}") from error
         if len(metadata.codecs) != 1:

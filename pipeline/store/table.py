@@ -17,7 +17,7 @@ import zarr
 
 from pipeline.store.base import UNREADABLE
 from pipeline.store.layout import Compression, create_array, molecules_per_shard
-from pipeline.store.metadata import Document, extend, read_document, write_document
+from pipeline.store.metadata import ArrayNode, read_array_node, write_node
 from pipeline.store.shard_buffer import ShardBuffer
 from store_schema import VARIABLES
 from store_schema.names import ATOM, GRID_POINT, Variable
@@ -53,7 +53,7 @@ class TableWriter:
         compression: Compression = "lz4",
         *,
         target: Path | None = None,
-        committed: Mapping[str, Document] | None = None,
+        committed: Mapping[str, ArrayNode] | None = None,
         executor: Executor | None = None,
         rows: int = 0,
     ) -> None:
@@ -71,17 +71,15 @@ class TableWriter:
         """
         self.staging, self._target, self._committed = staging, target, dict(committed or {})
         self.variables = {v.name: v for v in variables}
-        for name, document in self._committed.items():
-            there = _variable(name, document)
+        for name, node in self._committed.items():
+            there = _variable(name, node)
             if self.variables.setdefault(name, there).dims != there.dims:
                 raise _another_meaning(name, there, self.variables[name])
         self.lengths = dimension_lengths(self._committed)
         sizes = {d: max(n, self.lengths.get(d, 0)) for d, n in (self.lengths | dict(sizes)).items()}
-        shards = {name: _shard_shape(document) for name, document in self._committed.items()}
+        shards = [node.shard for node in self._committed.values()]
         self.rows_per_shard = (
-            next(iter(shards.values()))[0]
-            if shards
-            else molecules_per_shard(tuple(variables), sizes)
+            shards[0][0] if shards else molecules_per_shard(tuple(variables), sizes)
         )
         group = zarr.open_group(staging, mode="a")
         self._arrays = {
@@ -160,7 +158,7 @@ class TableWriter:
             if self._buffer.n_rows == self.rows_per_shard:
                 self._flush()
 
-    def finish(self) -> dict[str, Document]:
+    def finish(self) -> dict[str, ArrayNode]:
         """Completes the shards, moves them behind those of the target and describes the arrays.
 
         Returns:
@@ -170,15 +168,13 @@ class TableWriter:
             self._flush()
         self._writing.result()
         first_shard = self._first_row // self.rows_per_shard
-        documents = {}
+        nodes = {}
         for name, variable in self.variables.items():
-            documents[name] = self._committed.get(name) or read_document(self.staging / name)
+            node = self._committed.get(name) or read_array_node(self.staging / name)
             if self._target is not None:
                 publish_shards(self.staging / name, self._target / name, first_shard)
-            documents |= extend(
-                {name: documents[name]}, {**self.lengths, variable.dims[0]: self.n_rows}
-            )
-        return documents
+            nodes[name] = node.extended({**self.lengths, variable.dims[0]: self.n_rows})
+        return nodes
 
     def _continued(self, name: str, sizes: Mapping[str, int]) -> zarr.Array:
         """Creates the staged array whose shards go behind those of a published one.
@@ -186,9 +182,8 @@ class TableWriter:
         Chunks, shards and codecs are what the published metadata says, whatever a new
         array would have.
         """
-        document = self._committed[name]
-        dims = document["dimension_names"][1:]
-        write_document(self.staging / name, document | {"shape": [0, *(sizes[d] for d in dims)]})
+        node = self._committed[name]
+        write_node(self.staging / name, node.resized((0, *(sizes[d] for d in node.dims[1:]))))
         return zarr.open_array(self.staging / name, mode="r+")
 
     def _partial_shard(self) -> dict[str, np.ndarray]:
@@ -196,18 +191,17 @@ class TableWriter:
         rows: dict[str, np.ndarray] = {}
         if self._target is None:
             return rows
-        for name, document in self._committed.items():
+        for name, node in self._committed.items():
             folder = self._target / name
             _refuse_links(folder)
-            lengths = document["shape"]
-            selection = (slice(self._first_row, lengths[0]), *map(slice, lengths[1:]))
+            selection = (slice(self._first_row, node.shape[0]), *map(slice, node.shape[1:]))
             try:
                 array = zarr.open_array(folder, mode="r")
                 rows[name] = np.asarray(array[selection])
             except UNREADABLE as error:
                 raise _not_to_be_extended(folder, str(error)) from error
-            if list(array.shape) != list(lengths):
-                wrong = f"its shape is {array.shape}, that in the root {tuple(lengths)}"
+            if array.shape != node.shape:
+                wrong = f"its shape is {array.shape}, that in the root {node.shape}"
                 raise _not_to_be_extended(folder, wrong)
         _refuse_lost(self._target, self.variables, rows)
         return rows
@@ -313,7 +307,7 @@ def publish_shards(staged: Path, target: Path, first_shard: int) -> None:
         first_shard: Index in ``target`` of the first staged shard.
     """
     if not target.exists():
-        write_document(target, read_document(staged))
+        write_node(target, read_array_node(staged))
     moved = set()
     for shard in _shards(staged):
         if shard.is_file():
@@ -335,17 +329,16 @@ def _shards(folder: Path) -> list[Path]:
     return [path for path in found if _NUMBER.fullmatch(path.relative_to(chunks).parts[0])]
 
 
-def n_rows(documents: Mapping[str, Document]) -> int:
+def n_rows(arrays: Mapping[str, ArrayNode]) -> int:
     """Returns the length of the first axis of a table, 0 without arrays."""
-    return int(next(iter(documents.values()))["shape"][0]) if documents else 0
+    return next(iter(arrays.values())).shape[0] if arrays else 0
 
 
-def dimension_lengths(documents: Mapping[str, Document]) -> dict[str, int]:
+def dimension_lengths(arrays: Mapping[str, ArrayNode]) -> dict[str, int]:
     """Returns the length of each dimension of a table but the first."""
     lengths: dict[str, int] = {}
-    for document in documents.values():
-        pairs = zip(document["dimension_names"], document["shape"], strict=True)
-        lengths.update(list(pairs)[1:])
+    for node in arrays.values():
+        lengths.update(zip(node.dims[1:], node.shape[1:], strict=True))
     return lengths
 
 
@@ -359,12 +352,7 @@ def _another_meaning(name: str, there: Variable, given: Variable) -> StoreError:
     )
 
 
-def _shard_shape(document: Document) -> tuple[int, ...]:
-    return tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
-
-
-def _variable(name: str, document: Document) -> Variable:
-    dims = tuple(document["dimension_names"])
-    dtype = "str" if document["data_type"] == "string" else document["data_type"]
+def _variable(name: str, node: ArrayNode) -> Variable:
+    dtype = "str" if node.data_type == "string" else str(node.data_type)
     quantity = VARIABLES[name].quantity if name in VARIABLES else "none"
-    return Variable(name, dims, dtype, quantity, document["attributes"]["description"])
+    return Variable(name, node.dims, dtype, quantity, node.attributes["description"])

@@ -239,7 +239,7 @@ def test_each_alone_means_the_same(together, tmp_path, name):
     _, common = source(together, alone.files[0].name)
     assert alone.keys == common.keys
     nodes = read_nodes(tmp_path / "one.zarr")
-    assert nodes["n_atoms"]["shape"] == [alone.n_molecules]
+    assert nodes["n_atoms"].shape == (alone.n_molecules,)
 
 
 def test_two_files_by_name_are_one_source(together, tmp_path):

@@ -13,6 +13,7 @@ import zarr
 
 from pipeline import open_store, read_schema
 from pipeline.store.layout import MAX_SHARD_BYTES, MOLECULES_PER_BLOCK, molecules_per_shard
+from pipeline.store.metadata import write_node
 from pipeline.store.molecules import StoreWriter
 from pipeline.store.results import write_results
 from store_schema import VARIABLES
@@ -176,10 +177,7 @@ def test_a_killed_append_is_invisible_and_rolls_forward(tmp_path, monkeypatch, m
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.store.table.os.replace", dying(shutil.os.replace))
-        patch.setattr(
-            "pipeline.store.molecules.write_document",
-            dying(__import__("pipeline.store.metadata", fromlist=["_"]).write_document),
-        )
+        patch.setattr("pipeline.store.molecules.write_node", dying(write_node))
         with pytest.raises(Killed):
             write(store, lost, append=True)
     assert_holds(store, first)
