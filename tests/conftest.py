@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("project")
 def pytest_configure(config):
     # Tests compile the same functions again and again; .pytest_cache keeps them.
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_debug_nans", True)
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dcmnet.model.tensor_dense import TensorDense
+
 
 class ChargeHead(nn.Module):
     """Gives every atom ``n_dcm`` charges displaced from its nucleus.
@@ -33,8 +35,7 @@ class ChargeHead(nn.Module):
         self, features: Float[Array, "N parity degrees features"], atomic_numbers: Int[Array, " N"]
     ) -> tuple[Float[Array, "N D"], Float[Array, "N D 3"]]:
         """Returns charges in e and displacements in angstrom."""
-        product = e3x.nn.TensorDense(self.n_dcm, max_degree=1, include_pseudotensors=False)
-        x = product(features)
+        x = TensorDense(self.n_dcm, max_degree=1)(features)
         charges = nn.Dense(self.n_dcm, use_bias=False)(x[:, 0, 0, :])
         element_bias = self.param(
             "element_bias", jax.nn.initializers.zeros, (self.max_atomic_number + 1,)

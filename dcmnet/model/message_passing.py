@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+
 import e3x
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.model.convolution import Pairs, convolve
-from dcmnet.model.tensor_product import (
-    Sizes,
-    message_sizes,
-    paths_of,
-    put_together,
-    take_apart,
-)
+from dcmnet.model.spherical import spherical_harmonics
+from dcmnet.model.tensor_dense import TensorKernel
+from dcmnet.model.tensor_product import message_sizes, paths_of, put_together, take_apart
+
+# Å; atoms that lie in one place have no direction, but a gradient.
+_CLOSEST = 1e-6
 
 
 def safe_displacements(
@@ -33,6 +35,29 @@ def safe_displacements(
     displacements = positions[pair_src] - positions[pair_dst]
     beyond = jnp.array([2.0 * cutoff, 0.0, 0.0], displacements.dtype)
     return jnp.where(pair_mask[:, None], displacements, beyond)
+
+
+def bernstein(distances: Float[Array, " P"], num: int) -> Float[Array, "P num"]:
+    """Returns the Bernstein polynomials of r / (1 + r), as ``e3x.nn.reciprocal_bernstein``.
+
+    Rounded as there: parameters have been trained with that.
+
+    Args:
+        distances: r, above 0.
+        num: Number of polynomials, of degree ``num - 1``.
+    """
+    degree, k = num - 1, np.arange(num, dtype=distances.dtype)
+    x = 1 - 1 / (1 + distances[:, None])
+    binomials = _log_binomials(num).astype(distances.dtype)
+    return jnp.exp(binomials + k * jnp.log(x) + (degree - k) * jnp.log1p(-x))
+
+
+@functools.cache
+def _log_binomials(num: int) -> Float[np.ndarray, " num"]:
+    k = np.arange(num, dtype=np.float32)
+    with jax.ensure_compile_time_eval():
+        log_beta = jax.jit(jax.scipy.special.betaln)(num - k, 1 + k)
+    return -np.asarray(log_beta) - np.log(np.float32(num))
 
 
 class RadialKernels(nn.Module):
@@ -94,27 +119,11 @@ class MessagePass(nn.Module):
         paths = paths_of(sizes)
         radial = RadialKernels(width, self.max_degree, pairs.radial.shape[-1], name="filter")()
         kernel = TensorKernel(sizes, width, name="tensor")()
-        kernels = tuple(radial[path.degrees[0]] * kernel[path.weight] for path in paths)
+        # All paths at once: taken one by one they would be a third of what is traced of a step.
+        of_degree = jnp.stack(radial)[np.array([path.degrees[0] for path in paths])]
+        of_path = kernel[tuple(np.array([path.weight for path in paths]).T)]
+        kernels = tuple(jnp.unstack(of_degree * of_path[:, None]))
         return put_together(convolve(paths, kernels, take_apart(features), pairs), sizes)
-
-
-class TensorKernel(nn.Module):
-    """The weights of a tensor product, one per path and feature; parameters as ``e3x.nn.Tensor``.
-
-    Attributes:
-        sizes: Sizes of the factors and of the product.
-        features: Features of all three.
-    """
-
-    sizes: Sizes
-    features: int
-
-    @nn.compact
-    def __call__(self) -> Float[Array, "parity1 degree1 parity2 degree2 parity3 degree3 features"]:
-        """Returns the weights."""
-        shape = (*self.sizes.kernel, self.features)
-        initializer = e3x.nn.initializers.tensor_lecun_normal()
-        return self.param("kernel", initializer, shape, jnp.float32)
 
 
 def gated(
@@ -196,9 +205,8 @@ class MessagePassing(nn.Module):
         pair_src: Int[Array, " P"],
     ) -> Pairs:
         """Adds e3x's basis, radial and angular apart: Bernstein functions under a cutoff."""
-        distance = e3x.ops.norm(displacements, axis=-1)
-        radial = e3x.nn.reciprocal_bernstein(distance, self.num_basis_functions)
-        radial *= e3x.nn.smooth_cutoff(distance, cutoff=self.cutoff)[:, None]
-        directions = displacements / jnp.where(distance > 0, distance, 1)[:, None]
-        angular = e3x.so3.spherical_harmonics(directions, self.max_degree)
+        distances = jnp.maximum(e3x.ops.norm(displacements, axis=-1), _CLOSEST)
+        radial = bernstein(distances, self.num_basis_functions)
+        radial *= e3x.nn.smooth_cutoff(distances, cutoff=self.cutoff)[:, None]
+        angular = spherical_harmonics(displacements / distances[:, None], self.max_degree)
         return Pairs(pair_dst, pair_src, radial, angular)

@@ -12,11 +12,12 @@ import functools
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
-import e3x
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from dcmnet.model.spherical import clebsch_gordan, of_degree
 
 Irrep: TypeAlias = tuple[int, int]
 """Parity channel and degree."""
@@ -150,10 +151,10 @@ def couplings_of(angular: Float[Array, "P degrees"], paths: Iterable[Path]) -> C
 @functools.cache
 def _coefficients(asked: tuple[Degrees, ...], orders: int) -> Float[np.ndarray, "degrees entries"]:
     """Returns the Clebsch-Gordan coefficients of some degrees, harmonics by all else."""
-    of_all = np.asarray(e3x.so3.clebsch_gordan(*map(max, zip(*asked, strict=True))))
+    of_all = clebsch_gordan(max(map(max, asked)))
     blocks = []
     for l1, l2, l3 in asked:
-        first, sent, message = (slice(degree**2, (degree + 1) ** 2) for degree in (l1, l2, l3))
+        first, sent, message = map(of_degree, (l1, l2, l3))
         own = np.swapaxes(of_all[first, sent, message], 1, 2).reshape(2 * l1 + 1, -1)
         blocks.append(np.pad(own, [(l1**2, orders - (l1 + 1) ** 2), (0, 0)]))
     return np.concatenate(blocks, axis=1)

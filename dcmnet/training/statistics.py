@@ -66,6 +66,8 @@ def batch_statistics(
         errors in debye, the ``displacement`` of charges in angstrom and, where the batch has
         one, ``field`` errors per component in kcal/mol/e/angstrom.
     """
+    # Linearised with the loss they would be half of what is traced of a step.
+    predicted, losses = jax.lax.stop_gradient((predicted, dict(losses)))
     molecule = jnp.asarray(batch.molecule_mask)
     atom_mask = jnp.asarray(batch.atom_mask)
     esp_known = molecule & batch.has_esp
@@ -78,19 +80,24 @@ def batch_statistics(
     dipole_error = (predicted.dipole - batch.dipole) / DEBYE_IN_E_ANGSTROM
     displacement = jnp.sqrt(jnp.sum(predicted.displacements**2, axis=-1))
     charges = jnp.broadcast_to(atom_mask[:, :, None], displacement.shape)
+    of_molecules = {
+        "loss": sum(losses.values(), jnp.zeros(molecule.shape)),
+        **{f"loss_{name}": term for name, term in losses.items()},
+        "esp_rmse": rmse,
+    }
+    known = [molecule] * (1 + len(losses)) + [esp_known & jnp.any(points, axis=1)]
+    rows = jax.vmap(sums_of)(jnp.stack(list(of_molecules.values())), jnp.stack(known))
     statistics = {
-        "loss": sums_of(sum(losses.values(), jnp.zeros(molecule.shape)), molecule),
-        **{f"loss_{name}": sums_of(term, molecule) for name, term in losses.items()},
+        **dict(zip(of_molecules, jnp.unstack(rows), strict=True)),
         "esp": sums_of(esp_error, points),
-        "esp_rmse": sums_of(rmse, esp_known & (jnp.sum(points, axis=1) > 0)),
         "monopole": sums_of(predicted.monopoles - batch.monopoles, atoms),
         "dipole": sums_of(dipole_error, jnp.broadcast_to(dipole_known, dipole_error.shape)),
         "displacement": sums_of(displacement, charges),
     }
     if batch.electric_field.shape[1]:
         error = (predicted.electric_field - batch.electric_field) * FIELD_IN_KCAL_PER_MOL
-        known = batch.grid_mask & (molecule & batch.has_electric_field)[:, None]
-        statistics["field"] = sums_of(error, jnp.broadcast_to(known[:, :, None], error.shape))
+        there = batch.grid_mask & (molecule & batch.has_electric_field)[:, None]
+        statistics["field"] = sums_of(error, jnp.broadcast_to(there[:, :, None], error.shape))
     return statistics
 
 

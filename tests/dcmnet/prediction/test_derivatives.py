@@ -98,7 +98,7 @@ def test_the_calculator_has_them_of_one_model():
     )
     mixed = DCMCalculator(model())
     mixed._predictor = Predictor(Mixture((model(), model(1)), {1: 1}))
-    with pytest.raises(ConfigError, match="one model"):
+    with pytest.raises(ConfigError, match="charges of one can be derived"):
         mixed.get_charge_derivatives(atoms)
 
 
