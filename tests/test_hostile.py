@@ -19,7 +19,7 @@ from pipeline.sample import sample_sources
 from store_schema.problems import StoreError
 from tests.hostile import VALUES, copied, limited, mutate, outcome
 
-STORES, EXPERIMENTS, MODELS, PROCESSES = 40, 3, 60, 2
+STORES, EXPERIMENTS, MODELS, PROCESSES = 20, 1, 30, 1
 # With three commands on stores and five on experiments, 1,500 more.
 MANY_STORES, MANY_EXPERIMENTS = 300, 120
 # In KiB, as the system counts it: more than what was there before.

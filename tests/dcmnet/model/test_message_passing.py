@@ -34,10 +34,14 @@ def of_e3x(params, features, pairs, max_degree, include_pseudotensors):
     return layer.apply(params, features, basis, dst_idx=pairs.dst, src_idx=pairs.src)
 
 
-@pytest.mark.parametrize("pairs_of_a_block", [10, 1000])
 @pytest.mark.parametrize(
-    "sizes",
-    [(2, 0, 1, True), (2, 2, 1, True), (1, 1, 2, True), (3, 3, 1, False)],
+    ("sizes", "pairs_of_a_block"),
+    [
+        ((2, 0, 1, True), 10),
+        ((2, 2, 1, True), 1000),
+        ((1, 1, 2, True), 10),
+        ((3, 3, 1, False), 1000),
+    ],
 )
 def test_results_and_gradients_are_those_of_e3x(monkeypatch, pairs_of_a_block, sizes):
     max_degree, sent_degree, channels, pseudotensors = sizes

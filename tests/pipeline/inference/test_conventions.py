@@ -6,7 +6,7 @@ import pytest
 
 from tests.pipeline.inference.convention_table import REFERENCE, molecules, outcomes, table
 
-CONVENTIONS, SHORT, PARTS = 600, 48, 4
+CONVENTIONS, SHORT, PARTS = 600, 24, 2
 # Settled without a question, of those that show what they are.
 LEAST = 0.98
 

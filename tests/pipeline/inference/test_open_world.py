@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.inference.convention_table import REFERENCE, molecules
 from tests.pipeline.inference.open_world import reliability, results, table
 
-CASES, SHORT, PARTS = 2000, 60, 4
+CASES, SHORT, PARTS = 2000, 30, 2
 # Settled without a question, of what a file tells.
 LEAST = 0.6
 

@@ -1,4 +1,4 @@
-"""Ten loaders stream while molecules are appended and results written: always right values."""
+"""Loaders stream while molecules are appended and results written: always right values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline import ingest, make_loader, open_store
 from pipeline.sample import sample_sources
 from pipeline.store.results import write_results
 
-READERS, FIRST, PIECE, PIECES = 10, 30, 10, 2
+READERS, FIRST, PIECE, PIECES = 4, 30, 10, 2
 
 
 @pytest.fixture

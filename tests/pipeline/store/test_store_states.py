@@ -100,4 +100,4 @@ class StoreStates(RuleBasedStateMachine):
 
 
 TestStoreStates = StoreStates.TestCase
-TestStoreStates.settings = settings(max_examples=6, stateful_step_count=6, deadline=None)
+TestStoreStates.settings = settings(max_examples=4, stateful_step_count=6, deadline=None)
