@@ -16,8 +16,8 @@ from dcmnet.model.domain import Domain
 from dcmnet.model.initialization import parameter_shapes
 from dcmnet.model.published import read_published
 from dcmnet.model.trained import TrainedModel
-from dcmnet.pretrained import is_pretrained, load_pretrained, read_card
-from store_schema.problems import CheckpointError
+from dcmnet.pretrained import is_pretrained, load_pretrained, pretrained_names, read_card
+from store_schema.problems import CheckpointError, ConfigError
 
 
 class Experiment:
@@ -59,9 +59,25 @@ class Experiment:
         """Reads the configuration.
 
         Raises:
-            ConfigError: It is missing or not valid.
+            ConfigError: There is no experiment, or its configuration is not valid.
         """
+        if not self.directory.is_dir():
+            raise self._missing()
         return load_config(self.config_path)
+
+    def _missing(self) -> ConfigError:
+        names = pretrained_names()
+        is_model = str(self.directory) in names
+        return ConfigError.of(
+            str(self.directory),
+            wrong="this is a model in the box, not an experiment"
+            if is_model
+            else f"there is no experiment here, and no model in the box ({', '.join(names)})",
+            consequence="nothing was started",
+            remedy=f"Measure it on your data: 'dcmnet analyze {self.directory} --store STORE'"
+            if is_model
+            else "Check the name; 'dcmnet train' makes experiments",
+        )
 
     def history(self) -> list[EpochRecord]:
         """Reads the epochs so far."""

@@ -155,3 +155,12 @@ def test_a_model_in_the_box_is_analysed_and_compared_on_any_store(small_store, t
 def test_the_page_has_the_numbers_of_the_cards():
     page = PAGE.read_text(encoding="utf-8")
     assert written(page) == page
+
+
+def test_what_is_no_experiment_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"dcm9: there is no experiment here.*dcm1, dcm2, dcm4"):
+        load_model("dcm9")
+    refused = CliRunner().invoke(app, ["report", "dcm2"])
+    assert "dcm2: this is a model in the box" in str(refused.exception)
+    assert not list(tmp_path.iterdir())

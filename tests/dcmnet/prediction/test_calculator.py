@@ -63,7 +63,7 @@ def test_what_nobody_said_and_what_is_unknown_is_warned_of():
     atoms = g2_molecule("SiH4")
     atoms.calc = DCMCalculator(model())
     with (
-        pytest.warns(UserWarning, match="Si, which n2 has not seen"),
+        pytest.warns(UserWarning, match="n2 has not seen Si"),
         pytest.warns(UserWarning, match="0 was assumed"),
     ):
         atoms.get_charges()

@@ -211,7 +211,7 @@ def test_the_command_says_what_moving_costs(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("", "a molecule"),
+        ("", "no molecules in it"),
         ("1\ncharge=-1\nCl 0 0 0\n", "no bond, angle or torsion"),
         (WATER + WATER.replace("charge=0", "charge=1"), "net charges"),
         (

@@ -62,7 +62,7 @@ def test_molecules_without_the_element_are_those_of_the_first_model():
 
 
 def test_an_atom_that_a_molecule_lacks_is_refused():
-    with pytest.raises(SourceError, match=r"an atom 3, .* 3 atoms"):
+    with pytest.raises(SourceError, match=r"no atom 3, .* 3 atoms"):
         Predictor(Mixture(MODELS, by_atom={3: 1})).predict([structure("H2O")])
 
 
@@ -142,7 +142,7 @@ def test_refining_reaches_the_constrained_minimum():
 @pytest.mark.parametrize("esp", [None, np.full(200, np.nan), np.zeros(3)])
 def test_refining_against_no_esp_is_refused(predicted, esp):
     points = points_around(predicted[0].structure.positions)
-    with pytest.raises(SourceError, match="a reference ESP"):
+    with pytest.raises(SourceError, match="no reference ESP"):
         refine_charges(predicted[0], esp, points)
 
 

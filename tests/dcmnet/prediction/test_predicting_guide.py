@@ -113,7 +113,7 @@ def test_a_warning_is_printed_and_the_charges_written(here, monkeypatch, capsys)
     words = ["dcmnet", "predict", "experiments/first", "silane.xyz", "--out", "a.xyz"]
     run_command(words, monkeypatch)
     said = capsys.readouterr().out
-    assert "Si, which trial/best has not seen in training" in said
+    assert "trial/best has not seen Si in training" in said
     assert "0 was assumed" in said
     assert "1 molecule → a.xyz" in said
 
