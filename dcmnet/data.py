@@ -148,7 +148,7 @@ def _check(what: str, wanted: int, there: int, of: str) -> None:
     if wanted > there:
         raise ConfigError.of(
             f"prepare_datasets, {what}",
-            wrong=f"{wanted} is more than there are: {there} ({of})",
+            wrong=f"{wanted} is more than {there} ({of})",
             consequence="no dataset was made",
             remedy="Ask for fewer, or give more files or room",
         )

@@ -248,8 +248,8 @@ def _check_same(
             row = block.start + int(np.flatnonzero(~agree.all(axis=1))[0])
             raise SourceError.of(
                 f"{left.place} + {right.place}, row {row}",
-                wrong=f"{keys[0]} and {keys[1]} differ, so the files disagree on the "
-                f"{semantics.replace('_', ' ')}",
+                wrong=f"the files differ in the {semantics.replace('_', ' ')} "
+                f"({keys[0]} and {keys[1]})",
                 consequence="the columns belong to different molecules",
                 remedy="Check the ids, or ingest the files as separate sources",
             )

@@ -37,7 +37,7 @@ def test_the_same_key_draws_the_same_molecules(datasets):
 
 def test_more_molecules_or_fewer_atoms_than_there_are_is_refused():
     ions = sample_sources()[1]
-    with pytest.raises(ConfigError, match="at most"):
+    with pytest.raises(ConfigError, match="more than 61"):
         prepare_datasets(jax.random.key(0), 10_000, 1, filename=ions)
     with pytest.raises(ConfigError, match="natoms"):
         prepare_datasets(jax.random.key(0), 4, 1, filename=ions, natoms=3)

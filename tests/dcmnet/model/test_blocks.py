@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmnet.model import blocks, create_model, distributed_charges
@@ -15,6 +15,7 @@ from pipeline.loader import make_batch
 from tests.molecules import random_molecule, random_parameters
 
 
+@settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2))
 def test_an_array_comes_back_from_its_blocks(length, size, axis):
     shape = [2, 3, 4]

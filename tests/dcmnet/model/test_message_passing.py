@@ -58,14 +58,21 @@ def test_results_and_gradients_are_those_of_e3x(monkeypatch, pairs_of_a_block, s
         return of_e3x(params, features, same, max_degree, pseudotensors)
 
     arguments = (params, features, pairs.radial, pairs.angular)
-    expected, back_of_e3x = jax.jit(lambda *a: jax.vjp(theirs, *a))(*arguments)
-    found, back = jax.jit(lambda *a: jax.vjp(ours, *a))(*arguments)
+
+    def with_gradients(function):
+        @jax.jit
+        def both(*arguments):
+            values, back = jax.vjp(function, *arguments)
+            return values, back(jax.random.normal(jax.random.key(1), values.shape))
+
+        return both(*arguments)
+
+    (found, gradients), (expected, gradients_of_e3x) = map(with_gradients, (ours, theirs))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    cotangent = jax.random.normal(jax.random.key(1), expected.shape)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-        back(cotangent),
-        back_of_e3x(cotangent),
+        gradients,
+        gradients_of_e3x,
     )
 
 

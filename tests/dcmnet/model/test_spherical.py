@@ -11,23 +11,33 @@ from dcmnet.model.spherical import clebsch_gordan, spherical_harmonics
 from dcmnet.model.tensor_dense import TensorDense
 
 
-@pytest.fixture
-def displacements(rng):
-    return jnp.asarray(rng.normal(size=(20, 3)), jnp.float32)
+def with_slopes(function, *arguments):
+    """Returns values, and products of a random vector with the Jacobian; in one program."""
+
+    @jax.jit
+    def both(*arguments):
+        values, back = jax.vjp(function, *arguments)
+        return values, back(jax.random.normal(jax.random.key(1), values.shape))
+
+    return both(*arguments)
 
 
-@pytest.mark.parametrize("max_degree", range(5))
-def test_harmonics_and_their_slopes(displacements, max_degree):
+def assert_alike(ours, theirs, atol):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), ours, theirs)
+
+
+@pytest.mark.parametrize("max_degree", [0, 1, 4])
+def test_harmonics_and_their_slopes(rng, max_degree):
+    displacements = jnp.asarray(rng.normal(size=(20, 3)), jnp.float32)
+
     def of(harmonics):
-        def apart(displacement):
-            return harmonics(displacement / jnp.linalg.norm(displacement))
+        def function(displacements):
+            lengths = jnp.linalg.norm(displacements, axis=1, keepdims=True)
+            return harmonics(displacements / lengths, max_degree)
 
-        return jax.vmap(apart)(displacements), jax.vmap(jax.jacobian(apart))(displacements)
+        return with_slopes(function, displacements)
 
-    ours = of(lambda one: spherical_harmonics(one[None], max_degree)[0])
-    theirs = of(lambda one: e3x.so3.spherical_harmonics(one, max_degree))
-    for found, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(found, expected, atol=3e-5)
+    assert_alike(of(spherical_harmonics), of(e3x.so3.spherical_harmonics), atol=5e-5)
 
 
 def test_coefficients_are_orthonormal_and_those_of_e3x():
@@ -37,31 +47,20 @@ def test_coefficients_are_orthonormal_and_those_of_e3x():
     np.testing.assert_allclose(two_by_two.T @ two_by_two, np.eye(9), atol=1e-6)
 
 
-@pytest.mark.parametrize("num", [1, 2, 16, 64])
+@pytest.mark.parametrize("num", [1, 16, 64])
 def test_radial_functions_and_their_slopes(num):
     distances = jnp.linspace(0.2, 12.0, 50)
-    for of in (lambda f: f(distances), lambda f: jax.jacobian(f)(distances).sum(axis=2)):
-        np.testing.assert_allclose(
-            of(lambda r: bernstein(r, num)),
-            of(lambda r: e3x.nn.reciprocal_bernstein(r, num)),
-            atol=5e-5,
-        )
-    np.testing.assert_allclose(bernstein(distances, num).sum(axis=1), 1.0, rtol=1e-4)
+    ours = with_slopes(lambda r: bernstein(r, num), distances)
+    theirs = with_slopes(lambda r: e3x.nn.reciprocal_bernstein(r, num), distances)
+    assert_alike(ours, theirs, atol=2e-4)
+    np.testing.assert_allclose(ours[0].sum(axis=1), 1.0, rtol=1e-4)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("max_degree", [1, 2, 3])
+@pytest.mark.parametrize(("channels", "max_degree"), [(1, 1), (1, 3), (2, 2)])
 def test_the_product_of_a_dense_layers_halves(rng, channels, max_degree):
     x = jnp.asarray(rng.normal(size=(6, channels, (max_degree + 1) ** 2, 4)), jnp.float32)
     theirs = e3x.nn.TensorDense(3, max_degree=1, include_pseudotensors=False)
     ours = TensorDense(3, max_degree=1)
-    params = theirs.init(jax.random.key(0), x)
-    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(0), x), params)
-    found, back = jax.vjp(ours.apply, params, x)
-    expected, back_of_e3x = jax.vjp(theirs.apply, params, x)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    cotangent = jnp.asarray(rng.normal(size=found.shape), jnp.float32)
-    for a, b in zip(
-        jax.tree.leaves(back(cotangent)), jax.tree.leaves(back_of_e3x(cotangent)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-4)
+    params = jax.jit(theirs.init)(jax.random.key(0), x)
+    assert_alike(jax.jit(ours.init)(jax.random.key(0), x), params, atol=0)
+    assert_alike(with_slopes(ours.apply, params, x), with_slopes(theirs.apply, params, x), 1e-4)

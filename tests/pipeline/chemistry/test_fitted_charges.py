@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.chemistry.fitted_charges import solve_charges
@@ -20,6 +20,7 @@ def solved(library, design, esp, mask, **options):
 
 
 @pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(0, 3), st.floats(1e-6, 1.0))
 def test_they_solve_the_bordered_system(library, seed, charges, padding, ridge):
     """Lagrange's conditions, whose matrix has a row and a column of ones beside N."""
@@ -39,6 +40,7 @@ def test_they_solve_the_bordered_system(library, seed, charges, padding, ridge):
         assert not found[charges:].any()
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.sampled_from([-1.0, 0.0, 2.0, np.nan]))
 def test_the_sum_is_exact_and_the_rank_does_not_matter(seed, points, total):
     """Fewer points than atoms, and atoms at the same place."""

@@ -77,7 +77,7 @@ def test_what_it_does_not_tell_is_asked_and_the_true_answer_is_believed(tmp_path
 
 
 def test_flipped_monopoles_are_said_to_contradict_the_esp(tmp_path):
-    with pytest.raises(AmbiguityError, match=r"opposite sign.*the charges that explain the ESP"):
+    with pytest.raises(AmbiguityError, match=r"sign is opposite.*the charges that explain the ESP"):
         stored(tmp_path, "monopoles_sign_flipped")
 
 

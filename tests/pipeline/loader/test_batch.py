@@ -126,7 +126,7 @@ def test_a_shape_too_small_is_refused(field):
     molecules = [molecule(rng, 5, 7), molecule(rng, 4, 6)]
     sizes = list(make_batch(molecules).shape)
     sizes[field] -= 1
-    with pytest.raises(ConfigError, match="at least"):
+    with pytest.raises(ConfigError, match="smaller than the molecules"):
         make_batch(molecules, BatchShape(*sizes))
 
 
