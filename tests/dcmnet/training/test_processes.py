@@ -115,7 +115,7 @@ def test_what_one_process_refuses_all_refuse(one, sample_store, tmp_path, launch
     assert not (tmp_path / "trial").exists()
     group = launch(train_command(sample_store, one))
     assert group.codes() == [1, 1]
-    assert "one that exists" in group.errors()[0][0]
+    assert "of this name already" in group.errors()[0][0]
     other = train_command(sample_store, tmp_path / "trial", learning_rate=0.5)
     group = launch([train_command(sample_store, tmp_path / "trial"), other])
     assert group.codes() == [1, 1]
@@ -141,4 +141,4 @@ def test_processes_that_never_come_are_not_waited_for_for_ever(
     group = launch(commands, DCMNET_CONNECT_SECONDS="3")
     assert group.codes() == [1]
     (line,) = group.errors()[1 - missing]
-    assert "all processes at 127.0.0.1" in line
+    assert "not all processes met at 127.0.0.1" in line

@@ -81,7 +81,7 @@ def test_a_store_is_read_as_the_local_one(google, sample_store):
     for ours, theirs in pairs:
         np.testing.assert_array_equal(ours.esp, theirs.esp)
     assert not validate_store(url).problems
-    with pytest.raises(StoreError, match="a Zarr store"):
+    with pytest.raises(StoreError, match="no Zarr store"):
         open_store("gs://bucket/nothing.zarr")
 
 

@@ -77,7 +77,7 @@ def test_a_root_that_changed_meanwhile_is_not_replaced(url):
             staged.publish()
 
     other = bytes(obstore.get(client, "zarr.json").bytes()) + b"\n"
-    with pytest.raises(StoreError, match="published since"):
+    with pytest.raises(StoreError, match="has published the store since"):
         overtaken()
     assert bytes(obstore.get(client, "zarr.json").bytes()) == other
 
