@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -18,7 +19,7 @@ import typer
 from store_schema.problems import DcmError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# In seconds: when a signal that a destructor swallowed is sent again.
+# In seconds: when a signal that came in an import or a destructor is sent again.
 _SOON = 0.02
 # Exit codes of a command that a signal ended, as shells count them.
 _ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}
@@ -88,11 +89,26 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Ends the command; while something is imported, as soon as it is.
+
+    An exception that is raised while a C extension is imported can crash it.
+    """
+    while frame is not None and frame.f_code.co_filename != __file__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            again = threading.Timer(_SOON, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    sys.exit(128 + number)
 
 
 def _run_to_the_signal(run: Callable[[], None]) -> None:
