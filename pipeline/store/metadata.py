@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -111,10 +111,7 @@ class GroupNode(_Described):
 
 
 Node = ArrayNode | GroupNode
-
-
-class _AnyNode(BaseModel):
-    node: Annotated[Node, Field(discriminator="node_type")]
+_Kind = TypeVar("_Kind", ArrayNode, GroupNode)
 
 
 def group_node(attributes: Mapping[str, Any] | None = None) -> GroupNode:
@@ -179,42 +176,32 @@ def array_node_of(text: str | bytes, place: object) -> ArrayNode:
     Raises:
         StoreError: It is not JSON, or not the metadata of an array.
     """
-    node = _node_of(text, place)
-    if not isinstance(node, ArrayNode):
-        raise _unreadable(place, "they are those of a group, not of an array")
-    return node
+    return _parsed(ArrayNode, text, place)
 
 
 def root_of(text: str | bytes, place: object) -> GroupNode:
-    """Parses the metadata of a root, and of the nodes below it.
-
-    Args:
-        text: The document.
-        place: Where the store is, for messages.
+    """Parses the metadata of a root, and of the nodes below it; arguments as of an array.
 
     Raises:
         StoreError: It is not JSON, or not the metadata of a group.
     """
-    node = _node_of(text, place)
-    if not isinstance(node, GroupNode):
-        raise _unreadable(place, "they are those of an array, not of a group")
-    return node
+    return _parsed(GroupNode, text, place)
 
 
-def _node_of(text: str | bytes, place: object) -> Node:
+def _parsed(kind: type[_Kind], text: str | bytes, place: object) -> _Kind:
     try:
         fields = parse_json(text)
     except ValueError as error:
         raise _unreadable(place, str(error)) from error
     return validated(
-        _AnyNode,
-        {"node": fields},
+        kind,
+        fields,
         place,
         expected="metadata of Zarr 3 as this package writes them",
         error=StoreError,
         consequence="the store cannot be read",
         remedy="Restore its zarr.json, or ingest the sources again",
-    ).node
+    )
 
 
 def nodes_of(root: GroupNode, place: object) -> dict[str, Node]:

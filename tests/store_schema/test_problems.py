@@ -1,4 +1,4 @@
-"""Problems: four facts each, all of them told at once."""
+"""Problems: four facts each, all of them reported at once."""
 
 import pytest
 from pydantic import ValidationError
