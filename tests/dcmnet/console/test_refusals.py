@@ -1,6 +1,9 @@
 """What users do wrong, and what they write that looks like something else."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -123,3 +126,30 @@ def test_a_signal_inside_an_import_stops_the_command(exit_, code, monkeypatch, c
         refuse_politely(import_it)
     assert ended.value.code == code
     assert "nothing is half written" in capsys.readouterr().err
+
+
+def test_sigterm_waits_for_an_import_to_end(tmp_path):
+    """An exception that is raised while a C extension is imported can crash it."""
+    (tmp_path / "late.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGTERM)\nprint('imported', flush=True)\n"
+    )
+    program = "\n".join(
+        [
+            "import time",
+            "from dcmnet.console.refusal import refuse_politely",
+            "def run():",
+            "    import late",
+            "    time.sleep(60)",
+            "    print('never')",
+            "refuse_politely(run)",
+        ]
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (143, "imported\n"), ended.stderr
