@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from jaxtyping import UInt64
 
 from pipeline.adapters import Block
@@ -17,6 +16,7 @@ from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.checks import faults
 from pipeline.ingestion.derived_esp import DerivedTally
 from pipeline.ingestion.plan import Plan
+from pipeline.ingestion.repeated_ids import hash_of_ids
 from pipeline.store.molecules import StoreWriter
 from store_schema.names import MOLECULE, Variable
 from store_schema.problems import Problem, SourceError
@@ -35,7 +35,7 @@ class Tally:
         reasons: Why each of the others is set aside.
         present: Molecules that have each variable, those set aside included.
         miscounted: Molecules that each remark is about.
-        identities: Hash of each molecule's id.
+        ids: Hash of each molecule's id.
         invalid: The error that says so, where a molecule is not sound.
         derived: ESPs that were evaluated from multipoles.
     """
@@ -44,7 +44,7 @@ class Tally:
     reasons: list[str]
     present: Counter[str]
     miscounted: Counter[str]
-    identities: UInt64[np.ndarray, " molecule"]
+    ids: UInt64[np.ndarray, " molecule"]
     invalid: SourceError | None
     derived: DerivedTally | None = None
 
@@ -141,8 +141,7 @@ def check(plan: Plan, block: Block, keeps_split: bool) -> Checked:
         reasons=[reason for reason in reasons if reason],
         present=Counter(translated.present()),
         miscounted=Counter(translated.miscounted()),
-        # The same in every process, which Python's own hash is not.
-        identities=pd.util.hash_array(values["molecule_id"], categorize=False),
+        ids=hash_of_ids(values["molecule_id"]),
         invalid=None if whole else _invalid(plan, values["molecule_id"], reasons),
         derived=translated.derived,
     )

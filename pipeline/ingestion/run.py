@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
 from rich.markup import escape
 from rich.progress import Progress
 from threadpoolctl import threadpool_limits
@@ -23,11 +22,12 @@ from pipeline.ingestion.blocks import SPLIT, BlockWriter, Threads
 from pipeline.ingestion.derived_esp import ESP_ORIGIN, DerivedTally, origin_of
 from pipeline.ingestion.derived_records import charge_record, derived_records
 from pipeline.ingestion.plan import Plan, make_plans
+from pipeline.ingestion.repeated_ids import RepeatedIds
 from pipeline.store.base import Store, StoreLike, read_schema
 from pipeline.store.layout import Compression
 from pipeline.store.metadata import METADATA_FILE
 from pipeline.store.molecules import StoreWriter
-from store_schema import VARIABLES, SourceRecord, StoreSchema, Variable
+from store_schema import VARIABLES, SourceFile, SourceRecord, StoreSchema, Variable
 from store_schema.names import ATOM, ATOMIC_MOMENTS, AXES, GRID_POINT, REQUIRED
 from store_schema.problems import ConfigError, SourceError
 
@@ -125,8 +125,9 @@ def ingest(
     ):
         with usable_place(store):
             before = _before(folder, found, prints, append)
-        known = {source.files for source in before.sources} if before else set()
-        old = [source for source in found if known and prints.of(source.files) in known]
+        # The same bytes are the same molecules, whatever their file is called now.
+        known = {_contents(source.files) for source in before.sources} if before else set()
+        old = [s for s in found if known and _contents(prints.of(s.files)) in known]
         repeated = tuple(
             f"{source.place} is in the store already, and stays as it was ingested then"
             for source in old
@@ -135,11 +136,16 @@ def ingest(
         if before is not None and not new:
             return IngestReport(0, 0, repeated, before)
         plans = make_plans(new, declarations, workers)
-        run = _Run(declarations, on_invalid, workers, plans, prints, dask)
+        ids = RepeatedIds(store, before)
+        run = _Run(declarations, on_invalid, workers, plans, prints, dask, ids)
         variables, sizes = run.variables()
         writer = StoreWriter(folder, variables, sizes, append=append, compression=compression)
         schema = run.into(writer, before, progress=progress)
     return run.report(schema, repeated)
+
+
+def _contents(files: Sequence[SourceFile]) -> tuple[str, ...]:
+    return tuple(sorted(file.sha256 for file in files))
 
 
 def _have(n: int) -> str:
@@ -168,10 +174,10 @@ class _Run:
     plans: list[Plan]
     prints: Fingerprints
     dask: str | None
+    ids: RepeatedIds
     records: list[SourceRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
-    identities: list[np.ndarray] = field(default_factory=lambda: [np.empty(0, np.uint64)])
 
     @property
     def keeps_split(self) -> bool:
@@ -245,7 +251,7 @@ class _Run:
             if self.on_invalid == "raise" and tally.invalid:
                 raise tally.invalid
             stored += tally.n_sound
-            self.identities.append(tally.identities)
+            self.ids.add(tally.ids)
             present.update(tally.present)
             miscounted.update(tally.miscounted)
             reasons.update(tally.reasons)
@@ -287,7 +293,7 @@ class _Run:
 
     def report(self, schema: StoreSchema, repeated: tuple[str, ...]) -> IngestReport:
         """Sums up what was done."""
-        if twice := self._repeated_ids():
+        if twice := self.ids.count():
             self.warnings.append(f"{_have(twice)} an id that another has")
         return IngestReport(
             n_molecules=sum(record.n_molecules for record in self.records),
@@ -296,11 +302,6 @@ class _Run:
             schema=schema,
             reasons=dict(self.reasons),
         )
-
-    def _repeated_ids(self) -> int:
-        """Molecules whose id another has; of an id only its hash is kept."""
-        every = np.concatenate(self.identities)
-        return len(every) - len(np.unique(every))
 
     def _record(
         self, plan: Plan, first: int, stored: int, quarantined: int, present: Counter[str]

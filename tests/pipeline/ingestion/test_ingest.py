@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def test_append_adds_molecules_and_their_provenance(tmp_path):
     assert left.sizes == right.sizes
     for name in right.variables:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_a_file_under_another_name_is_not_added_again(tmp_path):
+    store, renamed = tmp_path / "a.zarr", tmp_path / "renamed.npz"
+    stored = ingest([CLASSIC], store).schema
+    shutil.copy(CLASSIC, renamed)
+    report = ingest([renamed], store, append=True)
+    assert report.n_molecules == 0
+    assert report.schema == stored
+    assert any("renamed.npz is in the store already" in warning for warning in report.warnings)
+
+
+def test_ids_that_the_store_has_are_warned_of(tmp_path):
+    store, part = tmp_path / "a.zarr", tmp_path / "part.npz"
+    with np.load(CLASSIC) as whole:
+        np.savez(part, **{key: whole[key][:20] for key in whole.files})
+    ingest([part], store)
+    report = ingest([CLASSIC], store, append=True)
+    assert report.n_molecules > 20
+    assert any("20 molecules have an id that another has" in w for w in report.warnings)
 
 
 def test_what_is_missing_is_not_zero(tmp_path):
