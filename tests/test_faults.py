@@ -69,13 +69,13 @@ def test_a_figure_needs_no_backend_of_the_users(sample_store, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_noted_once(capsys, monkeypatch):
-    from dcmnet.model import compilation_cache
+    from dcmnet.model import compilation
 
-    monkeypatch.setattr(compilation_cache.jax, "config", _Config())
+    monkeypatch.setattr(compilation.jax, "config", _Config())
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none-such")
-    compilation_cache._note.cache_clear()
+    compilation._note.cache_clear()
     for _ in range(2):
-        compilation_cache.use_compilation_cache()
+        compilation.set_up_compilation()
     assert capsys.readouterr().err.count("cannot be written") == 1
 
 

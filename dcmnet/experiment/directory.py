@@ -11,7 +11,7 @@ from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.metrics import EpochRecord, MetricsFile
 from dcmnet.experiment.seen_elements import elements_of_bias, seen_elements
 from dcmnet.model import create_model
-from dcmnet.model.compilation_cache import use_compilation_cache
+from dcmnet.model.compilation import set_up_compilation
 from dcmnet.model.domain import Domain
 from dcmnet.model.initialization import parameter_shapes
 from dcmnet.model.published import read_published
@@ -127,7 +127,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         CheckpointError: There is no such checkpoint, or it does not fit.
         ConfigError: The experiment's configuration is missing or not valid.
     """
-    use_compilation_cache()
+    set_up_compilation()
     path = Path(source)
     if is_pretrained(source):
         return load_pretrained(str(source))

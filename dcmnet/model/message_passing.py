@@ -46,9 +46,9 @@ def bernstein(distances: Float[Array, " P"], num: int) -> Float[Array, "P num"]:
         distances: r, above 0.
         num: Number of polynomials, of degree ``num - 1``.
     """
-    degree, k = num - 1, np.arange(num, dtype=distances.dtype)
+    degree, k = num - 1, np.arange(num, dtype=distances.dtype)[None]
     x = 1 - 1 / (1 + distances[:, None])
-    binomials = _log_binomials(num).astype(distances.dtype)
+    binomials = _log_binomials(num).astype(distances.dtype)[None]
     return jnp.exp(binomials + k * jnp.log(x) + (degree - k) * jnp.log1p(-x))
 
 

@@ -17,7 +17,7 @@ def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) ->
     # A sum over an empty mask divided by one is zero: nothing there, nothing lost.
     axes = tuple(range(1, values.ndim))
     total = jnp.sum(jnp.where(mask, values, 0.0), axis=axes)
-    return total / jnp.maximum(jnp.sum(mask, axis=axes), 1)
+    return total / jnp.maximum(jnp.sum(mask, axis=axes, dtype=values.dtype), 1)
 
 
 def points_outside(batch: MoleculeBatch, factor: float) -> Bool[Array, "B G"]:

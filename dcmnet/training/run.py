@@ -20,7 +20,7 @@ from dcmnet.experiment.metrics import MetricsFile
 from dcmnet.experiment.seen_elements import record_elements
 from dcmnet.experiment.state import Progress
 from dcmnet.model import DCMNet, Parameters, create_model
-from dcmnet.model.compilation_cache import use_compilation_cache
+from dcmnet.model.compilation import set_up_compilation
 from dcmnet.model.initialization import initial_parameters, mean_monopoles, with_element_bias
 from dcmnet.model.parameter_table import print_parameters
 from dcmnet.pretrained import DEFAULT
@@ -80,7 +80,7 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
     if not run.processes.is_first:  # which alone reports
         run = run._replace(console=Console(quiet=True), followers=())
     experiment, config, console, _, processes = run
-    use_compilation_cache()
+    set_up_compilation()
     _check_same(run)
     devices = Devices(processes)
     with processes.together():

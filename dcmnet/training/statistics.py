@@ -74,7 +74,7 @@ def batch_statistics(
     points = jnp.asarray(batch.grid_mask) & esp_known[:, None]
     esp_error = (predicted.esp - batch.esp) * HARTREE_IN_KCAL_PER_MOL
     squared = jnp.sum(jnp.where(points, esp_error**2, 0.0), axis=1)
-    rmse = jnp.sqrt(squared / jnp.maximum(jnp.sum(points, axis=1), 1))
+    rmse = jnp.sqrt(squared / jnp.maximum(jnp.sum(points, axis=1, dtype=squared.dtype), 1))
     atoms = atom_mask & (molecule & batch.has_monopoles)[:, None]
     dipole_known = (molecule & batch.has_dipole)[:, None]
     dipole_error = (predicted.dipole - batch.dipole) / DEBYE_IN_E_ANGSTROM

@@ -117,7 +117,8 @@ def make_steps(
         return jax.tree.map(jnp.add, gradient, new), report
 
     def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
-        mean = jax.tree.map(lambda g: g / jnp.maximum(gradient.molecules, 1), gradient.total)
+        molecules = jnp.maximum(gradient.molecules, 1).astype(jnp.float32)
+        mean = jax.tree.map(lambda g: g / molecules, gradient.total)
         changes, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, changes)
         ema_params = _moved_average(state, params, config)

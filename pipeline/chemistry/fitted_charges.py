@@ -157,7 +157,7 @@ def solve_charges(
     scale = xp.where(scale > 0, scale, 1.0)
     # Padding gets a diagonal too, so that the matrix is regular and its charge 0.
     diagonal = xp.where(mask, ridge, 1.0) * scale[:, None]
-    regular = normal + diagonal[:, :, None] * xp.eye(normal.shape[1])
+    regular = normal + diagonal[:, :, None] * xp.eye(normal.shape[1])[None]
     if total is None:
         return xp.where(mask, xp.linalg.solve(regular, right[..., None])[..., 0], 0.0)
     known = xp.ones_like(total, dtype=bool) if known is None else known

@@ -75,7 +75,7 @@ def runs(sample_store, tmp_path_factory, pytestconfig):
             run_training("four", sample_store, out=str(out), **FIELDS)
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
         "JAX_COMPILATION_CACHE_DIR": str(pytestconfig.cache.mkdir("xla")),
     }
     arguments = [sys.executable, "-c", ON_FOUR, str(out / "four")]

@@ -98,6 +98,19 @@ def test_evaluation_sees_the_losses_that_training_reports(case):
     assert found.metrics() == pytest.approx(expected.metrics(), rel=1e-5)
 
 
+def test_no_number_changes_its_type_unasked(case):
+    """Where integers met floats, x64 or another device could decide the precision.
+
+    The update is left out: Adam, as optax has it, divides by a power of an integer.
+    """
+    model, _, steps = case
+    batch = batch_of(molecules(5))
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(steps.accumulate, model.params, steps.no_gradient(model.params), batch)
+        jax.eval_shape(steps.evaluate, model.params, batch)
+        jax.eval_shape(steps.predict, model.params, batch)
+
+
 @pytest.mark.parametrize("use_ema", [True, False])
 def test_moving_average_follows_its_recursion(use_ema):
     config = CONFIG.updated(use_ema=use_ema, ema_decay=0.3)

@@ -1,9 +1,12 @@
-"""Where compiled functions are kept, for whatever loads a model."""
+"""How functions are compiled, and where they are kept, for whatever loads a model."""
+
+import os
 
 import jax
 import pytest
 
 from dcmnet import load_model
+from dcmnet.model.compilation import set_up_compilation
 
 DIRECTORY, THRESHOLD = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 
@@ -28,3 +31,19 @@ def test_a_place_that_the_user_chose_is_left(trained, tmp_path):
     jax.config.update(DIRECTORY, str(tmp_path))
     load_model(trained[2])
     assert jax.config.values[DIRECTORY] == str(tmp_path)
+
+
+@pytest.mark.parametrize("flags", ["", "--xla_force_host_platform_device_count=4"])
+def test_flags_of_the_user_are_added_to_once(monkeypatch, flags):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    for _ in range(2):
+        set_up_compilation()
+    own = "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
+    assert os.environ["XLA_FLAGS"].split() == [*flags.split(), own]
+
+
+def test_options_that_the_user_chose_are_left(monkeypatch):
+    chosen = "--xla_backend_extra_options=xla_cpu_optimize_for_size"
+    monkeypatch.setenv("XLA_FLAGS", chosen)
+    set_up_compilation()
+    assert os.environ["XLA_FLAGS"] == chosen
