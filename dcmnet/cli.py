@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -13,9 +12,6 @@ from dcmnet.commands.models import drift, export, models, predict
 from dcmnet.commands.reference import reference
 from dcmnet.commands.training import resume, sweep, train
 from dcmnet.console.refusal import refuse_politely
-
-# New objects between two searches for cycles; Python's own 700 cost a fifth of all imports.
-_SELDOM: Final = 20_000
 
 app = typer.Typer(
     name="dcmnet",
@@ -45,12 +41,7 @@ for command in (
 
 def main() -> None:
     """Runs the command line."""
-    gc.set_threshold(_SELDOM)
-    try:
-        refuse_politely(app)
-    finally:
-        # The memory goes with the program; to look for cycles in it first took two seconds.
-        gc.freeze()
+    refuse_politely(app)
 
 
 if __name__ == "__main__":

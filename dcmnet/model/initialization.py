@@ -28,6 +28,12 @@ def parameter_shapes(network: DCMNet) -> Parameters:
     return dict(jax.eval_shape(network.init, jax.random.key(0), _smallest_batch(network)))
 
 
+def zero_parameters(network: DCMNet) -> Parameters:
+    """Returns parameters that are all 0."""
+    shapes = parameter_shapes(network)
+    return dict(jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), shapes))
+
+
 def _smallest_batch(network: DCMNet) -> MoleculeBatch:
     hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
     return make_batch([hydrogen], cutoff=network.cutoff)

@@ -83,16 +83,15 @@ def with_other_charges(params: Parameters, fresh: Parameters, old: int, new: int
         factors = array.shape[-1] // old
         columns = np.concatenate([origin + factor * old for factor in range(factors)])
         is_copy = np.tile(np.arange(new) >= old, factors)
-        taken = jnp.asarray(array)[..., columns]
-        return taken + _UNLIKENESS * is_copy * jnp.asarray(random)
+        return np.asarray(array)[..., columns] + _UNLIKENESS * is_copy * np.asarray(random)
 
     # A dense layer mixes the charges: a copied input counts once, a copied output is shared.
     share = 1.0 / copies if new >= old else np.full(new, old / new)
-    mixing = jnp.asarray(head["Dense_0"]["kernel"])[np.ix_(origin, origin)]
+    mixing = np.asarray(head["Dense_0"]["kernel"])[np.ix_(origin, origin)]
     changed = {
         "TensorDense_0": jax.tree.map(of_layer, head["TensorDense_0"], fresh_head["TensorDense_0"]),
         "Dense_0": {"kernel": mixing / copies[:, None] * share},
-        "element_bias": jnp.asarray(head["element_bias"]) * (old / new),
+        "element_bias": np.asarray(head["element_bias"]) * (old / new),
     }
     inner = {**params["params"], "charge_head": jax.tree.map(_as_float32, changed)}
     return jax.tree.map(jnp.asarray, {**params, "params": inner})

@@ -20,8 +20,12 @@ from dcmnet.experiment.metrics import MetricsFile
 from dcmnet.experiment.seen_elements import record_elements
 from dcmnet.experiment.state import Progress
 from dcmnet.model import DCMNet, Parameters, create_model
-from dcmnet.model.compilation import set_up_compilation
-from dcmnet.model.initialization import initial_parameters, mean_monopoles, with_element_bias
+from dcmnet.model.initialization import (
+    initial_parameters,
+    mean_monopoles,
+    with_element_bias,
+    zero_parameters,
+)
 from dcmnet.model.parameter_table import print_parameters
 from dcmnet.pretrained import DEFAULT
 from dcmnet.training.epoch import Data, Trainer
@@ -68,7 +72,7 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
     Args:
         run: What to carry out.
         resume: Resume what is there.
-        verbose: Print a table of all parameters first.
+        verbose: Print a table of all parameters before the first epoch.
 
     Returns:
         As ``run_training``.
@@ -80,22 +84,21 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
     if not run.processes.is_first:  # which alone reports
         run = run._replace(console=Console(quiet=True), followers=())
     experiment, config, console, _, processes = run
-    set_up_compilation()
     _check_same(run)
     devices = Devices(processes)
     with processes.together():
         data, rows = make_data(config, devices.part)
         goes_on = resume and _has_begun(experiment)
-        # Their source may be gone when a run is resumed; it brings its own.
-        start = config.model_copy(update={"init_from": None}) if goes_on else config
         network = create_model(config.model)
-        params = _starting_parameters(start, network, rows, console)
+        params = (
+            zero_parameters(network)  # which the checkpoint replaces
+            if goes_on
+            else _starting_parameters(config, network, rows, console)
+        )
     for note in data.notes:
         _print_note(note, console)
     updates_per_epoch = -(-data.batches_per_epoch // data.batches_per_update)
     trainer = _make_trainer(config, network, params, updates_per_epoch, devices)
-    if verbose:
-        print_parameters(devices.local(trainer.state.params), console)
     with ExitStack() as held:
         with processes.together():
             checkpoints = _begin_writing(run, held, devices, resume=resume)
@@ -106,6 +109,8 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
             with processes.together():
                 checkpoints.keep_until(progress.epoch)
                 data.train.set_state(progress.iterator or {})
+        if verbose:
+            print_parameters(devices.local(trainer.state.params), console)
         with _reporter(run, progress, trainer, data) as reporter:
             progress = train(
                 trainer,

@@ -122,8 +122,11 @@ def test_train_resume_and_analyze(dcmnet, trained, sample_store, tmp_path):
     done = dcmnet("train", store, "--name", "trial", "--out", tmp_path, *settings())
     assert done.code == 0
     assert "epoch 3/3" in done.out
+    assert "begins with random parameters" in " ".join(done.out.split())
     assert metrics(tmp_path / "trial") == metrics(trained[2])
-    assert dcmnet("resume", tmp_path / "trial").code == 0
+    resumed = dcmnet("resume", tmp_path / "trial")
+    assert resumed.code == 0
+    assert "random" not in resumed.out
     page = dcmnet("analyze", tmp_path / "trial", "--split", "valid")
     assert page.code == 0
     assert "ESP RMSE" in page.out

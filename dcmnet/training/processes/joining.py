@@ -18,6 +18,7 @@ from typing import Final
 
 import jax
 
+from dcmnet.model.compilation import set_up_compilation
 from dcmnet.training.processes.agreement import Processes
 from dcmnet.training.processes.launcher import COUNT, Place, find_place
 from store_schema.problems import TrainingError
@@ -49,6 +50,7 @@ def joined() -> Iterator[Processes]:
         TrainingError: The others cannot be reached.
         SystemExit: Another process was lost; the code is ``LOST``.
     """
+    set_up_compilation()  # before the first look at the devices, when XLA reads its flags
     place = find_place()
     if place is not None and not jax.distributed.is_initialized():
         _connect(place)

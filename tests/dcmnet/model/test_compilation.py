@@ -7,6 +7,8 @@ import pytest
 
 from dcmnet import load_model
 from dcmnet.model.compilation import set_up_compilation
+from dcmnet.training.processes import joining
+from dcmnet.training.processes.agreement import Processes
 
 DIRECTORY, THRESHOLD = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 
@@ -40,6 +42,21 @@ def test_flags_of_the_user_are_added_to_once(monkeypatch, flags):
         set_up_compilation()
     own = "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
     assert os.environ["XLA_FLAGS"].split() == [*flags.split(), own]
+
+
+def test_a_run_sets_it_up_before_it_looks_at_devices(monkeypatch):
+    """XLA reads its flags then, once."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    seen = []
+
+    def look():
+        seen.append(os.environ["XLA_FLAGS"])
+        return Processes()
+
+    monkeypatch.setattr(joining, "Processes", look)
+    with joining.joined():
+        pass
+    assert ["loop_unrolling" in flags for flags in seen] == [True]
 
 
 def test_options_that_the_user_chose_are_left(monkeypatch):
