@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import gc
 import signal
-from typing import Final
-
-# New objects between two searches for cycles; Python's own 700 cost a fifth of all imports.
-_SELDOM: Final = 20_000
 
 
 def main() -> None:
     """Runs the command line."""
-    gc.set_threshold(_SELDOM)
     # Nothing is to be cleaned up yet: Ctrl-C ends the imports without a traceback.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dcmnet.cli import main as run
