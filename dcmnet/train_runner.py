@@ -155,7 +155,7 @@ def resume(
     console: Console | None = None,
     followers: Sequence[Follower] = (),
 ) -> tuple[Parameters, float, Path]:
-    """Goes on with an experiment from its latest checkpoint, exactly where it stood.
+    """Resumes an experiment from its latest checkpoint, exactly where it stood.
 
     Args:
         directory: Directory of the experiment.

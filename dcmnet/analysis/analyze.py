@@ -117,14 +117,7 @@ def analyze(
     sources = [experiment] if isinstance(experiment, str | Path) else [*experiment]
     first = sources[0]
     config = experiment_config(first)
-    path = str(store or config.data.store)
-    if not path:
-        raise ConfigError.of(
-            f"analysis of {first}",
-            wrong="no store is named to analyse it on, and a model in the box has none of its own",
-            consequence="nothing was analysed",
-            remedy="Name one with --store",
-        )
+    path = _store_of(first, config, store)
     model = load_ensemble(sources, checkpoint)
     members = member_names(sources, checkpoint) if len(sources) > 1 else ()
     group = group_name(config, checkpoint, len(members)) if name is None else name
@@ -165,6 +158,19 @@ def analyze(
         statistics=statistics,
         files=files,
     )
+
+
+def _store_of(source: str | Path, config: ExperimentConfig, store: str | Path | None) -> str:
+    """Returns the store to analyse, or the one of the training where none is named."""
+    path = str(store or config.data.store)
+    if not path:
+        raise ConfigError.of(
+            f"analysis of {source}",
+            wrong="no store is named to analyse it on, and a model in the box has none of its own",
+            consequence="nothing was analysed",
+            remedy="Name one with --store",
+        )
+    return path
 
 
 def group_name(config: ExperimentConfig, checkpoint: str, n_members: int = 0) -> str:

@@ -62,10 +62,8 @@ def train(
     from dcmnet.experiment.metrics import print_outcome
     from dcmnet.train_runner import make_config, run_training
 
-    fields: dict[str, object] = {**pairs(settings or [], "--set")}
-    fields |= {"init_from": init_from} if init_from else {}
-    fields |= {"out": out} if out else {}
-    fields |= {"track": list(dict.fromkeys(track))} if track else {}
+    own = {"init_from": init_from, "out": out, "track": list(dict.fromkeys(track or []))}
+    fields = pairs(settings or [], "--set") | {name: given for name, given in own.items() if given}
     chosen = make_config(load_config(config) if config else None, preset, fields)
     if not stores and not chosen.data.store:
         raise typer.BadParameter("name one, or a --config that does", param_hint="STORE")

@@ -1,4 +1,4 @@
-"""A sweep from its space to its figures: begun, gone on with, in one process or several."""
+"""A sweep from its space to its figures: begun or resumed, in one process or several."""
 
 from __future__ import annotations
 

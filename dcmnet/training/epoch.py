@@ -110,7 +110,7 @@ class Trainer:
 
 
 class Epoch:
-    """An epoch under way, which can be saved between two updates and gone on with.
+    """An epoch under way, which can be saved between two updates and resumed.
 
     Attributes:
         number: Counted from 1.

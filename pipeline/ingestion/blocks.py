@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt64
 
 from pipeline.adapters import Block
 from pipeline.ingestion.canonical import canonical
 from pipeline.ingestion.checks import faults
 from pipeline.ingestion.derived_esp import DerivedTally
 from pipeline.ingestion.plan import Plan
-from pipeline.ingestion.repeated_ids import hash_of_ids
+from pipeline.ingestion.repeated_ids import Hashes, hash_of_ids
 from pipeline.store.molecules import StoreWriter
 from store_schema.names import MOLECULE, Variable
 from store_schema.problems import Problem, SourceError
@@ -44,7 +43,7 @@ class Tally:
     reasons: list[str]
     present: Counter[str]
     miscounted: Counter[str]
-    ids: UInt64[np.ndarray, " molecule"]
+    ids: Hashes
     invalid: SourceError | None
     derived: DerivedTally | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped, UInt64
@@ -10,7 +12,7 @@ from pipeline.store.base import Store
 from pipeline.store.splits import identities
 from store_schema import StoreSchema
 
-Hashes = UInt64[np.ndarray, " molecule"]
+Hashes: TypeAlias = UInt64[np.ndarray, " molecule"]
 
 
 def hash_of_ids(ids: Shaped[np.ndarray, " molecule"]) -> Hashes:

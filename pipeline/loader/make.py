@@ -116,12 +116,13 @@ def make_loader(
     )
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = _sizes(reader, cutoff, grid_points)
-    chosen = np.ones(len(all_sizes.rows), bool)
-    if split != "all":
-        chosen = split_store(reader.store, split_fractions, group_by).mask(split)
-    if molecules is not None:
-        chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
-    sizes = all_sizes.select(_limit(reader, chosen, max_molecules))
+    of_split = (
+        np.ones(len(all_sizes.rows), bool)
+        if split == "all"
+        else split_store(reader.store, split_fractions, group_by).mask(split)
+    )
+    named = True if molecules is None else np.isin(all_sizes.rows, np.asarray(molecules))
+    sizes = all_sizes.select(_limit(reader, of_split & named, max_molecules))
     if shapes is None:
         equal = equal_batches(-(-len(sizes.rows) // shard[1]), batch_size)
         shapes = choose_shapes(sizes, equal, max_shapes)

@@ -66,7 +66,7 @@ def test_statistics_of_devices_are_those_of_all_values(rng):
 
 @pytest.fixture(scope="module")
 def runs(sample_store, tmp_path_factory, pytestconfig):
-    """A run on one device, and one begun on one and gone on with on four."""
+    """A run on one device, and one begun on one and resumed on four."""
     out = tmp_path_factory.mktemp("devices")
     run_training("one", sample_store, out=str(out), **FIELDS)
     with pytest.MonkeyPatch.context() as patch:

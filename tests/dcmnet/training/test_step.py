@@ -105,10 +105,15 @@ def test_no_number_changes_its_type_unasked(case):
     """
     model, _, steps = case
     batch = batch_of(molecules(5))
+    gradient = steps.no_gradient(model.params)
     with jax.numpy_dtype_promotion("strict"):
-        jax.eval_shape(steps.accumulate, model.params, steps.no_gradient(model.params), batch)
-        jax.eval_shape(steps.evaluate, model.params, batch)
-        jax.eval_shape(steps.predict, model.params, batch)
+        found = (
+            jax.eval_shape(steps.accumulate, model.params, gradient, batch),
+            jax.eval_shape(steps.evaluate, model.params, batch),
+            jax.eval_shape(steps.predict, model.params, batch),
+        )
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(found)}
+    assert kinds == {"float32", "int32", "bool"}  # values, molecules, whether losses are finite
 
 
 @pytest.mark.parametrize("use_ema", [True, False])

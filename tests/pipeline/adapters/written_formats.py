@@ -10,8 +10,11 @@ import ase
 import ase.io
 import h5py
 import numpy as np
+import xarray as xr
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+
+from pipeline import ingest, open_store
 
 PER_ATOM = ("Z", "R", "F", "mono", "species", "coord", "nuc", "where")
 PER_POINT = ("esp", "vdw_surface", "espMask")
@@ -134,3 +137,16 @@ HDF5 = {
     "HDF5, a group per formula": formula_groups,
 }
 XYZ = {"extended XYZ": extended_xyz, "trajectory": trajectory}
+
+
+def water(**info) -> ase.Atoms:
+    """Returns a molecule of water, with what is said of it."""
+    atoms = ase.Atoms("OH2", [[0, 0, 0.119], [0, 0.763, -0.477], [0, -0.763, -0.477]])
+    atoms.info.update(info)
+    return atoms
+
+
+def stored(path: Path, store: Path, **options) -> xr.Dataset:
+    """Ingests a file, and returns the molecules of the store."""
+    ingest([path], store, **options)
+    return open_store(store).to_dataset().load()

@@ -1,8 +1,6 @@
 """The loader on real stores: values, order, resume, processes."""
 
 import json
-import subprocess
-import sys
 import threading
 
 import jax
@@ -352,21 +350,6 @@ def test_an_append_is_seen_by_the_next_loader_only(tmp_path):
     assert sum(batch.molecule_mask.sum() for batch in before) == 140
     assert loader_of(path).n_molecules == 140
     np.testing.assert_array_equal(split_store(path).labels[:70], split)
-
-
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_program_may_end_in_the_middle_of_an_epoch(store, prefetch):
-    program = (
-        "import multiprocessing\n"  # with it, modules go before the iterator does
-        "from pipeline.loader import make_loader\n"
-        f"loader = make_loader({str(store)!r}, batch_size=2, prefetch={prefetch})\n"
-        "iterator = iter(loader)\n"
-        "next(iterator)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stderr == ""
 
 
 def test_a_batch_is_a_pytree_of_arrays(store):

@@ -1,4 +1,4 @@
-"""A run of several processes: each a process of its own, killed and resumed."""
+"""The loader in programs: several processes of a run, killed and resumed; one that ends midway."""
 
 import json
 import subprocess
@@ -73,3 +73,18 @@ def test_processes_share_an_epoch_and_resume_in_the_middle_of_it(store, tmp_path
     for epoch in (slice(steps // 2), slice(steps // 2, steps)):
         rows = [row for mine in batches for batch in mine[epoch] for row in batch[0]]
         assert sorted(rows) == list(range(N))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_program_may_end_in_the_middle_of_an_epoch(store, prefetch):
+    program = (
+        "import multiprocessing\n"  # with it, modules go before the iterator does
+        "from pipeline.loader import make_loader\n"
+        f"loader = make_loader({str(store)!r}, batch_size=2, prefetch={prefetch})\n"
+        "iterator = iter(loader)\n"
+        "next(iterator)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr == ""
