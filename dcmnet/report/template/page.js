@@ -83,7 +83,7 @@
       status = await (await fetch("live", { cache: "no-store" })).json();
       if (version !== null && version !== status.version) page = await (await fetch(".", { cache: "no-store" })).text();
     } catch {
-      tell({ state: "lost", label: "Not connected", told: "this page stays as it is until dcmnet report --watch serves it again" });
+      show({ state: "lost", label: "Not connected", text: "this page stays as it is until dcmnet report --watch serves it again" });
       return;
     }
     if (page) {
@@ -91,13 +91,13 @@
       for (const part of ["header", "main", "footer"]) update(document.querySelector(part), fresh.querySelector(part));
     }
     version = status.version;
-    tell(status);
+    show(status);
   }
   const title = document.title;
-  function tell({ state, label, told, done }) {
+  function show({ state, label, text, done }) {
     bar.dataset.state = state;
     if (bar.querySelector("strong").textContent !== label) bar.querySelector("strong").textContent = label;
-    bar.querySelector(".told").textContent = told;
+    bar.querySelector(".text").textContent = text;
     if (done !== undefined) bar.style.setProperty("--done", done);
     document.title = `${label} · ${title}`;
   }

@@ -1,9 +1,14 @@
 """How a run stands, in a line: what is left of it, and whether it is stuck."""
 
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 
+import dcmnet.report
 from dcmnet.config import TrainingConfig
-from dcmnet.report.live import training_status
+from dcmnet.report.live import Status, training_status
 from tests.dcmnet.experiment.test_log import record
 
 
@@ -63,3 +68,10 @@ def test_a_run_that_is_silent_for_many_of_its_epochs_is_stalled():
 def test_every_state_has_its_words(state, epochs, label, text, done):
     found = status(state, epochs, silent=7.1)
     assert (found.state, found.label, found.text, found.done) == (state, label, text, done)
+
+
+def test_the_script_of_the_page_reads_fields_that_the_status_has():
+    script = (Path(dcmnet.report.__file__).parent / "template" / "page.js").read_text()
+    shown = re.search(r"function show\(\{ (.*?) \}\)", script)[1].split(", ")
+    used = re.findall(r"\bstatus\.(\w+)", script)
+    assert {*shown, *used} == {field.name for field in dataclasses.fields(Status)}
