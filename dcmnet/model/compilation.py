@@ -16,6 +16,10 @@ import jax
 _EXTRA_OPTIONS: Final = "--xla_backend_extra_options"
 _ROLLED: Final = f"{_EXTRA_OPTIONS}=xla_cpu_disable_loop_unrolling"
 
+# For what runs once, so that its compilation is all that takes time: half of it. On a processor
+# results differ from those of other options by rounding.
+ONCE: Final = {"xla_backend_optimization_level": 0}
+
 
 def set_up_compilation() -> None:
     """Keeps what JAX compiles in the user's cache directory, and has XLA leave loops as they are.

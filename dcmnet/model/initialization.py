@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dcmnet.model import DCMNet, Parameters
+from dcmnet.model.compilation import ONCE
 from pipeline import Store
 from pipeline.loader import MoleculeBatch, make_batch
 
@@ -20,7 +21,8 @@ _MOLECULES = 16_384
 def initial_parameters(network: DCMNet, seed: int) -> Parameters:
     """Returns freshly initialised parameters."""
     # Compiled as a whole, so that XLA's cache keeps it; op by op costs seconds every time.
-    return dict(jax.jit(network.init)(jax.random.key(seed), _smallest_batch(network)))
+    initialize = jax.jit(network.init, compiler_options=ONCE)
+    return dict(initialize(jax.random.key(seed), _smallest_batch(network)))
 
 
 def parameter_shapes(network: DCMNet) -> Parameters:

@@ -88,6 +88,7 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         cutoff=config.model.cutoff,
         split_fractions=data.split_fractions,
         part=part,
+        passes=training.num_epochs,
         # A field is three times as large as the ESP, and read where it is trained on.
         fields=[n for n in TARGETS if n != "electric_field" or training.field_w],
     )

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
+import jax
 import numpy as np
 from jaxtyping import Int
 from rich.console import Console
@@ -210,7 +211,8 @@ def _make_trainer(
     optimizer = make_optimizer(training, updates_per_epoch)
     state = devices.replicate(initial_state(params, optimizer))
     steps = make_steps(network, optimizer, training, devices)
-    return Trainer(steps, state, training, make_schedule(training, updates_per_epoch), devices)
+    schedule = jax.jit(make_schedule(training, updates_per_epoch))
+    return Trainer(steps, state, training, schedule, devices)
 
 
 def _starting_parameters(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet.config import TrainingConfig
 from dcmnet.experiment.state import TrainState
 from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet.model.compilation import ONCE
 from dcmnet.model.observables import Observables, observe
 from dcmnet.training.losses import molecule_losses
 from dcmnet.training.processes.devices import AXIS, BY_MOLECULE, SUMMED, Devices
@@ -73,12 +74,17 @@ class Steps(NamedTuple):
 
 def initial_state(params: Parameters, optimizer: optax.GradientTransformation) -> TrainState:
     """Returns the state before the first update."""
-    return TrainState(
-        params=params,
-        ema_params=jax.tree.map(jnp.copy, params),  # donation forbids sharing a buffer
-        optimizer_state=optimizer.init(params),
-        updates=jnp.zeros((), jnp.int32),
-    )
+
+    @functools.partial(jax.jit, compiler_options=ONCE)
+    def state_of(params: Parameters) -> TrainState:
+        return TrainState(
+            params=params,
+            ema_params=jax.tree.map(jnp.copy, params),  # donation forbids sharing a buffer
+            optimizer_state=optimizer.init(params),
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    return state_of(params)
 
 
 def make_steps(
@@ -90,22 +96,31 @@ def make_steps(
     """Compiles the functions of a training run, for all devices by default."""
     devices = devices or Devices()
 
-    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
+    def examine(
+        params: Parameters, batch: MoleculeBatch
+    ) -> tuple[Float[Array, " B"], BatchReport, Observables]:
         predicted = observe(*distributed_charges(model, params, batch), batch)
         losses = molecule_losses(predicted, batch, config)
         of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
         statistics = batch_statistics(predicted, batch, losses)
-        return jnp.sum(of_molecule), BatchReport(statistics, jnp.isfinite(of_molecule))
+        return of_molecule, BatchReport(statistics, jnp.isfinite(of_molecule)), predicted
+
+    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
+        of_molecule, report, _ = examine(params, batch)
+        return jnp.sum(of_molecule), report
 
     def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, BatchReport]:
         total, report = jax.grad(loss, has_aux=True)(params, batch)
         return Gradient(total, jnp.sum(batch.molecule_mask)), report
 
+    # One program for both, where there is one device: it compiles for seconds.
+    examine_on_one = jax.jit(examine)
+
     def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
-        return loss(params, batch)[1].statistics
+        return examine_on_one(params, batch)[1].statistics
 
     def predict(params: Parameters, batch: MoleculeBatch) -> Observables:
-        return observe(*distributed_charges(model, params, batch), batch)
+        return examine_on_one(params, batch)[2]
 
     if devices.count > 1:
         gradient_of, evaluate = _over(devices, gradient_of, evaluate)
@@ -139,8 +154,8 @@ def make_steps(
         no_gradient=no_gradient,
         accumulate=added_on_devices,
         update=update_donated,
-        evaluate=devices.dealing(jax.jit(evaluate)),
-        predict=jax.jit(predict),
+        evaluate=evaluate,
+        predict=predict,
     )
 
 
@@ -153,7 +168,7 @@ def _over(
     gradient_of: Callable[..., tuple[Gradient, BatchReport]],
     evaluate: Callable[..., dict[str, Sums]],
 ) -> tuple[Callable[..., tuple[Gradient, BatchReport]], Callable[..., dict[str, Sums]]]:
-    """Returns both functions for a batch that is dealt to several devices."""
+    """Returns both functions for several devices; the second deals its batch to them."""
 
     def all_gradients(params: Parameters, part: MoleculeBatch) -> tuple[Gradient, BatchReport]:
         gradient, report = gradient_of(params, part)
@@ -166,7 +181,7 @@ def _over(
 
     return (
         devices.map(all_gradients, (SUMMED, BatchReport._make((SUMMED, BY_MOLECULE)))),
-        devices.map(all_statistics, SUMMED),
+        devices.dealing(jax.jit(devices.map(all_statistics, SUMMED))),
     )
 
 

@@ -153,8 +153,8 @@ class BatchIterator(grain.DatasetIterator[MoleculeBatch]):
         if step > 0 and state.get("plan") != plan.fingerprint:
             raise CheckpointError.of(
                 f"epoch {epoch}, batch {step}",
-                wrong="the molecules, batch size, seed or processes are not those of the "
-                "interrupted run",
+                wrong="the molecules, batch size, seed, processes or version of dcm-store are not "
+                "those of the interrupted run",
                 consequence="the same batches cannot follow inside an epoch",
                 remedy="Resume with the store and configuration of that run, or from the "
                 "checkpoint of a finished epoch",

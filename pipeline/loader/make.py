@@ -55,6 +55,7 @@ def make_loader(
     max_molecules: int | None = None,
     shapes: Sequence[BatchShape] | None = None,
     max_shapes: int = MAX_SHAPES,
+    passes: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
     prefetch: int = 2,
 ) -> BatchDataset:
@@ -93,6 +94,8 @@ def make_loader(
             are of their number of molecules.
         max_shapes: Shapes that are chosen at most. Each is compiled once; more waste less.
             The last is for the batches of the most pairs, and rarely needed.
+        passes: How often the molecules are gone through in all, which decides how many
+            shapes are worth compiling; ``num_epochs`` by default, 1 if that is None.
         memory_bytes: Memory for molecules: two windows, or one that holds all there are.
         prefetch: Batches that a thread makes ahead; 0 for none.
 
@@ -113,6 +116,7 @@ def make_loader(
         grid_points=grid_points,
         cutoff=cutoff,
         max_shapes=max_shapes,
+        passes=passes,
     )
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = _sizes(reader, cutoff, grid_points)
@@ -125,7 +129,7 @@ def make_loader(
     sizes = all_sizes.select(_limit(reader, of_split & named, max_molecules))
     if shapes is None:
         equal = equal_batches(-(-len(sizes.rows) // shard[1]), batch_size)
-        shapes = choose_shapes(sizes, equal, max_shapes)
+        shapes = choose_shapes(sizes, equal, max_shapes, passes or num_epochs or 1)
     _check_shapes(sizes, shapes, batch_size)
     window = _window_steps(reader, sizes, shapes, memory_bytes, shard[1])
     plan = LoaderPlan(
@@ -202,6 +206,7 @@ def _check(
     grid_points: int | None,
     cutoff: float,
     max_shapes: int,
+    passes: int | None,
 ) -> None:
     """Refuses arguments that mean nothing; all problems at once."""
     index, count = shard
@@ -213,6 +218,7 @@ def _check(
         (grid_points is not None and grid_points < 1, "grid_points", "1 or more", grid_points),
         (not 0 < cutoff < math.inf, "cutoff", "a finite distance above 0", cutoff),
         (max_shapes < 1, "max_shapes", "1 or more", max_shapes),
+        (passes is not None and passes < 1, "passes", "1 or more", passes),
         (bool(unknown), "fields", f"names of {', '.join(FIELDS)}", unknown),
     ]
     problems = [

@@ -3,8 +3,8 @@
 XLA compiles once for each shape, so that a run has few of them, and every one
 wastes the bytes between a molecule and the shape it is padded to. The shapes
 are the partition of the molecules, in order of their size, that wastes least.
-There are as few as leave little padding, and more where an epoch has batches
-enough to pay for compiling them.
+There are as few as leave little padding, and more where what they save in all
+passes over the molecules pays for compiling them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 
 from pipeline.loader.batch import BatchShape
 
 MAX_SHAPES: Final = 8
 
-# Compiling a step takes as long as hundreds of batches, spread over tens of epochs.
-_BATCHES_PER_SHAPE: Final = 32
-# Share of atoms and grid points that is padding, below which another shape is not worth
-# compiling for an epoch of few batches.
+# Share of atoms and grid points, in bytes, that may be padding where more shapes would save
+# less time than compiling them takes.
 _LITTLE_PADDING: Final = 0.12
+# What a step takes per atom and grid point, and what compiling it takes, in the time of a pair:
+# fitted to steps of 16, 32 and 64 features on two cores, where they are 1 to 3 microseconds,
+# and rounded. A pass that only predicts takes a third of each, and so do its compilations.
+_ATOM_WORK: Final = 15.0
+_GRID_POINT_WORK: Final = 0.1
+_COMPILING_WORK: Final = 5e6
 
 Sizes = Int[np.ndarray, "..."] | int | np.integer
 
@@ -37,10 +41,12 @@ GRID_POINT_BYTES: Final = 4 + 12 + 1
 PAIR_BYTES: Final = 4 + 4 + 1
 
 # Sizes are rounded up to these, so that vectors are whole and the shapes of
-# similar data agree; a compiled step is then found in XLA's cache.
+# similar data agree; a compiled step is then found in XLA's cache. Pairs, whose number is
+# estimated, are rounded up to one of sixteen sizes to each doubling where those are further apart.
 _ATOM_MULTIPLE: Final = 2
 _GRID_MULTIPLE: Final = 16
 _PAIR_MULTIPLE: Final = 64
+_PAIR_SIZES_PER_DOUBLING: Final = 16
 # Batches of a window deviate together from the mean of all by what their number leaves of
 # chance; one window in 700 has more pairs than this allows for and takes a larger shape.
 _PAIR_DEVIATIONS: Final = 3.0
@@ -92,7 +98,7 @@ def equal_batches(n_molecules: int, batch_size: int) -> int:
 
 
 def choose_shapes(
-    sizes: MoleculeSizes, batch_size: int, max_shapes: int = MAX_SHAPES
+    sizes: MoleculeSizes, batch_size: int, max_shapes: int = MAX_SHAPES, passes: int = 1
 ) -> tuple[BatchShape, ...]:
     """Chooses the padded sizes that waste the fewest bytes on batches of these molecules.
 
@@ -103,12 +109,13 @@ def choose_shapes(
         sizes: Molecules; without any there is no shape.
         batch_size: B, molecules per batch.
         max_shapes: Shapes there may be. There are fewer where more would save little.
+        passes: How often the molecules are gone through in all.
     """
     if not len(sizes.rows):
         return ()
     groups = _group(sizes)
-    most_pairs = int(_round_up(most_pairs_of_a_batch(sizes.n_pairs, batch_size), _PAIR_MULTIPLE))
-    ends = _partition(groups, batch_size, max(1, max_shapes - 1))
+    most_pairs = _round_up_pairs(most_pairs_of_a_batch(sizes.n_pairs, batch_size))
+    ends = _partition(groups, batch_size, max(1, max_shapes - 1), passes)
     sides = [
         BatchShape(batch_size, int(groups.atoms[:end].max()), int(groups.points[:end].max()), 0)
         for end in ends
@@ -122,7 +129,7 @@ def choose_shapes(
         bucket = groups.select(slice(start, int(end)))
         in_window = min(int(batches[end] - batches[start]), _BATCHES_PER_WINDOW)
         likely = bucket.likely_pairs(batch_size, in_window, smaller)
-        pairs = max(pairs, int(_round_up(likely, _PAIR_MULTIPLE)))
+        pairs = max(pairs, _round_up_pairs(likely))
         shapes.append(side._replace(pairs=pairs))
         smaller, start = bucket, int(end)
     largest = shapes[-1]
@@ -163,6 +170,11 @@ def smallest_fitting(
 
 def _round_up(sizes: Sizes, multiple: int) -> Int64[np.ndarray, "..."]:
     return np.asarray(-(-np.asarray(sizes, np.int64) // multiple) * multiple)
+
+
+def _round_up_pairs(pairs: int) -> int:
+    step = 2 ** max(0, pairs.bit_length() - 1) // _PAIR_SIZES_PER_DOUBLING
+    return int(_round_up(pairs, max(_PAIR_MULTIPLE, step)))
 
 
 def most_pairs_of_a_batch(n_pairs: Int[np.ndarray, " n"], batch_size: int) -> int:
@@ -249,11 +261,11 @@ def _summed(table: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(["atoms", "points"], as_index=False).agg(how)
 
 
-def _partition(groups: _Groups, batch_size: int, max_parts: int) -> list[int]:
-    """Cuts ordered groups into parts padded to their largest, at the fewest bytes in all.
+def _partition(groups: _Groups, batch_size: int, max_parts: int, passes: int) -> list[int]:
+    """Cuts ordered groups into parts padded to their largest.
 
-    Dynamic programming: the best cut of the first j sizes into k parts is the best of
-    the first i into k - 1 and one part of the rest.
+    Of the cuts that leave little padding, the one whose batches and compilations take least
+    time; where none does, the one into the most parts.
 
     Returns:
         End of each part that batches lie in, ascending; the last is the number of groups.
@@ -262,33 +274,59 @@ def _partition(groups: _Groups, batch_size: int, max_parts: int) -> list[int]:
     starts = np.concatenate([[0], ends[:-1]])
     A = np.maximum.reduceat(groups.atoms, starts)
     G = np.maximum.reduceat(groups.points, starts)
-    batches, n = groups.batches(batch_size), len(ends)
+    batches = groups.batches(batch_size)[np.concatenate([[0], ends])]
     # cost[i, j]: bytes of the sizes i..j in one part, per molecule of a batch.
-    cost = np.full((n, n), np.inf)
-    for i in range(n):
+    cost = np.full((len(ends), len(ends)), np.inf)
+    for i in range(len(ends)):
         widest = batch_bytes(np.maximum.accumulate(A[i:]), np.maximum.accumulate(G[i:]), 0)
-        cost[i, i:] = widest * (batches[ends[i:]] - batches[starts[i]])
-    filled = np.sum(batch_bytes(groups.atoms, groups.points, 0) * groups.count) / batch_size
-    worth = -(-int(batches[-1]) // _BATCHES_PER_SHAPE)
-    best = cost[0]
+        cost[i, i:] = widest * (batches[i + 1 :] - batches[i])
+    partitions = _cheapest_partitions(cost, max_parts)
+    counts = [np.diff(batches[np.concatenate([[0], last + 1])]) for last in partitions]
+    padded, work = np.empty(len(partitions)), np.empty(len(partitions))
+    for k, (last, count) in enumerate(zip(partitions, counts, strict=True)):
+        first = np.concatenate([[0], last[:-1] + 1])
+        atoms, points = np.maximum.reduceat(A, first), np.maximum.reduceat(G, first)
+        padded[k] = batch_size * batch_bytes(atoms, points, 0) @ count
+        of_batch = batch_size * (_ATOM_WORK * atoms + _GRID_POINT_WORK * points)
+        work[k] = passes * of_batch @ count + _COMPILING_WORK * np.count_nonzero(count)
+    filled = batch_bytes(groups.atoms, groups.points, 0) @ groups.count
+    allowed = filled >= (1 - _LITTLE_PADDING) * padded
+    allowed[-1] = True
+    k = int(np.where(allowed, work, np.inf).argmin())
+    return [int(end) for end, count in zip(ends[partitions[k]], counts[k], strict=True) if count]
+
+
+def _cheapest_partitions(
+    cost: Float[np.ndarray, "n n"], most: int
+) -> list[Int64[np.ndarray, " parts"]]:
+    """Returns the cheapest partition of n sizes in order into one part, two, and so on.
+
+    Dynamic programming: the best cut of the first j sizes into k parts is the best of
+    the first i into k - 1 and one part of the rest.
+
+    Args:
+        cost: Cost of the sizes i to j as a part, at ``[i, j]``; infinite below the diagonal.
+        most: Parts there may be.
+
+    Returns:
+        Index of the last size of each part, ascending; fewer parts where another saves nothing.
+    """
+    n, best = len(cost), cost[0]
     cuts: list[Int64[np.ndarray, " n"]] = []
-    while len(cuts) + 1 < min(max_parts, n):
-        if len(cuts) + 1 >= worth and filled >= (1 - _LITTLE_PADDING) * best[-1]:
-            break
+    partitions = [np.array([n - 1])]
+    while len(partitions) < min(most, n):
         candidates = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
         cut = candidates.argmin(axis=0)
         split = candidates[cut, np.arange(n)]
         # Not cutting again is marked by 0: the part begins where all begins.
         cuts.append(np.where(split < best, cut, 0))
         best = np.minimum(best, split)
-    chosen, j = [int(ends[-1])], n - 1
-    for cut in reversed(cuts):
-        if cut[j] > 0:
-            j = int(cut[j]) - 1
-            chosen.append(int(ends[j]))
-    ascending = chosen[::-1]
-    in_each = np.diff(batches[[0, *ascending]])
-    return [end for end, count in zip(ascending, in_each, strict=True) if count]
+        last = [n - 1]
+        for earlier in reversed(cuts):
+            if earlier[last[0]] > 0:
+                last.insert(0, int(earlier[last[0]]) - 1)
+        partitions.append(np.array(last))
+    return partitions
 
 
 def _thinned(count: Int64[np.ndarray, " group"]) -> Int64[np.ndarray, " m"]:

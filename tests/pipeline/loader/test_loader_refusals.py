@@ -28,6 +28,8 @@ def store(tmp_path):
         {"cutoff": -4.0},
         {"cutoff": float("nan")},
         {"cutoff": float("inf")},
+        {"max_shapes": 0},
+        {"passes": 0},
         {"split": "dev"},
     ],
 )
