@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dcmnet.model.tensor_dense import TensorDense
+from dcmnet.model.tensor_product import Irreps
 
 
 class ChargeHead(nn.Module):
@@ -32,7 +33,7 @@ class ChargeHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "N parity degrees features"], atomic_numbers: Int[Array, " N"]
+        self, features: Irreps, atomic_numbers: Int[Array, " N"]
     ) -> tuple[Float[Array, "N D"], Float[Array, "N D 3"]]:
         """Returns charges in e and displacements in angstrom."""
         x = TensorDense(self.n_dcm, max_degree=1)(features)

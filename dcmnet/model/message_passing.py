@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet.model.convolution import Pairs, convolve
 from dcmnet.model.spherical import spherical_harmonics
-from dcmnet.model.tensor_dense import TensorKernel
-from dcmnet.model.tensor_product import message_sizes, paths_of, put_together, take_apart
+from dcmnet.model.tensor_dense import DenseByIrrep, TensorKernel
+from dcmnet.model.tensor_product import Irreps, irreps_of, message_sizes, orders_of, paths_of
 
 # Å; atoms that lie in one place have no direction, but a gradient.
 _CLOSEST = 1e-6
@@ -108,13 +108,10 @@ class MessagePass(nn.Module):
     include_pseudotensors: bool
 
     @nn.compact
-    def __call__(
-        self,
-        features: Float[Array, "N parity degrees features"],
-        pairs: Pairs,
-    ) -> Float[Array, "N parity2 degrees2 features"]:
+    def __call__(self, features: Irreps, pairs: Pairs) -> Irreps:
         """Returns what each atom receives; the pairs must be sorted by destination."""
-        width = features.shape[-1]
+        scalars = features[0, 0]
+        atoms, _, width = scalars.shape
         sizes = message_sizes(features, self.max_degree, self.include_pseudotensors)
         paths = paths_of(sizes)
         radial = RadialKernels(width, self.max_degree, pairs.radial.shape[-1], name="filter")()
@@ -123,22 +120,33 @@ class MessagePass(nn.Module):
         of_degree = jnp.stack(radial)[np.array([path.degrees[0] for path in paths])]
         of_path = kernel[tuple(np.array([path.weight for path in paths]).T)]
         kernels = tuple(jnp.unstack(of_degree * of_path[:, None]))
-        return put_together(convolve(paths, kernels, take_apart(features), pairs), sizes)
+        received = convolve(paths, kernels, features, pairs)
+        # Of pseudoscalars, for one, nothing comes of proper tensors.
+        return {
+            (parity, degree): received[parity, degree]
+            if (parity, degree) in received
+            else jnp.zeros((atoms, 2 * degree + 1, width), scalars.dtype)
+            for parity, degree in irreps_of(sizes.channels[2], self.max_degree)
+        }
 
 
-def gated(
-    features: Float[Array, "N parity degrees features"],
-) -> Float[Array, "N parity degrees features"]:
+def gated(features: Irreps) -> Irreps:
     """Returns the features times the sigmoid of their scalars, as ``e3x.nn.silu``.
 
     Order by order: the gradient of the gate is a sum over the orders, which XLA does not
     vectorise as the sum over an axis.
     """
-    atoms, channels, orders, width = features.shape
-    flat = features.reshape(atoms, channels * orders, width)
-    parts = jax.lax.split(flat, [1] * (channels * orders), axis=1)
-    gate = jax.nn.sigmoid(parts[0])
-    return jnp.concatenate([gate * part for part in parts], axis=1).reshape(features.shape)
+    gate = jax.nn.sigmoid(features[0, 0])
+    return {
+        irrep: jnp.concatenate([gate * order for order in orders_of(part)], axis=1)
+        for irrep, part in features.items()
+    }
+
+
+def added(features: Irreps, more: Irreps) -> Irreps:
+    """Returns the sum of features, of which either may lack an irrep, as ``e3x.nn.add``."""
+    both = {irrep: features[irrep] + more[irrep] for irrep in features.keys() & more.keys()}
+    return {**features, **more, **both}
 
 
 class MessagePassing(nn.Module):
@@ -175,27 +183,26 @@ class MessagePassing(nn.Module):
         pair_dst: Int[Array, " P"],
         pair_src: Int[Array, " P"],
         pair_mask: Bool[Array, " P"],
-    ) -> Float[Array, "N parity degrees features"]:
+    ) -> Irreps:
         """Returns features of all atoms; the pairs must be sorted by destination."""
         pairs = self._pairs(
             safe_displacements(positions, pair_dst, pair_src, pair_mask, self.cutoff),
             pair_dst,
             pair_src,
         )
-        x = e3x.nn.Embed(num_embeddings=self.max_atomic_number + 1, features=self.features)(
-            atomic_numbers
-        )
+        embed = e3x.nn.Embed(num_embeddings=self.max_atomic_number + 1, features=self.features)
+        x: Irreps = {(0, 0): embed(atomic_numbers)[:, 0]}
         for iteration in range(self.num_iterations):
             last = iteration == self.num_iterations - 1
             y = MessagePass(
                 max_degree=self.max_degree,
                 include_pseudotensors=self.include_pseudotensors and not last,
             )(x, pairs)
-            y = e3x.nn.add(x, y)
-            y = e3x.nn.Dense(self.features)(y)
+            y = added(x, y)
+            y = DenseByIrrep(self.features, name=f"Dense_{2 * iteration}")(y)
             y = gated(y)
-            y = e3x.nn.Dense(self.features)(y)
-            x = e3x.nn.add(x, y)
+            y = DenseByIrrep(self.features, name=f"Dense_{2 * iteration + 1}")(y)
+            x = added(x, y)
         return x
 
     def _pairs(

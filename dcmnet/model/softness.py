@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from dcmnet.model.tensor_product import Irreps
+
 
 class Softness(nn.Module):
     """Gives every atom a softness, by which it shares in the net charge.
@@ -18,8 +20,8 @@ class Softness(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, features: Float[Array, "N parity degrees features"]) -> Float[Array, " N"]:
+    def __call__(self, features: Irreps) -> Float[Array, " N"]:
         """Returns the softness of every atom, positive, in no unit."""
-        scalars = features[:, 0, 0, :]
+        scalars = features[0, 0][:, 0]
         hidden = jax.nn.silu(nn.Dense(scalars.shape[-1])(scalars))
         return jax.nn.softplus(nn.Dense(1, kernel_init=nn.initializers.zeros)(hidden)[:, 0])

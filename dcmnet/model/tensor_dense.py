@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dcmnet.model.spherical import clebsch_gordan, degree_of_orders
-from dcmnet.model.tensor_product import Sizes, max_degree_of, paths_of
+from dcmnet.model.tensor_product import (
+    Irreps,
+    Sizes,
+    channels_of,
+    max_degree_of,
+    paths_of,
+    put_together,
+)
 
 # Flax traces it for the shape of parameters that are there; so it does once for each shape.
 _initial_kernel = jax.jit(e3x.nn.initializers.tensor_lecun_normal(), static_argnums=(1, 2))
@@ -36,6 +43,26 @@ class TensorKernel(nn.Module):
         return self.param("kernel", _initial_kernel, shape, jnp.float32)
 
 
+class DenseByIrrep(nn.Module):
+    """A dense layer for each irrep; parameters and results as ``e3x.nn.Dense``.
+
+    Attributes:
+        features: Features of the result.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Irreps) -> Irreps:
+        """Returns the features of each irrep times its matrix; scalars have a bias."""
+        return {
+            (parity, degree): nn.Dense(
+                self.features, use_bias=(parity, degree) == (0, 0), name=f"{degree}{'+-'[parity]}"
+            )(part)
+            for (parity, degree), part in x.items()
+        }
+
+
 class TensorDense(nn.Module):
     """The tensor product of the halves of a dense layer, as ``e3x.nn.TensorDense``.
 
@@ -50,15 +77,12 @@ class TensorDense(nn.Module):
     max_degree: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "N parity degrees features"]
-    ) -> Float[Array, "N 1 degrees2 features2"]:
+    def __call__(self, x: Irreps) -> Float[Array, "N 1 degrees2 features2"]:
         """Returns the product."""
-        atoms, channels, orders, _ = x.shape
-        halves = e3x.nn.Dense(2 * self.features, name="dense")(x)
-        halves = halves.reshape(atoms, channels * orders, 2, self.features)
+        halves = put_together(DenseByIrrep(2 * self.features, name="dense")(x))
+        halves = halves.reshape(*halves.shape[:2], 2, self.features)
         products = halves[:, :, None, 0] * halves[:, None, :, 1]
-        degree = max_degree_of(x)
+        channels, degree = channels_of(x), max_degree_of(x)
         sizes = Sizes((channels, channels, 1), (degree, degree, self.max_degree))
         kernel = TensorKernel(sizes, self.features, name="tensor")()
         places, coefficients = _couplings(sizes)

@@ -20,10 +20,10 @@ from jaxtyping import Array, Float
 from dcmnet.model.spherical import clebsch_gordan, of_degree
 
 Irrep: TypeAlias = tuple[int, int]
-"""Parity channel and degree."""
+"""Parity, 0 where even and 1 where odd, and degree."""
 
 Irreps: TypeAlias = dict[Irrep, Float[Array, "_ _ _"]]
-"""Features taken apart, (N, orders, features) each; an irrep that is left out is zero."""
+"""Features by irrep, (N, orders, features) each: all proper ones, or pseudotensors as well."""
 
 Degrees: TypeAlias = tuple[int, int, int]
 """Degrees of a direction, of what is sent and of the message."""
@@ -55,79 +55,69 @@ class Path(NamedTuple):
 
     Attributes:
         weight: Where its weight lies in the kernel: channel and degree of each of the three.
+        sent: The irrep that is sent.
+        message: The irrep of the message.
     """
 
     weight: tuple[int, int, int, int, int, int]
+    sent: Irrep
+    message: Irrep
 
     @property
     def degrees(self) -> Degrees:
         """The three degrees."""
         return self.weight[1], self.weight[3], self.weight[5]
 
-    @property
-    def sent(self) -> Irrep:
-        """The irrep that is sent."""
-        return self.weight[2], self.weight[3]
 
-    @property
-    def message(self) -> Irrep:
-        """The irrep of the message."""
-        return self.weight[4], self.weight[5]
+def irreps_of(channels: int, max_degree: int) -> list[Irrep]:
+    """Returns all irreps up to a degree, in the order of e3x: 1 channel has the proper ones."""
+    return [
+        (_parity(channels, channel, degree), degree)
+        for channel in range(channels)
+        for degree in range(max_degree + 1)
+    ]
 
 
-def message_sizes(
-    features: Float[Array, "N parity degrees features"],
-    max_degree: int,
-    include_pseudotensors: bool,
-) -> Sizes:
+def _parity(channels: int, channel: int, degree: int) -> int:
+    # One channel holds proper tensors, (-1)^l; two hold even and odd ones apart.
+    return degree % 2 if channels == 1 else channel
+
+
+def channels_of(features: Irreps) -> int:
+    """Returns 1 where features are proper tensors alone, 2 with pseudotensors."""
+    return 1 if all(parity == degree % 2 for parity, degree in features) else 2
+
+
+def max_degree_of(features: Irreps) -> int:
+    """Returns the highest degree of features."""
+    return max(degree for _, degree in features)
+
+
+def message_sizes(features: Irreps, max_degree: int, include_pseudotensors: bool) -> Sizes:
     """Returns the sizes of the product of directions and features, both up to a degree."""
-    channels, degrees = features.shape[1], (max_degree, max_degree_of(features), max_degree)
+    channels, degrees = channels_of(features), (max_degree, max_degree_of(features), max_degree)
     # Proper tensors of which one is scalar make no pseudotensors.
     proper = channels == 1 and 0 in degrees
     return Sizes((1, channels, 2 if include_pseudotensors and not proper else 1), degrees)
 
 
-def max_degree_of(features: Float[Array, "N parity degrees features"]) -> int:
-    """Returns the highest degree of a feature array."""
-    return int(np.sqrt(features.shape[-2])) - 1
-
-
 @functools.cache
 def paths_of(sizes: Sizes) -> tuple[Path, ...]:
     """Returns the paths that conserve parity and fulfil the triangle inequality."""
-
-    def parity(which: int, channel: int, degree: int) -> int:
-        # One channel holds proper tensors, (-1)^l; two hold even and odd ones apart.
-        return degree % 2 if sizes.channels[which] == 1 else channel
-
-    return tuple(
-        Path((c1, l1, c2, l2, c3, l3))
-        for c1, l1, c2, l2, c3, l3 in np.ndindex(*sizes.kernel)
-        if (parity(0, c1, l1) + parity(1, c2, l2)) % 2 == parity(2, c3, l3)
-        and abs(l1 - l2) <= l3 <= l1 + l2
-    )
+    found = []
+    for weight in np.ndindex(*sizes.kernel):
+        degrees = weight[1::2]
+        parities = map(_parity, sizes.channels, weight[::2], degrees)
+        (first, sent, message), (l1, l2, l3) = parities, degrees
+        if (first + sent) % 2 == message and abs(l1 - l2) <= l3 <= l1 + l2:
+            found.append(Path(weight, (sent, l2), (message, l3)))
+    return tuple(found)
 
 
-def take_apart(features: Float[Array, "N parity degrees features"]) -> Irreps:
-    """Returns every irrep of features on its own."""
-    atoms, channels, orders, width = features.shape
-    irreps = [(c, degree) for c in range(channels) for degree in range(max_degree_of(features) + 1)]
-    sizes = [2 * degree + 1 for _, degree in irreps]
-    parts = jax.lax.split(features.reshape(atoms, channels * orders, width), sizes, axis=1)
-    return dict(zip(irreps, parts, strict=True))
-
-
-def put_together(irreps: Irreps, sizes: Sizes) -> Float[Array, "N parity degrees features"]:
-    """Returns the irreps of messages as one array."""
-    of_any = next(iter(irreps.values()))
-    atoms, _, width = of_any.shape
-    channels, max_degree = sizes.channels[2], sizes.degrees[2]
-    parts = [
-        irreps.get((c, degree), jnp.zeros((atoms, 2 * degree + 1, width), of_any.dtype))
-        for c in range(channels)
-        for degree in range(max_degree + 1)
-    ]
-    return jnp.concatenate(parts, axis=1).reshape(atoms, channels, (max_degree + 1) ** 2, width)
+def put_together(features: Irreps) -> Float[Array, "N orders features"]:
+    """Returns features as one array, whose orders are in the order of e3x."""
+    irreps = irreps_of(channels_of(features), max_degree_of(features))
+    return jnp.concatenate([features[irrep] for irrep in irreps], axis=1)
 
 
 def couplings_of(angular: Float[Array, "P degrees"], paths: Iterable[Path]) -> Couplings:
@@ -189,10 +179,11 @@ def _product(
 ) -> Float[Array, "P rows features"]:
     # Written out, since a contraction of three or five terms is faster in a register.
     columns = jax.lax.split(matrix, [1] * matrix.shape[2], axis=2)
-    return _sum(c * v for c, v in zip(columns, _orders(vector), strict=True))
+    return _sum(c * v for c, v in zip(columns, orders_of(vector), strict=True))
 
 
-def _orders(features: Float[Array, "P orders features"]) -> list[Float[Array, "P 1 features"]]:
+def orders_of(features: Float[Array, "P orders features"]) -> list[Float[Array, "P 1 features"]]:
+    """Returns features order by order."""
     return list(jax.lax.split(features, [1] * features.shape[1], axis=1))
 
 
@@ -218,7 +209,7 @@ def _couple_backward(paths: tuple[Path, ...], operands: _Operands, cotangents: I
         matrix, above, below = couplings[path.degrees], cotangents[path.message], sent[path.sent]
         turned_back = _product(jnp.swapaxes(matrix, 1, 2), above)
         d_sent[path.sent] += weight[:, None] * turned_back
-        products = (a * b for a, b in zip(_orders(turned_back), _orders(below), strict=True))
+        products = (a * b for a, b in zip(orders_of(turned_back), orders_of(below), strict=True))
         d_weights.append(_sum(products)[:, 0])
         # Summed over features, for each pair: rows by columns.
         d_couplings[path.degrees] += jax.lax.dot_general(

@@ -6,12 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -25,6 +24,9 @@ from dcmnet.model.observables import Observables
 from dcmnet.training.followers import Ending, Follower
 from pipeline.loader import MoleculeBatch
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
+
+if TYPE_CHECKING:  # a second to import, and not needed before the first summary
+    from matplotlib.figure import Figure
 
 _BINS = 64
 # What an epoch is besides its metrics.
