@@ -19,9 +19,11 @@ from dcmnet.model import blocks
 from dcmnet.model.blocks import from_blocks, to_blocks
 from store_schema.units import BOHR_IN_ANGSTROM
 
-# Points whose gradient is worked out at once: a block of distances stays in the cache
-# of a core, and memory does not grow with the grid.
-_BLOCK = 256
+# Distances whose gradient is worked out at once: 1 MB, which stays in the cache of a core, so
+# that memory does not grow with the grid. But 16 points at least, and so many of any number of
+# charges, as exported programs have.
+_BLOCK = 2**18
+_LEAST_POINTS = 16
 # A charge that sits on a point has no potential; this keeps masked points, which
 # all lie at the origin, finite. It is far below any distance of a valid point.
 _MIN_SQUARED_DISTANCE = 1e-8
@@ -107,8 +109,11 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
         d_grid = -jnp.stack([along(pull, charges) for pull in pulls], axis=-1)
         return (d_charges, d_positions), d_grid
 
-    # A molecule without a grid has one block of nothing.
-    size = max(grid.shape[1], 1) if blocks.all_at_once() else _BLOCK
+    size, of_a_point = _LEAST_POINTS, charges.shape[0] * charges.shape[1]
+    if blocks.all_at_once():
+        size = max(grid.shape[1], 1)  # a molecule without a grid has one block of nothing
+    elif isinstance(of_a_point, int):
+        size = max(_BLOCK // max(of_a_point, 1), _LEAST_POINTS)
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),
