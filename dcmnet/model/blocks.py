@@ -18,6 +18,20 @@ def all_at_once() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def block_size(length: int, most: int) -> int:
+    """Returns the size of a block: as few blocks as ``most`` allows, all alike.
+
+    Args:
+        length: Entries of the axis that is cut, or the symbol of an exported program, of
+            which a block has the most.
+        most: Entries that a block may have on a processor. A card takes all at once.
+    """
+    if not isinstance(length, int):
+        return length if all_at_once() else most
+    count = 1 if all_at_once() else max(-(-length // most), 1)
+    return max(-(-length // count), 1)  # of nothing, there is one block
+
+
 def to_blocks(
     array: Shaped[Array, "..."], size: int, axis: int = 0, fill: Any = 0
 ) -> Shaped[Array, "..."]:

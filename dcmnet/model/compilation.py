@@ -16,8 +16,8 @@ import jax
 _EXTRA_OPTIONS: Final = "--xla_backend_extra_options"
 _ROLLED: Final = f"{_EXTRA_OPTIONS}=xla_cpu_disable_loop_unrolling"
 
-# For what runs once, so that its compilation is all that takes time: half of it. On a processor
-# results differ from those of other options by rounding.
+# For what runs once, where only compiling takes time, which this halves. On a processor results
+# differ from those of other options by rounding.
 ONCE: Final = {"xla_backend_optimization_level": 0}
 
 

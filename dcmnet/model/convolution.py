@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dcmnet.model import blocks
-from dcmnet.model.blocks import from_blocks, to_blocks
+from dcmnet.model.blocks import block_size, from_blocks, to_blocks
 from dcmnet.model.tensor_product import Irreps, Path, couple, couplings_of
 
 # Numbers that an array of a block of pairs by features has: 128 KB, of which about thirty
@@ -84,11 +83,7 @@ def _at(irreps: Irreps, atoms: Int[Array, " P"]) -> Irreps:
 def _blocks(pairs: Pairs, features: Irreps) -> Pairs:
     """Returns the pairs in blocks; the last is filled up with pairs that send nothing."""
     atoms, _, width = next(iter(features.values())).shape
-    size, count = max(_BLOCK // width, 1), pairs.dst.shape[0]
-    if blocks.all_at_once():
-        size = count
-    elif isinstance(count, int):  # and not the symbol of an exported program
-        size = -(-count // -(-count // size))  # as many blocks, all of a size
+    size = block_size(pairs.dst.shape[0], max(_BLOCK // width, 1))
     return Pairs(
         dst=to_blocks(pairs.dst, size, fill=atoms - 1),
         src=to_blocks(pairs.src, size),

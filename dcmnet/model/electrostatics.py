@@ -16,12 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dcmnet.model import blocks
-from dcmnet.model.blocks import from_blocks, to_blocks
+from dcmnet.model.blocks import block_size, from_blocks, to_blocks
 from store_schema.units import BOHR_IN_ANGSTROM
 
-# Distances whose gradient is worked out at once: 1 MB, which stays in the cache of a core, so
-# that memory does not grow with the grid. But 16 points at least, and so many of any number of
-# charges, as exported programs have.
+# Distances whose gradient is worked out at once, but of so many points at least: 1 MB, which
+# stays in the cache of a core, and memory does not grow with the grid.
 _BLOCK = 2**18
 _LEAST_POINTS = 16
 # A charge that sits on a point has no potential; this keeps masked points, which
@@ -109,11 +108,7 @@ def _esp_backward(operands: _Operands, cotangent: Float[Array, "B G"]) -> _Opera
         d_grid = -jnp.stack([along(pull, charges) for pull in pulls], axis=-1)
         return (d_charges, d_positions), d_grid
 
-    size, of_a_point = _LEAST_POINTS, charges.shape[0] * charges.shape[1]
-    if blocks.all_at_once():
-        size = max(grid.shape[1], 1)  # a molecule without a grid has one block of nothing
-    elif isinstance(of_a_point, int):
-        size = max(_BLOCK // max(of_a_point, 1), _LEAST_POINTS)
+    size = block_size(grid.shape[1], max(_BLOCK // max(charges.size, 1), _LEAST_POINTS))
     (d_charges, d_positions), d_grid = jax.lax.scan(
         of_block,
         (jnp.zeros_like(charges), jnp.zeros_like(positions)),

@@ -14,7 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet.model.convolution import Pairs, convolve
 from dcmnet.model.spherical import spherical_harmonics
 from dcmnet.model.tensor_dense import DenseByIrrep, TensorKernel
-from dcmnet.model.tensor_product import Irreps, irreps_of, message_sizes, orders_of, paths_of
+from dcmnet.model.tensor_product import (
+    Irreps,
+    irreps_of,
+    message_sizes,
+    name_of,
+    orders_of,
+    paths_of,
+)
 
 # Å; atoms that lie in one place have no direction, but a gradient.
 _CLOSEST = 1e-6
@@ -79,8 +86,8 @@ class RadialKernels(nn.Module):
     def __call__(self) -> list[Float[Array, "basis features"]]:
         """Returns the kernel of each degree."""
         return [
-            _Kernel((self.num_basis_functions, self.features), name=f"{degree}{'+-'[degree % 2]}")()
-            for degree in range(self.max_degree + 1)
+            _Kernel((self.num_basis_functions, self.features), name=name_of(irrep))()
+            for irrep in irreps_of(1, self.max_degree)
         ]
 
 

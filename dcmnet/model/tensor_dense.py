@@ -17,6 +17,7 @@ from dcmnet.model.tensor_product import (
     Sizes,
     channels_of,
     max_degree_of,
+    name_of,
     paths_of,
     put_together,
 )
@@ -56,10 +57,8 @@ class DenseByIrrep(nn.Module):
     def __call__(self, x: Irreps) -> Irreps:
         """Returns the features of each irrep times its matrix; scalars have a bias."""
         return {
-            (parity, degree): nn.Dense(
-                self.features, use_bias=(parity, degree) == (0, 0), name=f"{degree}{'+-'[parity]}"
-            )(part)
-            for (parity, degree), part in x.items()
+            irrep: nn.Dense(self.features, use_bias=irrep == (0, 0), name=name_of(irrep))(part)
+            for irrep, part in x.items()
         }
 
 

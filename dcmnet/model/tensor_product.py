@@ -78,6 +78,12 @@ def irreps_of(channels: int, max_degree: int) -> list[Irrep]:
     ]
 
 
+def name_of(irrep: Irrep) -> str:
+    """Returns the name of an irrep in e3x's parameters, such as ``1-``."""
+    parity, degree = irrep
+    return f"{degree}{'+-'[parity]}"
+
+
 def _parity(channels: int, channel: int, degree: int) -> int:
     # One channel holds proper tensors, (-1)^l; two hold even and odd ones apart.
     return degree % 2 if channels == 1 else channel

@@ -95,15 +95,7 @@ def make_steps(
 ) -> Steps:
     """Compiles the functions of a training run, for all devices by default."""
     devices = devices or Devices()
-
-    def examine(
-        params: Parameters, batch: MoleculeBatch
-    ) -> tuple[Float[Array, " B"], BatchReport, Observables]:
-        predicted = observe(*distributed_charges(model, params, batch), batch)
-        losses = molecule_losses(predicted, batch, config)
-        of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
-        statistics = batch_statistics(predicted, batch, losses)
-        return of_molecule, BatchReport(statistics, jnp.isfinite(of_molecule)), predicted
+    examine = functools.partial(_examine, model, config)
 
     def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
         of_molecule, report, _ = examine(params, batch)
@@ -131,32 +123,50 @@ def make_steps(
         new, report = gradient_of(params, batch)
         return jax.tree.map(jnp.add, gradient, new), report
 
-    def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
-        molecules = jnp.maximum(gradient.molecules, 1).astype(jnp.float32)
-        mean = jax.tree.map(lambda g: g / molecules, gradient.total)
-        changes, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
-        params = optax.apply_updates(state.params, changes)
-        ema_params = _moved_average(state, params, config)
-        new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
-        return new, optax.tree.norm(mean)
-
     added_on_devices = devices.dealing(jax.jit(added))
     no_gradient = jax.jit(_no_gradient)
-    update_donated = jax.jit(update, donate_argnums=0)
+    update = jax.jit(functools.partial(_update, optimizer, config), donate_argnums=0)
 
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
         gradient, report = added_on_devices(state.params, no_gradient(state.params), batch)
-        state, norm = update_donated(state, gradient)
+        state, norm = update(state, gradient)
         return state, StepReport(report.statistics, report.finite, norm)
 
     return Steps(
         train=train,
         no_gradient=no_gradient,
         accumulate=added_on_devices,
-        update=update_donated,
+        update=update,
         evaluate=evaluate,
         predict=predict,
     )
+
+
+def _examine(
+    model: DCMNet, config: TrainingConfig, params: Parameters, batch: MoleculeBatch
+) -> tuple[Float[Array, " B"], BatchReport, Observables]:
+    """Returns the loss of each molecule, the report, and what is predicted."""
+    predicted = observe(*distributed_charges(model, params, batch), batch)
+    losses = molecule_losses(predicted, batch, config)
+    of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
+    statistics = batch_statistics(predicted, batch, losses)
+    return of_molecule, BatchReport(statistics, jnp.isfinite(of_molecule)), predicted
+
+
+def _update(
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+    state: TrainState,
+    gradient: Gradient,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Returns the state after an update, and the norm of the mean gradient."""
+    molecules = jnp.maximum(gradient.molecules, 1).astype(jnp.float32)
+    mean = jax.tree.map(lambda g: g / molecules, gradient.total)
+    changes, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, changes)
+    ema_params = _moved_average(state, params, config)
+    new = TrainState(params, ema_params, optimizer_state, state.updates + 1)
+    return new, optax.tree.norm(mean)
 
 
 def _no_gradient(params: Parameters) -> Gradient:

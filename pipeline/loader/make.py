@@ -120,13 +120,10 @@ def make_loader(
     )
     reader = StoreReader(store, [name for name in FIELDS if name in wanted])
     all_sizes = _sizes(reader, cutoff, grid_points)
-    of_split = (
-        np.ones(len(all_sizes.rows), bool)
-        if split == "all"
-        else split_store(reader.store, split_fractions, group_by).mask(split)
-    )
-    named = True if molecules is None else np.isin(all_sizes.rows, np.asarray(molecules))
-    sizes = all_sizes.select(_limit(reader, of_split & named, max_molecules))
+    chosen = _of_split(reader, split, split_fractions, group_by)
+    if molecules is not None:
+        chosen &= np.isin(all_sizes.rows, np.asarray(molecules))
+    sizes = all_sizes.select(_limit(reader, chosen, max_molecules))
     if shapes is None:
         equal = equal_batches(-(-len(sizes.rows) // shard[1]), batch_size)
         shapes = choose_shapes(sizes, equal, max_shapes, passes or num_epochs or 1)
@@ -159,6 +156,15 @@ def _sizes(reader: StoreReader, cutoff: float, grid_points: int | None) -> Molec
         n_grid=reader.n_grid if grid_points is None else np.minimum(reader.n_grid, grid_points),
         n_pairs=count_store_pairs(reader.store, reader.schema, cutoff),
     )
+
+
+def _of_split(
+    reader: StoreReader, split: str, fractions: Sequence[float], group_by: str
+) -> Bool[np.ndarray, " n"]:
+    """Says which molecules of a store are in a split."""
+    if split == "all":
+        return np.ones(reader.schema.n_molecules, bool)
+    return split_store(reader.store, fractions, group_by).mask(split)
 
 
 def _limit(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MODEL_COLOUR = "#2b6cb0"
 MONOPOLE_COLOUR = "#dd8a1f"
@@ -70,8 +70,14 @@ def compare_on_diagonal(ax: Axes, values: Float[np.ndarray, " n"]) -> tuple[floa
 
 
 def label_plainly(axis: Axis) -> None:
-    """Labels a logarithmic axis 0.5, 1, 2, 5 … rather than by powers of ten."""
+    """Labels a logarithmic axis 0.5, 1, 2, 5 … rather than by powers of ten.
+
+    A short one, on which those would be one number or two, has equal steps.
+    """
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
+    subs = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
+    axis.set_major_locator(
+        LogLocator(subs=subs) if high > 8 * low else MaxNLocator(5, steps=[1, 2, 5, 10])
+    )
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())

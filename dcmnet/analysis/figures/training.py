@@ -38,8 +38,9 @@ def training_curves(history: Sequence[EpochRecord]) -> Figure:
             f"best {value:.2f}",
             (best[-1].epoch, value),
             textcoords="offset points",
-            xytext=(-6, 8),
+            xytext=(0, -8),  # where the curve is not
             ha="right",
+            va="top",
             color=MODEL_COLOUR,
         )
     return figure

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmnet.model import blocks, create_model, distributed_charges
-from dcmnet.model.blocks import from_blocks, to_blocks
+from dcmnet.model.blocks import block_size, from_blocks, to_blocks
 from dcmnet.model.electrostatics import esp
 from dcmnet.model.observables import observe
 from pipeline.loader import make_batch
@@ -25,6 +25,15 @@ def test_an_array_comes_back_from_its_blocks(length, size, axis):
     assert cut.shape[0] == -(-length // size)
     assert cut.shape[1 + axis] == size
     np.testing.assert_array_equal(from_blocks(cut, length, axis), array)
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_blocks_are_as_few_as_can_be_and_hardly_padded(length, most):
+    size = block_size(length, most)
+    assert 1 <= size <= most
+    count = -(-length // size)
+    assert count == -(-length // most)
+    assert count * size - length < max(count, 1)
 
 
 @pytest.fixture(scope="module")

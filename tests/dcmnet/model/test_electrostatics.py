@@ -12,7 +12,14 @@ from tests.molecules import random_orthogonal, seeds
 
 # Fewer points than a block, one block, one more than a block, several.
 GRID_SIZES = (1, 256, 257, 700)
+POINTS_OF_A_BLOCK = 256
 B, K = 2, 5
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(electrostatics, "_BLOCK", POINTS_OF_A_BLOCK * B * K)
+
 
 esp = jax.jit(electrostatics.esp)
 moments = jax.jit(lambda q, x: (electrostatics.dipole(q, x), electrostatics.quadrupole(q, x)))
@@ -71,6 +78,19 @@ def test_gradients_equal_the_closed_form(points):
     for gradient, in_bohr in zip(found, expected, strict=True):
         wanted = ase.units.Bohr * in_bohr
         np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_the_gradient_takes_as_many_points_at_once_as_fit_a_block():
+    """Seven hundred points are three blocks; with more charges, they are more."""
+
+    def blocks_of(more):
+        charges, positions, grid, _ = charges_and_grid(0, 700)
+        operands = single(*(np.repeat(each, more, axis=1) for each in (charges, positions)), grid)
+        slope = jax.grad(lambda q: electrostatics.esp(q, *operands[1:]).sum())
+        scans = [e for e in jax.make_jaxpr(slope)(operands[0]).eqns if e.primitive.name == "scan"]
+        return scans[-1].params["length"]
+
+    assert [blocks_of(more) for more in (1, 4, 1000)] == [3, 11, 44]
 
 
 @pytest.mark.parametrize("operand", range(3), ids=["charges", "positions", "grid"])
