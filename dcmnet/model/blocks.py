@@ -6,11 +6,14 @@ it works on everything at once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
+
+# Of an axis: a number, or the symbol that stands for it in an exported program.
+Length: TypeAlias = int | Any
 
 
 def all_at_once() -> bool:
@@ -18,12 +21,11 @@ def all_at_once() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def block_size(length: int, most: int) -> int:
+def block_size(length: Length, most: int) -> Length:
     """Returns the size of a block: as few blocks as ``most`` allows, all alike.
 
     Args:
-        length: Entries of the axis that is cut, or the symbol of an exported program, of
-            which a block has the most.
+        length: Entries of the axis that is cut. Of a symbol, a block has the most.
         most: Entries that a block may have on a processor. A card takes all at once.
     """
     if not isinstance(length, int):
@@ -33,7 +35,7 @@ def block_size(length: int, most: int) -> int:
 
 
 def to_blocks(
-    array: Shaped[Array, "..."], size: int, axis: int = 0, fill: Any = 0
+    array: Shaped[Array, "..."], size: Length, axis: int = 0, fill: Any = 0
 ) -> Shaped[Array, "..."]:
     """Returns an array with blocks of an axis as a new first axis.
 
@@ -52,7 +54,9 @@ def to_blocks(
     return jnp.moveaxis(cut, axis, 0)
 
 
-def from_blocks(blocks: Shaped[Array, "..."], length: int, axis: int = 0) -> Shaped[Array, "..."]:
+def from_blocks(
+    blocks: Shaped[Array, "..."], length: Length, axis: int = 0
+) -> Shaped[Array, "..."]:
     """Returns what ``to_blocks`` was given, its axis of a length."""
     count, *shape = blocks.shape
     joined = jnp.moveaxis(blocks, 0, axis)

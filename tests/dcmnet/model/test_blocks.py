@@ -36,6 +36,22 @@ def test_blocks_are_as_few_as_can_be_and_hardly_padded(length, most):
     assert count * size - length < max(count, 1)
 
 
+@pytest.mark.parametrize("card", [False, True])
+def test_an_exported_program_takes_any_length(monkeypatch, card):
+    """The number of pairs is a symbol there."""
+    monkeypatch.setattr(blocks, "all_at_once", lambda: card)
+    (length,) = jax.export.symbolic_shape("P")
+
+    def doubled(array):
+        cut = to_blocks(array, block_size(array.shape[0], 4))
+        return from_blocks(2 * cut, array.shape[0])
+
+    program = jax.export.export(jax.jit(doubled))(jax.ShapeDtypeStruct((length,), np.float32))
+    for count in (1, 4, 11):
+        array = jnp.arange(count, dtype=jnp.float32)
+        np.testing.assert_array_equal(program.call(array), 2 * array)
+
+
 @pytest.fixture(scope="module")
 def of_a_processor():
     return results()
