@@ -60,7 +60,8 @@ def trained(sample_store, tmp_path_factory):
     from tests.experiments import SETTINGS
 
     out = tmp_path_factory.mktemp("experiments")
-    return run_training("trial", sample_store, out=str(out), **SETTINGS)
+    settings = SETTINGS | {"summary_every_n_epochs": 10}
+    return run_training("trial", sample_store, out=str(out), **settings)
 
 
 @pytest.fixture(scope="session")

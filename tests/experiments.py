@@ -15,6 +15,7 @@ SETTINGS = {
     "learning_rate": 5e-3,
     "grid_points": 200,
     "save_every_n_epochs": 2,
+    "summary_every_n_epochs": 0,  # its figures take longer than the training
 }
 # Fields of a metrics line that tell how fast a run was, not what it computed.
 _CLOCKED = ("seconds", "molecules_per_second", "input_wait_fraction", "compile_seconds")

@@ -71,7 +71,7 @@ def test_what_the_interface_lists_can_be_imported(page):
 def test_the_python_of_the_analysis_guide_runs(trained, sample_store, tmp_path, monkeypatch):
     shutil.copytree(sample_store, tmp_path / "molecules.zarr")
     monkeypatch.chdir(tmp_path)
-    analyze(trained[2], store="molecules.zarr", split="all", name="first")
+    analyze(trained[2], store="molecules.zarr", split="all", name="first", figures=False)
     for block in blocks("analysis.md"):
         exec(block, {})
 

@@ -196,7 +196,7 @@ def test_it_is_trained_on_and_reported(columns, tmp_path):
     first, last = json.loads(lines[0]), json.loads(lines[-1])
     assert last["train"]["loss_field"] < first["train"]["loss_field"]
     assert last["valid"]["field_mae"] > 0
-    found = analyze(experiment, store=store, split="all", ladder=0)
+    found = analyze(experiment, store=store, split="all", ladder=0, figures=False)
     molecules, results = open_store(store).to_dataset(), open_store(store)["results/field"]
     charges = results["charges"].values.reshape(N, -1)
     places = results["charge_positions"].values.reshape(N, charges.shape[1], 3)

@@ -34,7 +34,7 @@ NEW = {"new.zarr", "comparison.png", "comparison.csv", "out.xyz", "model.dcmx"}
 # Ended before the signal, or saved what it trained.
 DONE, SAVED = 0, 75
 STOPPED = {signal.SIGINT: {130, -2}, signal.SIGTERM: {143, -15}}
-QUICK = ("append", "report")
+QUICK = (("append", signal.SIGINT), ("report", signal.SIGTERM))
 
 
 def interrupted(name, number, small_experiment, folder, delay):
@@ -66,8 +66,7 @@ def interrupted(name, number, small_experiment, folder, delay):
         assert len(open_store(folder / "new.zarr").to_dataset().positions), about
 
 
-@pytest.mark.parametrize("name", QUICK)
-@pytest.mark.parametrize("number", STOPPED)
+@pytest.mark.parametrize(("name", "number"), QUICK)
 def test_a_signal_leaves_the_old_or_the_new(name, number, small_experiment, tmp_path, rng):
     interrupted(name, number, small_experiment, tmp_path / "work", rng.uniform(0.3, 2.0))
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dcmnet.analysis.collect import StatisticsCollector
 from dcmnet.analysis.export import Format, write_formats, write_json, write_table
-from dcmnet.analysis.figures.save import save_figures
+from dcmnet.analysis.figures.save import remove_figures, save_figures
 from dcmnet.analysis.grouping import by_charge, by_size
 from dcmnet.analysis.history import history_table
 from dcmnet.analysis.ladder import ladder_rows, multipole_errors
@@ -86,6 +86,7 @@ def analyze(
     overwrite: bool = False,
     formats: Sequence[Format] = (),
     ladder: int = LADDER_MOLECULES,
+    figures: bool = True,
     progress: bool = False,
 ) -> Analysis:
     """Predicts a split of a store and writes the results back into it.
@@ -105,6 +106,7 @@ def analyze(
         overwrite: Whether results of that name are replaced.
         formats: Files to write besides JSON and CSV: ``parquet``, ``pkl``, ``netcdf``.
         ladder: Molecules, evenly spread, to whose ESP multipoles are fitted as a reference.
+        figures: Whether they are drawn, which takes seconds.
         progress: Whether a progress bar is shown.
 
     Raises:
@@ -146,7 +148,13 @@ def analyze(
     files: tuple[Path, ...] = ()
     if not is_pretrained(first):
         files = _write_files(
-            Experiment(first), group, schema, statistics=statistics, store=path, formats=formats
+            Experiment(first),
+            group,
+            schema,
+            statistics=statistics,
+            store=path,
+            formats=formats,
+            figures=figures,
         )
     measured = statistics.ensemble.calibration if statistics.ensemble else None
     if members and measured and split in _UNTRAINED:
@@ -344,6 +352,7 @@ def _write_files(
     statistics: Statistics,
     store: str,
     formats: Sequence[Format],
+    figures: bool,
 ) -> tuple[Path, ...]:
     folder = experiment.analysis_path
     if group != schema.experiment:  # so that what lies there stays that of the best
@@ -361,4 +370,7 @@ def _write_files(
         write_table(folder / "training_history.csv", history_table(history)),
         *write_formats(folder, formats, tree, group, table),
     )
-    return (*written, *save_figures(folder, tree, group, table, history))
+    if figures:
+        return (*written, *save_figures(folder, tree, group, table, history))
+    remove_figures(folder)
+    return written

@@ -182,6 +182,7 @@ def _contender(reference: str, split: str, store: str) -> Contender:
             checkpoint=checkpoint,
             name=group,
             overwrite=group == own,
+            figures=False,
         )
         tree = open_store(store)
     table = molecule_table(tree, group)

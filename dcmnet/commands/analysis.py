@@ -35,6 +35,9 @@ def analyze(
     ladder: Annotated[
         int, typer.Option(min=0, help="Molecules to fit multipoles to, as a reference.")
     ] = 200,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw figures, which takes seconds.")
+    ] = True,
 ) -> None:
     """Write predictions and errors of a checkpoint back into the store."""
     from dcmnet.analysis.analyze import analyze as run
@@ -50,6 +53,7 @@ def analyze(
         overwrite=overwrite,
         formats=parse_formats(formats),
         ladder=ladder,
+        figures=figures,
         progress=True,
     )
     print_analysis(analysis, Console())

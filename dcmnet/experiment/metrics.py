@@ -137,12 +137,16 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def _percent(part: float) -> str:
+    return f"{100 * part:+.1f}" if abs(part) < 1e4 else f"{100 * part:+.1e}"
+
+
 def epoch_table(record: EpochRecord) -> Table:
     """Returns the table of an epoch: train, valid, difference and % difference.
 
     The ESP RMSE is the mean over molecules, the ESP MAE that over all points.
     """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     table.add_column("", style="dim", no_wrap=True)
     for name in ("train", "valid", "difference", "% diff."):
@@ -152,7 +156,7 @@ def epoch_table(record: EpochRecord) -> Table:
         if train is None and valid is None:
             continue
         difference = None if train is None or valid is None else valid - train
-        percent = f"{100 * difference / abs(train):+.1f}" if difference and train else ""
+        percent = _percent(difference / abs(train)) if difference and train else ""
         table.add_row(label, unit, _number(train), _number(valid), _number(difference), percent)
     return table
 

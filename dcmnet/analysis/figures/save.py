@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 import xarray as xr
@@ -27,10 +28,29 @@ __all__ = [
     "esp_errors",
     "grid_points",
     "new_axes",
+    "remove_figures",
     "save_figures",
     "training_curves",
     "training_pace",
 ]
+
+_TITLES: Final = (
+    "training_curves",
+    "training_pace",
+    "esp_correlation",
+    "esp_errors",
+    "multipole_ladder",
+    "calibration",
+    "errors_by_group",
+    "charges_and_displacements",
+    "molecules",
+)
+
+
+def remove_figures(folder: Path) -> None:
+    """Removes the figures of an analysis, whose results have been replaced."""
+    for title in _TITLES:
+        (folder / f"{title}.png").unlink(missing_ok=True)
 
 
 def save_figures(
@@ -40,7 +60,7 @@ def save_figures(
     table: pd.DataFrame,
     history: Sequence[EpochRecord],
 ) -> tuple[Path, ...]:
-    """Writes the figures of an analysis as PNG files.
+    """Writes the figures of an analysis as PNG files, and removes those of an earlier one.
 
     Args:
         folder: Where to.
@@ -55,6 +75,7 @@ def save_figures(
     Raises:
         StoreError: The group has no statistics.
     """
+    remove_figures(folder)
     figures: dict[str, Figure] = {}
     if history:
         figures["training_curves"] = training_curves(history)

@@ -170,10 +170,27 @@ def test_a_second_analysis_needs_overwrite_and_gives_the_same(analysed):
         xr.testing.assert_identical(tree["results/trial"].to_dataset().load(), analysed.results)
 
 
+def test_figures_are_of_the_results_that_are_there(analysed, tmp_path):
+    """Those of replaced results would show what is there no more."""
+    experiment = copy(analysed.experiment, tmp_path / "trial")
+    store = copy(analysed.store, tmp_path / "sample.zarr")
+    folder = experiment / "analysis"
+    (folder / "mine.png").write_bytes(b"of the user")
+    drawn = {path.name for path in analysed.analysis.files if path.suffix == ".png"}
+    assert drawn < {path.name for path in folder.glob("*.png")}
+    again = analyze(experiment, store=store, split="all", overwrite=True, figures=False)
+    assert {path.name for path in folder.glob("*.png")} == {"mine.png"}
+    assert not [path for path in again.files if path.suffix == ".png"]
+
+
 def test_a_checkpoint_and_a_name_make_groups_of_their_own(analysed):
     """All splits, from another checkpoint, beside the group that is there."""
     everything = analyze(
-        analysed.experiment, store=analysed.store, split="all", checkpoint="epoch_2"
+        analysed.experiment,
+        store=analysed.store,
+        split="all",
+        checkpoint="epoch_2",
+        figures=False,
     )
     assert everything.results == "results/trial-epoch_2"
     assert everything.statistics.n_molecules == analysed.molecules.sizes["molecule"]

@@ -132,7 +132,9 @@ def test_an_analysis_killed_at_many_moments(place, replaces):
     experiment, store, launch = place
     expected, takes = never_killed(launch, experiment, store)
     if replaces:  # results of another checkpoint, to be told from the new ones
-        analyze(experiment, store=store, split="all", checkpoint="epoch_2", name="trial")
+        analyze(
+            experiment, store=store, split="all", checkpoint="epoch_2", name="trial", figures=False
+        )
     old, before = groups(store).get("trial"), contents(store)
 
     rng = np.random.default_rng()  # other moments each time
@@ -148,7 +150,7 @@ def test_an_analysis_killed_at_many_moments(place, replaces):
         assert outcomes[-1] != "old" or contents(victim) == before
         assert_files_whole(experiment)
 
-        analyze(experiment, store=victim, split="all", overwrite=True)
+        analyze(experiment, store=victim, split="all", overwrite=True, figures=False)
         assert_same_numbers(groups(victim)["trial"], expected)
         assert not staging(victim)
     print(f"\nkilled {KILLS} times within {takes:.1f} s: {outcomes}")

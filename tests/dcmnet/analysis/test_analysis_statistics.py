@@ -31,7 +31,8 @@ def analysed(trained, sample_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("statistics")
     experiment = copy(trained[2], folder / "trial")
     store = copy(sample_store, folder / "sample.zarr")
-    analysis = analyze(experiment, store=store, split="all", formats=("parquet", "pkl", "netcdf"))
+    formats = ("parquet", "pkl", "netcdf")
+    analysis = analyze(experiment, store=store, split="all", formats=formats, figures=False)
     with xr.open_datatree(store, engine="zarr") as tree:
         both = tree.to_dataset().merge(tree["results/trial"].to_dataset()).load()
     points = pd.concat([points_of(both.isel(molecule=row)) for row in range(len(both.molecule))])
@@ -216,7 +217,8 @@ def test_a_store_without_esp_has_the_other_numbers(analysed, rng, tmp_path):
     del columns["esp"], columns["vdw_surface"]
     columns["n_grid"][:] = 0
     store = write_store(tmp_path / "a.zarr", columns)
-    statistics = analyze(analysed.experiment, store=store, split="all", name="no_esp").statistics
+    without = analyze(analysed.experiment, store=store, split="all", name="no_esp", figures=False)
+    statistics = without.statistics
     assert statistics.n_points == 0
     assert statistics.molecules["all"]["all"]["esp_rmse"].count == 0
     assert statistics.molecules["all"]["all"]["dipole_error"].count == 3

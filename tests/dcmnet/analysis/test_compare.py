@@ -28,7 +28,7 @@ def compared(trained, sample_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     experiment = copy(trained[2], folder / "trial")
     store = copy(sample_store, folder / "sample.zarr")
-    first = analyze(experiment, store=store, split="all")
+    first = analyze(experiment, store=store, split="all", figures=False)
     comparison = compare([experiment, f"{experiment}@epoch_2"], store=store)
     return experiment, store, first, comparison
 

@@ -46,7 +46,7 @@ def test_the_first_predicts_and_the_mean_of_all_is_stated(members, analysed):
     sources, store = members
     assert analysed.results == "results/trial-ensemble-of-3"
     for source in sources:
-        analyze(source, store=store, split="valid", name=f"alone-{source.name}")
+        analyze(source, store=store, split="valid", name=f"alone-{source.name}", figures=False)
     tree = open_store(store)
     molecules, results = tree.to_dataset(), tree[analysed.results].to_dataset()
     alone = [tree[f"results/alone-{source.name}"]["esp_predicted"].values for source in sources]
@@ -75,7 +75,8 @@ def test_what_an_analysis_measured_is_what_predictions_state(members, analysed, 
     assert len(report.uncertainties) == len(spread) == 1
     assert report.uncertainty_limit == measured.limit
     # Again with the factor: the same spread is measured.
-    again = analyze(sources, store=store, split="valid", overwrite=True).statistics.ensemble
+    analysis = analyze(sources, store=store, split="valid", overwrite=True, figures=False)
+    again = analysis.statistics.ensemble
     assert again.factor == measured.factor
     assert again.calibration.factor == pytest.approx(measured.factor, rel=2e-3)
 
@@ -83,7 +84,7 @@ def test_what_an_analysis_measured_is_what_predictions_state(members, analysed, 
 def test_only_molecules_it_did_not_learn_from_say_what_a_spread_means(members, analysed):
     sources, store = members
     before = (sources[0] / "ensemble.json").read_text()
-    found = analyze(sources, store=store, split="train", name="learned", ladder=0)
+    found = analyze(sources, store=store, split="train", name="learned", ladder=0, figures=False)
     assert found.statistics.ensemble.calibration
     assert (sources[0] / "ensemble.json").read_text() == before
     record = json.loads(before)["records"][0]

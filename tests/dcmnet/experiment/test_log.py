@@ -7,7 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
-from dcmnet.experiment.metrics import EpochRecord, MetricsFile, print_epoch
+from dcmnet.experiment.metrics import _ROWS, EpochRecord, MetricsFile, print_epoch
 
 
 def record(epoch, **changes):
@@ -92,3 +92,14 @@ def test_table_shows_train_valid_and_their_difference():
         "+50.0",
     ]
     assert "dipole" not in text, "what was not computed is not shown"
+
+
+def test_a_table_of_everything_fits_a_terminal():
+    console = Console(width=80, record=True, file=io.StringIO())
+    train = {name: 0.0123456 for name, _, _ in _ROWS}
+    valid = {name: -12345.678 for name, _, _ in _ROWS}
+    print_epoch(record(2, train=train, valid=valid), 7, console)
+    text = console.export_text()
+    assert "…" not in text
+    assert all(f"{label} " in text and unit in text for _, label, unit in _ROWS)
+    assert text.count("-1.235e+04") == 2 * len(_ROWS)

@@ -34,13 +34,11 @@ def seeds(sample_store, tmp_path_factory):
 
 
 @pytest.fixture
-def here(trained, seeds, sample_store, tmp_path, monkeypatch):
+def here(trained, sample_store, tmp_path, monkeypatch):
     """A folder with what the guide supposes: experiments, a store, files of one's own."""
     store = copy(sample_store, tmp_path / "molecules.zarr")
     for name in ("first", "one", "four"):
         copy(trained[2], tmp_path / "experiments" / name, store)
-    for directory in seeds:
-        copy(directory, tmp_path / "experiments" / directory.name, store)
     (tmp_path / "mydata").mkdir()
     shutil.copy(sample_sources()[1], tmp_path / "mydata" / "a.npz")
     write_frames(tmp_path / "molecules.xyz", structures(5))
@@ -60,8 +58,11 @@ def run(words, monkeypatch):
         run_command(words, monkeypatch)
 
 
-def test_the_guide_runs(here, monkeypatch):
+@pytest.mark.slow
+def test_the_guide_runs(here, seeds, monkeypatch):
     pytest.importorskip("openmm")
+    for directory in seeds:
+        copy(directory, here / "experiments" / directory.name, here / "molecules.zarr")
     names = {}
     for command, python in BLOCKS:
         if command:

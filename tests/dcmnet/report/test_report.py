@@ -41,7 +41,7 @@ def analysed(tmp_path_factory):
     store = folder / "ions.zarr"
     ingest([folder / "a<b>&c.npz"], store)
     _, _, directory = run_training("marked-up", store, out=str(folder), **SETTINGS)
-    analyze(directory, split="all")
+    analyze(directory, split="all", figures=False)
     return SimpleNamespace(directory=directory, store=store, page=write_report(directory))
 
 
@@ -222,7 +222,7 @@ def test_without_an_esp_the_rest_is_told(tmp_path):
     ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
     settings = SETTINGS | {"esp_w": 0.0, "dipole_w": 1.0, "grid_points": None}
     _, _, directory = run_training("no-esp", tmp_path / "a.zarr", out=str(tmp_path), **settings)
-    analyze(directory, split="all")
+    analyze(directory, split="all", figures=False)
     page = write_report(directory).read_text()
     assert "have no reference ESP" in page
     assert "Dipole error" in page

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.distributed
 PATIENCE = 300.0
 # One rate that learns, and one that does not: two compilations, whatever the seed.
 RATES = [5e-3, 1e-9]
-FIXED = {**SETTINGS, "num_epochs": 4, "save_every_n_epochs": 0, "summary_every_n_epochs": 0}
+FIXED = {**SETTINGS, "num_epochs": 4, "save_every_n_epochs": 0}
 del FIXED["learning_rate"]
 SPACE = {
     "name": "rates",

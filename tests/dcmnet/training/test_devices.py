@@ -84,6 +84,7 @@ def runs(sample_store, tmp_path_factory, pytestconfig):
     return SimpleNamespace(one=out / "one", four=out / "four")
 
 
+@pytest.mark.slow
 def test_four_devices_train_what_one_does(runs):
     """The second epoch, more than 20 updates, is that of one device though four made it."""
     expected, found = (load_model(run, "latest").params for run in (runs.one, runs.four))
@@ -94,6 +95,7 @@ def test_four_devices_train_what_one_does(runs):
         assert four[part] == pytest.approx(one[part], rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_four_devices_is_restored_on_one(runs):
     with Checkpoints(runs.four / "checkpoints", read_only=True) as checkpoints:
         params, _ = checkpoints.restore_model("best", load_model(runs.one).params)

@@ -16,7 +16,7 @@ from tests.hostile import mutate
 from tests.pipeline.adapters.ingest_all import REFUSED, STORED, in_a_process
 from tests.pipeline.adapters.written_formats import HDF5, XYZ, extended_xyz, flat_hdf5
 
-FEW, MANY = 15, 300
+FEW, MANY = 5, 300
 FORMATS = [*HDF5, *XYZ, "database"]
 
 

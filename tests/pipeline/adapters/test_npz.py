@@ -287,13 +287,13 @@ CHANGED = given(
 QUIET = [HealthCheck.too_slow]
 
 
-@settings(max_examples=25, suppress_health_check=QUIET)
+@settings(max_examples=8, suppress_health_check=QUIET)
 @MUTATED
 def test_a_mutated_file_is_right_or_one_error(tmp_path_factory, which, flips, end, by_command):
     flipped_bytes(tmp_path_factory, which, flips, end, by_command)
 
 
-@settings(max_examples=35, suppress_health_check=QUIET)
+@settings(max_examples=12, suppress_health_check=QUIET)
 @CHANGED
 def test_changed_arrays_are_right_or_one_error(tmp_path_factory, drawn, by_command):
     changed_arrays(tmp_path_factory, *drawn, by_command)

@@ -21,9 +21,10 @@ def solved(library, design, esp, mask, **options):
 
 @pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
 @settings(max_examples=15)
-@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(0, 3), st.floats(1e-6, 1.0))
-def test_they_solve_the_bordered_system(library, seed, charges, padding, ridge):
+@given(st.integers(0, 2**31), st.sampled_from([(1, 0), (2, 1), (6, 3)]), st.floats(1e-6, 1.0))
+def test_they_solve_the_bordered_system(library, seed, sizes, ridge):
     """Lagrange's conditions, whose matrix is N with a row and a column of ones added."""
+    charges, padding = sizes  # few, since each is compiled
     rng = np.random.default_rng(seed)
     design, esp = rng.normal(size=(9, charges)), rng.normal(size=9)
     padded = np.pad(design, ((0, 0), (0, padding)))

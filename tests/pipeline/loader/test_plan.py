@@ -56,7 +56,7 @@ def random_plan(seed, n, share, batch_size, **options):
     return make_plan(random_sizes(seed, n, share=share), batch_size, **options)
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(options=plan_options, shuffle=st.booleans(), epoch=st.integers(0, 3))
 def test_each_molecule_comes_exactly_once(options, shuffle, epoch):
     plan = random_plan(**options, shuffle=shuffle)
@@ -65,7 +65,7 @@ def test_each_molecule_comes_exactly_once(options, shuffle, epoch):
     np.testing.assert_array_equal(np.sort(members[members >= 0]), np.arange(plan.n_molecules))
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(options=plan_options, shuffle=st.booleans(), epoch=st.integers(0, 3))
 def test_every_batch_fits_its_shape(options, shuffle, epoch):
     plan = random_plan(**options, shuffle=shuffle)
@@ -79,7 +79,7 @@ def test_every_batch_fits_its_shape(options, shuffle, epoch):
             assert sizes.n_pairs[there].sum() <= P
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(options=plan_options)
 def test_only_the_last_batches_have_empty_places_behind_the_molecules(options):
     plan = random_plan(**options)
@@ -91,7 +91,7 @@ def test_only_the_last_batches_have_empty_places_behind_the_molecules(options):
     assert not empty[:-1].any() or plan.n_molecules < plan.n_shards
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(options=plan_options)
 def test_windows_are_contiguous_and_bounded(options):
     plan = random_plan(**options)
@@ -103,7 +103,7 @@ def test_windows_are_contiguous_and_bounded(options):
     assert steps.max() - steps.min() <= 1
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(options=plan_options)
 def test_a_shard_reads_few_blocks_more_than_its_molecules_fill(options):
     plan = random_plan(**options)
@@ -155,7 +155,7 @@ def test_padding_wastes_about_a_tenth(correlated, passes, most):
     assert len(report.shapes) <= MAX_SHAPES
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 3000), batch_size=st.integers(1, 64))
 def test_more_passes_are_worth_as_many_shapes_or_more(seed, n, batch_size):
     sizes = random_sizes(seed, n)
@@ -176,7 +176,7 @@ def test_shapes_that_save_less_than_compiling_takes_are_not_made():
     assert len(set(atoms_of(1000))) > 3
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     n=st.integers(90, 1000),
@@ -204,7 +204,7 @@ def test_molecules_of_one_size_have_one_shape_that_wastes_nothing():
     assert report.padding_waste == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     batches=st.integers(1, 9),
@@ -273,7 +273,7 @@ def test_an_empty_split_has_no_batches():
     assert plan.report().n_molecules == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 300), batch_size=st.integers(1, 32))
 def test_shapes_ascend_and_the_last_fits_the_worst_batch(seed, n, batch_size):
     sizes = random_sizes(seed, n)
@@ -324,7 +324,7 @@ def test_the_partition_is_the_best_there_is():
     assert pair > 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(options=plan_options, shuffle=st.booleans(), data=st.data())
 def test_a_window_is_planned_without_the_others(options, shuffle, data):
     plan = random_plan(**options, shuffle=shuffle)
