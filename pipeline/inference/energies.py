@@ -194,18 +194,23 @@ def _fit(
 
 def _expected(zero: _Zero, numbers: np.ndarray) -> Float[np.ndarray, " molecule"]:
     """Energies by a rule, in hartree."""
-    most = max(int(numbers.max()), 1)
-    table = np.zeros(most + 1)
-    gains = _BINDING | _BINDING_OF_OTHERS
-    for number in range(1, most + 1):
-        own = zero.table.get(number)
-        if zero.table is _FREE:
-            own = _schwinger(number) if own is None else own - _CORRELATION * (number - 1)
-        elif zero.table and own is None:
-            own = math.nan
-        table[number] = (own or 0.0) - (gains.get(number, _USUAL_BINDING) if zero.binding else 0.0)
-    total = table[numbers].sum(axis=1)
+    # Only what occurs: a file of another kind may have numbers of millions.
+    there, places = np.unique(numbers, return_inverse=True)
+    of_each = np.array([_of_atom(zero, int(number)) for number in there])
+    total = of_each[places.reshape(numbers.shape)].sum(axis=1)
     return total / np.maximum((numbers > 0).sum(axis=1), 1) if zero.by_atom else total
+
+
+def _of_atom(zero: _Zero, number: int) -> float:
+    if number < 1:
+        return 0.0
+    own = zero.table.get(number)
+    if zero.table is _FREE:
+        own = _schwinger(number) if own is None else own - _CORRELATION * (number - 1)
+    elif zero.table and own is None:
+        own = math.nan
+    gains = _BINDING | _BINDING_OF_OTHERS
+    return (own or 0.0) - (gains.get(number, _USUAL_BINDING) if zero.binding else 0.0)
 
 
 def _schwinger(z: int) -> float:

@@ -103,6 +103,18 @@ def test_padding_by_minus_one_is_one_line(tmp_path):
         stored(tmp_path, columns)
 
 
+@pytest.mark.parametrize("number", [-5, 119, 2**31 - 1, 2**60])
+def test_a_number_of_no_element_costs_its_molecule_alone(tmp_path, number):
+    """Also one that a table of all numbers below it would have no memory for."""
+    columns = roles()
+    columns["Z"] = columns["Z"].astype(np.int64)
+    columns["Z"][3, 0] = number
+    report = stored(tmp_path, columns)
+    assert report.n_molecules == len(columns["E"]) - 1
+    energies = open_store(tmp_path / "a.zarr").to_dataset().energy
+    np.testing.assert_allclose(energies, np.delete(columns["E"], 3))
+
+
 def test_deuterium_is_hydrogen(tmp_path):
     columns = {key: roles()[key] for key in "ZR"}
     symbols = np.array(["", "D", *["?"] * 4, "C", "N", "O", "F"])
