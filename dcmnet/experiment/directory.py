@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from dcmnet.config import ExperimentConfig, ModelConfig, load_config
-from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.metrics import EpochRecord, MetricsFile
-from dcmnet.experiment.seen_elements import elements_of_bias, seen_elements
 from dcmnet.model import create_model
 from dcmnet.model.compilation import set_up_compilation
-from dcmnet.model.domain import Domain
+from dcmnet.model.domain import Domain, elements_of_bias
 from dcmnet.model.initialization import parameter_shapes
 from dcmnet.model.published import read_published
 from dcmnet.model.trained import TrainedModel
@@ -151,6 +149,10 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
             consequence="there are no parameters to predict with",
             remedy="Train it first, or give the directory of another experiment",
         )
+    # Orbax and Zarr take a second, which the models in the box need not wait for.
+    from dcmnet.experiment.checkpoints import Checkpoints
+    from dcmnet.experiment.seen_elements import seen_elements
+
     with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
         params, progress = checkpoints.restore_model(checkpoint, parameter_shapes(network))
     return TrainedModel(

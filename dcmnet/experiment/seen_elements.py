@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from pydantic import AfterValidator, BaseModel
 
 from dcmnet.config import ExperimentConfig
@@ -60,18 +60,6 @@ def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] |
         return elements_of_stores(config)
     except (StoreError, OSError):
         return None
-
-
-def elements_of_bias(bias: Float[np.ndarray, " element"]) -> frozenset[int] | None:
-    """Returns the atomic numbers that a published model was trained on, None where it is untold.
-
-    The charge bias of an element starts at zero, and only data with that element move it.
-
-    Args:
-        bias: Of each atomic number, e.
-    """
-    moved = frozenset(np.flatnonzero(bias).tolist()) - {0}
-    return moved or None
 
 
 def elements_of_stores(config: ExperimentConfig) -> frozenset[int]:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 from dcmnet.model.molecule import Structure, symbols_of
 
 MEANINGLESS: Final = "charges of elements that it has not seen mean nothing"
@@ -80,6 +83,18 @@ class Domain:
                 f"at most {trained.most_atoms} atoms",
                 "its errors for molecules that large are not known",
             )
+
+
+def elements_of_bias(bias: Float[np.ndarray, " element"]) -> frozenset[int] | None:
+    """Returns the atomic numbers that a published model was trained on, None where it is untold.
+
+    The charge bias of an element starts at zero, and only data with that element move it.
+
+    Args:
+        bias: Of each atomic number, e.
+    """
+    moved = frozenset(np.flatnonzero(bias).tolist()) - {0}
+    return moved or None
 
 
 def _signed(charges: frozenset[float]) -> str:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+import pipeline
 from dcmnet.model import DCMNet, Parameters
 from dcmnet.model.compilation import ONCE
-from pipeline import Store
 from pipeline.loader import MoleculeBatch, make_batch
 
 # Molecules whose monopoles are averaged; more do not change a mean that matters.
@@ -49,7 +49,7 @@ def mean_monopoles(
     Raises:
         StoreError: There is no store, or a chunk of it is damaged.
     """
-    opened = Store.at(store)
+    opened = pipeline.Store.at(store)
     molecules = opened.tree().to_dataset()
     if "monopoles" not in molecules:
         return np.zeros(max_atomic_number + 1)

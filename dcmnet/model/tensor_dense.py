@@ -6,7 +6,6 @@ import functools
 
 import e3x
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -22,8 +21,7 @@ from dcmnet.model.tensor_product import (
     put_together,
 )
 
-# Flax traces it for the shape of parameters that are there; so it does once for each shape.
-_initial_kernel = jax.jit(e3x.nn.initializers.tensor_lecun_normal(), static_argnums=(1, 2))
+_initial_kernel = e3x.nn.initializers.tensor_lecun_normal()
 
 
 class TensorKernel(nn.Module):
@@ -41,6 +39,10 @@ class TensorKernel(nn.Module):
     def __call__(self) -> Float[Array, "parity1 degree1 parity2 degree2 parity3 degree3 features"]:
         """Returns the weights."""
         shape = (*self.sizes.kernel, self.features)
+        there: Array | None = self.get_variable("params", "kernel")
+        # Flax would trace how it is initialised, for its shape alone: 0.1 s each.
+        if there is not None and there.shape == shape:
+            return there
         return self.param("kernel", _initial_kernel, shape, jnp.float32)
 
 

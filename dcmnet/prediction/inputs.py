@@ -1,4 +1,4 @@
-"""Molecules out of XYZ files, files of any convention, and stores: in windows, in order."""
+"""Molecules to predict, wherever they are: in windows, always in the same order."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from dcmnet.model.molecule import Structure
-from pipeline import open_store, read_schema
-from pipeline.adapters import discover
 from pipeline.adapters.damage import damage_reported
 from pipeline.adapters.formats import SUFFIXES
 from pipeline.adapters.frame_files import XyzFile
-from pipeline.inference.declarations import Declarations
-from pipeline.ingestion.canonical import canonical
-from pipeline.ingestion.plan import make_plans
 from pipeline.structures import (
     STRUCTURE_FILES,
     Geometry,
@@ -30,21 +25,10 @@ from pipeline.structures import (
 from store_schema.problems import SourceError
 
 # Molecules that are in memory at once.
-_WINDOW: Final = 2048
+WINDOW: Final = 2048
 _XYZ: Final = (".xyz", ".extxyz")
 _FILES: Final = tuple(dict.fromkeys((*SUFFIXES, *STRUCTURE_FILES)))
 _FRAMES: Final = "frames of an XYZ file: a count of atoms, a comment, 'symbol x y z' per atom"
-_READ: Final = (
-    "molecule_id",
-    "n_atoms",
-    "n_grid",
-    "atomic_numbers",
-    "positions",
-    "total_charge",
-)
-_ESP: Final = ("esp", "vdw_surface")
-# What a net charge is derived from, where nothing says it.
-_CHARGE_FROM: Final = (*_ESP, "monopoles")
 
 
 class Structures(Protocol):
@@ -90,7 +74,9 @@ def open_structures(
     text, path = str(source), Path(source)
     found: Structures
     if "://" in text or (path / "zarr.json").is_file():
-        found = _Store(text, with_esp)
+        from dcmnet.prediction.stored_inputs import StoredStructures
+
+        found = StoredStructures(text, with_esp)
     elif path.suffix.lower() in _XYZ and path.is_file():
         found = _XyzFile(path)
     elif (path.is_file() and path.suffix.lower() in STRUCTURE_FILES) or (
@@ -98,7 +84,9 @@ def open_structures(
     ):
         return _Described(text, total_charge)
     elif path.is_dir() or _names_files(text):
-        found = _Files(text, with_esp, declare, total_charge)
+        from dcmnet.prediction.stored_inputs import FileStructures
+
+        found = FileStructures(text, with_esp, declare, total_charge)
     else:
         raise SourceError.of(
             text,
@@ -130,8 +118,8 @@ class InMemory:
 
     def windows(self) -> Iterator[list[Structure]]:
         """Yields the molecules, some at a time."""
-        for start in range(0, len(self.structures), _WINDOW):
-            yield list(self.structures[start : start + _WINDOW])
+        for start in range(0, len(self.structures), WINDOW):
+            yield list(self.structures[start : start + WINDOW])
 
 
 @dataclass(frozen=True)
@@ -159,7 +147,7 @@ class _XyzFile:
         with damage_reported(self.place, _FRAMES):
             file = XyzFile(self._path)
         structures = (self._structure(file, index) for index in range(len(file)))
-        while window := list(islice(structures, _WINDOW)):
+        while window := list(islice(structures, WINDOW)):
             yield window
 
     def _structure(self, file: XyzFile, index: int) -> Structure:
@@ -187,7 +175,7 @@ class _Described:
 
     def windows(self) -> Iterator[list[Structure]]:
         geometries = read_structures(self.place)
-        while window := [self._structure(g) for g in islice(geometries, _WINDOW)]:
+        while window := [self._structure(g) for g in islice(geometries, WINDOW)]:
             yield window
 
     def _structure(self, geometry: Geometry) -> Structure:
@@ -208,72 +196,3 @@ class _Described:
             total_charge=float(charge),
             charge_given=True,
         )
-
-
-class _Store:
-    """Molecules of a store."""
-
-    def __init__(self, store: str, with_esp: bool) -> None:
-        read_schema(store)  # refuses any other Zarr
-        self.place = store
-        self._names = _READ + (_ESP if with_esp else ())
-
-    def windows(self) -> Iterator[list[Structure]]:
-        molecules = open_store(self.place).to_dataset()
-        names = [name for name in self._names if name in molecules]
-        for start in range(0, molecules.sizes["molecule"], _WINDOW):
-            part = molecules[names].isel(molecule=slice(start, start + _WINDOW)).load()
-            yield _structures({name: part[name].values for name in names}, self.place)
-
-
-class _Files:
-    """Molecules of files, understood as an ingest would and never stored."""
-
-    def __init__(
-        self,
-        source: str,
-        with_esp: bool,
-        declare: Mapping[str, str] | None,
-        total_charge: float | None,
-    ) -> None:
-        self.place = source
-        self._names = _READ + (_ESP if with_esp else ())
-        declarations = Declarations.parse(declare)
-        sources = discover([source], declared=declarations.semantics)
-        charged = total_charge is not None or declarations.total_charge is not None
-        charged = charged or all(each.layout.key_of("total_charge") for each in sources)
-        # What is not asked for needs no unit; a net charge may have to be derived.
-        asked = (*self._names, *(() if charged else _CHARGE_FROM))
-        self._plans = make_plans(sources, declarations, only=asked)
-
-    def windows(self) -> Iterator[list[Structure]]:
-        for plan in self._plans:
-            for block in plan.source.blocks(min(_WINDOW, plan.block_molecules)):
-                values = canonical(block, plan.interpretation, plan.source).values
-                chosen = {name: values[name] for name in self._names if name in values}
-                yield _structures(chosen, plan.source.place)
-
-
-def _structures(values: Mapping[str, np.ndarray], place: str) -> list[Structure]:
-    """Makes molecules of the store's variables, padding cut off."""
-    return [_of_row(values, row, place) for row in range(len(values["n_atoms"]))]
-
-
-def _of_row(values: Mapping[str, np.ndarray], row: int, place: str) -> Structure:
-    atoms = slice(int(values["n_atoms"][row]))
-    charge = float(values["total_charge"][row]) if "total_charge" in values else np.nan
-    esp: dict[str, Any] = {}
-    if all(name in values for name in _ESP):
-        points = slice(int(values["n_grid"][row]))
-        esp["esp"] = values["esp"][row, points].astype(np.float64)
-        esp["grid"] = values["vdw_surface"][row, points].astype(np.float64)
-    name = str(values["molecule_id"][row])
-    return Structure(
-        place=f"{place}, {name}",
-        name=name,
-        atomic_numbers=values["atomic_numbers"][row, atoms].astype(np.int64),
-        positions=values["positions"][row, atoms].astype(np.float64),
-        total_charge=0.0 if np.isnan(charge) else charge,
-        charge_given=not np.isnan(charge),
-        **esp,
-    )

@@ -12,7 +12,6 @@ from typing import Any, Final
 import ase
 import ase.io
 import numpy as np
-import xarray as xr
 
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.predict import Survey
@@ -198,6 +197,8 @@ def _write_npz(path: Path, molecules: Molecules, survey: Survey, title: str) -> 
 
 
 def _write_netcdf(path: Path, molecules: Molecules, survey: Survey, title: str) -> None:
+    import xarray as xr  # half a second, which other files need not
+
     arrays = _fill_arrays(path.parent, molecules, survey)
     known = {**VARIABLES, **RESULT_VARIABLES}
     variables: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from dcmnet.prediction.uncertainty import esp_spread
 from pipeline.loader import BatchShape, make_batch
 from pipeline.loader.pairs import count_pairs
 from pipeline.loader.shapes import (
+    MAX_SHAPES,
     MoleculeSizes,
     choose_shapes,
     equal_batches,
@@ -33,6 +34,8 @@ from store_schema.problems import Problem, SourceError
 # Molecules of a batch, and pairs that their messages may take memory for.
 BATCH_SIZE: Final = 64
 _BATCH_PAIRS: Final = 2**17
+# So many are predicted while one more program is traced and compiled.
+_FEW_BATCHES: Final = 4
 # Networks that differ less, in kcal/mol/e, had no choice.
 _LEAST_SPREAD: Final = 1e-4
 # Problems that are listed; a file of another kind would fill the screen.
@@ -223,7 +226,9 @@ class _Plan:
     def of(cls, sizes: MoleculeSizes) -> _Plan:
         most_pairs = max(1, int(sizes.n_pairs.max(initial=1)))
         batch_size = max(1, min(BATCH_SIZE, len(sizes.rows), _BATCH_PAIRS // most_pairs))
-        return cls(sizes, choose_shapes(sizes, equal_batches(len(sizes.rows), batch_size)))
+        equal = equal_batches(len(sizes.rows), batch_size)
+        most_shapes = 1 if len(sizes.rows) <= _FEW_BATCHES * equal else MAX_SHAPES
+        return cls(sizes, choose_shapes(sizes, equal, most_shapes))
 
     def batches(
         self, rows: Int[np.ndarray, " n"]

@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Int, Int64
 
 from pipeline.loader.batch import BatchShape
@@ -245,20 +244,31 @@ def _group(sizes: MoleculeSizes) -> _Groups:
     parts = []
     for start in range(0, len(sizes.rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        atoms = _round_up(sizes.n_atoms[some], _ATOM_MULTIPLE)
-        points = _round_up(sizes.n_grid[some], _GRID_MULTIPLE)
         pairs = sizes.n_pairs[some].astype(np.int64)
-        columns = {"atoms": atoms, "points": points, "count": 1, "pairs": pairs}
-        parts.append(_summed(pd.DataFrame(columns | {"squared": pairs**2, "most": pairs})))
-    table = _summed(pd.concat(parts))
-    rows = table.assign(bytes=batch_bytes(table["atoms"].to_numpy(), table["points"].to_numpy(), 0))
-    ordered = rows.sort_values("bytes", kind="stable").drop(columns="bytes")
-    return _Groups(*ordered.to_numpy(np.int64).T)
+        groups = _Groups(
+            atoms=_round_up(sizes.n_atoms[some], _ATOM_MULTIPLE),
+            points=_round_up(sizes.n_grid[some], _GRID_MULTIPLE),
+            count=np.ones_like(pairs),
+            pairs=pairs,
+            pairs_squared=pairs**2,
+            most_pairs=pairs,
+        )
+        parts.append(_merged(groups))
+    every = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(_Groups))
+    merged = _merged(_Groups(*every))
+    return merged.select(np.argsort(batch_bytes(merged.atoms, merged.points, 0), kind="stable"))
 
 
-def _summed(table: pd.DataFrame) -> pd.DataFrame:
-    how = dict.fromkeys(("count", "pairs", "squared"), "sum") | {"most": "max"}
-    return table.groupby(["atoms", "points"], as_index=False).agg(how)
+def _merged(groups: _Groups) -> _Groups:
+    """Makes one group of those of the same size."""
+    stride = int(groups.points.max(initial=0)) + 1
+    keys, place = np.unique(groups.atoms * stride + groups.points, return_inverse=True)
+    count, pairs, squared, most = np.zeros((4, keys.size), np.int64)
+    np.add.at(count, place, groups.count)
+    np.add.at(pairs, place, groups.pairs)
+    np.add.at(squared, place, groups.pairs_squared)
+    np.maximum.at(most, place, groups.most_pairs)
+    return _Groups(keys // stride, keys % stride, count, pairs, squared, most)
 
 
 def _partition(groups: _Groups, batch_size: int, max_parts: int, passes: int) -> list[int]:

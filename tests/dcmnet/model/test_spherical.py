@@ -1,6 +1,7 @@
 """Harmonics, their coupling and radial functions are those of e3x."""
 
 import e3x
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from dcmnet.model.message_passing import bernstein
 from dcmnet.model.spherical import clebsch_gordan, spherical_harmonics
-from dcmnet.model.tensor_dense import TensorDense
+from dcmnet.model.tensor_dense import TensorDense, TensorKernel
+from dcmnet.model.tensor_product import Sizes
 from tests.dcmnet.model.test_message_passing import apart
 
 
@@ -70,3 +72,11 @@ def test_the_product_of_a_dense_layers_halves(rng, channels, max_degree):
         return ours.apply(params, apart(x))
 
     assert_alike(with_slopes(product, params, x), with_slopes(theirs.apply, params, x), 1e-4)
+
+
+@pytest.mark.parametrize("kernel", [None, jnp.ones((1, 2, 1, 2, 1, 2, 5))])
+def test_a_kernel_that_does_not_fit_is_an_error(kernel):
+    layer = TensorKernel(Sizes((1, 1, 1), (1, 1, 1)), 4)
+    params = {} if kernel is None else {"params": {"kernel": kernel}}
+    with pytest.raises(flax.errors.FlaxError, match="kernel"):
+        layer.apply(params)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcmnet.experiment.seen_elements import elements_of_bias
+from dcmnet.model.domain import elements_of_bias
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction import InMemory, Predictor, open_structures, predict_arrays
 from dcmnet.prediction import inputs as inputs_module
@@ -52,7 +52,7 @@ def test_windows_do_not_show(monkeypatch, tmp_path):
     path = write_frames(tmp_path / "many.xyz", some)
     predictor = Predictor(model())
     whole = predictor.predict(some)
-    monkeypatch.setattr(inputs_module, "_WINDOW", 4)
+    monkeypatch.setattr(inputs_module, "WINDOW", 4)
     source = open_structures(path)
     assert [len(window) for window in source.windows()] == [4] * 6 + [1]
     cut = list(predictor.run(source, predictor.survey(source)))
