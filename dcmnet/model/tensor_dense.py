@@ -6,6 +6,7 @@ import functools
 
 import e3x
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -21,7 +22,8 @@ from dcmnet.model.tensor_product import (
     put_together,
 )
 
-_initial_kernel = e3x.nn.initializers.tensor_lecun_normal()
+# Traced once for each shape, whether for values or for shapes alone.
+_initial_kernel = jax.jit(e3x.nn.initializers.tensor_lecun_normal(), static_argnums=(1, 2))
 
 
 class TensorKernel(nn.Module):
