@@ -13,8 +13,6 @@ import xarray as xr
 
 from pipeline import read_schema
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, request):
