@@ -148,13 +148,7 @@ def analyze(
     files: tuple[Path, ...] = ()
     if not is_pretrained(first):
         files = _write_files(
-            Experiment(first),
-            group,
-            schema,
-            statistics=statistics,
-            store=path,
-            formats=formats,
-            figures=figures,
+            Experiment(first), group, schema, statistics, path, formats=formats, figures=figures
         )
     measured = statistics.ensemble.calibration if statistics.ensemble else None
     if members and measured and split in _UNTRAINED:
@@ -348,9 +342,9 @@ def _write_files(
     experiment: Experiment,
     group: str,
     schema: ResultsSchema,
-    *,
     statistics: Statistics,
     store: str,
+    *,
     formats: Sequence[Format],
     figures: bool,
 ) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-import pipeline
+import pipeline  # and of it Store where it is used, which imports Zarr
 from dcmnet.model import DCMNet, Parameters
 from dcmnet.model.compilation import ONCE
 from pipeline.loader import MoleculeBatch, make_batch

@@ -75,6 +75,17 @@ def test_help_does_not_wait_for_jax():
     assert "ingest" in done.stdout
 
 
+def test_predicting_an_xyz_file_does_not_wait_for_stores():
+    program = (
+        "import sys, dcmnet.commands.models, dcmnet.prediction.run\n"
+        "sys.exit(sorted({'zarr', 'xarray', 'pandas', 'orbax', 'grain'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == "[]"
+
+
 def test_ingest_and_inspect_say_what_was_read(dcmnet, tmp_path):
     store = tmp_path / "roles.zarr"
     report = dcmnet("ingest", ROLES, "--store", store)

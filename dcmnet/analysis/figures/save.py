@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,7 @@ __all__ = [
     "training_pace",
 ]
 
+# Of every figure that an analysis may have; each is a file.
 _TITLES: Final = (
     "training_curves",
     "training_pace",
@@ -47,12 +48,6 @@ _TITLES: Final = (
 )
 
 
-def remove_figures(folder: Path) -> None:
-    """Removes the figures of an analysis, whose results have been replaced."""
-    for title in _TITLES:
-        (folder / f"{title}.png").unlink(missing_ok=True)
-
-
 def save_figures(
     folder: Path,
     tree: xr.DataTree,
@@ -60,7 +55,7 @@ def save_figures(
     table: pd.DataFrame,
     history: Sequence[EpochRecord],
 ) -> tuple[Path, ...]:
-    """Writes the figures of an analysis as PNG files, and removes those of an earlier one.
+    """Writes the figures of an analysis as PNG files, in place of those of an earlier one.
 
     Args:
         folder: Where to.
@@ -75,7 +70,18 @@ def save_figures(
     Raises:
         StoreError: The group has no statistics.
     """
-    remove_figures(folder)
+    return _replace(folder, _drawn(tree, name, table, history))
+
+
+def remove_figures(folder: Path) -> None:
+    """Removes the figures of an analysis, whose results have been replaced."""
+    _replace(folder, {})
+
+
+def _drawn(
+    tree: xr.DataTree, name: str, table: pd.DataFrame, history: Sequence[EpochRecord]
+) -> dict[str, Figure]:
+    """Draws what there are results for."""
     figures: dict[str, Figure] = {}
     if history:
         figures["training_curves"] = training_curves(history)
@@ -91,10 +97,18 @@ def save_figures(
         figures["errors_by_group"] = errors_by_group(statistics)
         figures["charges_and_displacements"] = charges_and_displacements(statistics)
         figures["molecules"] = examples_figure(read_examples(tree, name, table))
-    paths = []
-    for title, figure in figures.items():
+    return figures
+
+
+def _replace(folder: Path, figures: Mapping[str, Figure]) -> tuple[Path, ...]:
+    """Writes figures; of those that are not among them, removes what an earlier analysis left."""
+    written = []
+    for title in _TITLES:
         path = folder / f"{title}.png"
+        if title not in figures:
+            path.unlink(missing_ok=True)
+            continue
         with replaced(path) as partial:
-            figure.savefig(partial)
-        paths.append(path)
-    return tuple(paths)
+            figures[title].savefig(partial)
+        written.append(path)
+    return tuple(written)
