@@ -28,6 +28,8 @@ _ConfigT = TypeVar("_ConfigT", bound=BaseModel)
 Schedule = Literal["constant", "cosine", "exponential", "step"]
 Tracker = Literal["mlflow", "wandb"]
 ChargeSharing = Literal["equal", "softness"]
+Optimizer = Literal["adam", "muon"]
+EspLoss = Literal["mse", "rmse"]
 
 
 class _Config(BaseModel):
@@ -79,13 +81,17 @@ class TrainingConfig(_Config):
     times its weight: of the ESP over valid points ((hartree/e)^2), of the electric field
     over components at these points ((hartree/e/bohr)^2), of the monopoles over atoms
     (e^2), of the dipole over components ((e*angstrom)^2) and of the quadrupole over
-    components ((e*angstrom^2)^2). An absent target adds nothing.
+    components ((e*angstrom^2)^2). An absent target adds nothing. With ``esp_loss`` of ``rmse``
+    the ESP counts by its root mean squared error times 1 kcal/mol/e, where both have the same
+    slope: molecules of large errors, such as ions, no longer outweigh all others.
 
     Attributes:
         num_epochs: Passes over the training molecules.
         batch_size: Molecules of a (micro-)batch at most; those of an epoch are equal.
         gradient_accumulation_steps: Micro-batches summed before each update.
-        learning_rate: Peak learning rate of Adam.
+        optimizer: ``adam``, as published, or ``muon``, which moves matrices by orthogonal steps
+            (Jordan et al., 2024) and all else by Adam; it takes a third of the epochs.
+        learning_rate: Peak learning rate.
         use_lr_schedule: Whether ``lr_schedule_type`` is in force; constant otherwise.
         lr_schedule_type: Shape of the decay after the warm-up.
         warmup_epochs: Epochs of linear rise from 0 to ``learning_rate``.
@@ -95,6 +101,8 @@ class TrainingConfig(_Config):
         use_ema: Whether an exponential moving average of the parameters is kept,
             validated and saved as the model.
         ema_decay: Its decay per update.
+        esp_loss: How the ESP's errors of a molecule count: by their mean square, as published,
+            or by its root.
         esp_w: Weight of the ESP.
         field_w: Weight of the electric field on the grid.
         chg_w: Weight of the monopoles.
@@ -116,6 +124,7 @@ class TrainingConfig(_Config):
     num_epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=16, ge=1)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
+    optimizer: Optimizer = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     use_lr_schedule: bool = True
     lr_schedule_type: Schedule = "cosine"
@@ -125,6 +134,7 @@ class TrainingConfig(_Config):
     grad_clip_norm: float = Field(default=2.0, gt=0)
     use_ema: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    esp_loss: EspLoss = "mse"
     esp_w: float = Field(default=1e4, ge=0)
     field_w: float = Field(default=0.0, ge=0)
     chg_w: float = Field(default=1.0, ge=0)

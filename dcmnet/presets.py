@@ -7,6 +7,8 @@ from typing import Final
 
 PRESETS: Final[Mapping[str, Mapping[str, object]]] = {
     "quick": {
+        "training.optimizer": "muon",
+        "training.esp_loss": "rmse",
         "training.num_epochs": 50,
         "training.learning_rate": 1e-2,
         "training.warmup_epochs": 3,
@@ -15,6 +17,8 @@ PRESETS: Final[Mapping[str, Mapping[str, object]]] = {
     },
     "quality": {
         "model.features": 32,
+        "training.optimizer": "muon",
+        "training.esp_loss": "rmse",
         "training.num_epochs": 500,
         "training.learning_rate": 1e-2,
         "training.warmup_epochs": 5,

@@ -47,7 +47,7 @@ def model_facts(content: ReportContent) -> Facts:
     """Returns what the network is and what it was trained towards."""
     model, training = content.config.model, content.config.training
     weights = {
-        "ESP": training.esp_w,
+        "root of the ESP" if training.esp_loss == "rmse" else "ESP": training.esp_w,
         "field": training.field_w,
         "monopoles": training.chg_w,
         "dipole": training.dipole_w,
@@ -63,7 +63,7 @@ def model_facts(content: ReportContent) -> Facts:
         "Neighbours": f"within {model.cutoff:g} Å, {model.num_basis_functions} radial functions",
         "Parameters": f"{content.n_parameters:,}" + (f", starting from {start}" if start else ""),
         "Targets (weight)": ", ".join(f"{name} ({w:g})" for name, w in weights.items() if w),
-        "Optimiser": f"Adam, learning rate {training.learning_rate:g} "
+        "Optimiser": f"{training.optimizer.capitalize()}, learning rate {training.learning_rate:g} "
         + (f"({training.lr_schedule_type})" if training.use_lr_schedule else "(constant)")
         + f", batches of {training.batch_size * training.gradient_accumulation_steps}"
         + (f", averaged with decay {training.ema_decay:g}" if training.use_ema else ""),

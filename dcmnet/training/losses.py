@@ -11,6 +11,11 @@ from dcmnet.model.electrostatics import inverse_distances
 from dcmnet.model.observables import Observables
 from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
+from store_schema.units import HARTREE_IN_KCAL_PER_MOL
+
+# In hartree/e: where the root of a squared error has its slope, and below which it is a square.
+_UNIT = 1 / HARTREE_IN_KCAL_PER_MOL
+_SMOOTH = 0.1 * _UNIT
 
 
 def _mean_over(values: Float[Array, "B *rest"], mask: Bool[Array, "B *rest"]) -> Float[Array, " B"]:
@@ -29,6 +34,16 @@ def points_outside(batch: MoleculeBatch, factor: float) -> Bool[Array, "B G"]:
     limits = factor * jnp.asarray(VDW_RADII, jnp.float32)[jnp.asarray(batch.atomic_numbers)]
     inverse = inverse_distances(jnp.asarray(batch.positions), jnp.asarray(batch.vdw_surface))
     return jnp.all(inverse * limits[:, :, None] <= 1.0, axis=1)
+
+
+def _rooted(error: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Returns root mean squared errors, scaled to the slope of ``error`` at 1 kcal/mol/e.
+
+    Args:
+        error: Half the mean squared errors, (hartree/e)^2.
+    """
+    # The root itself has no gradient at zero.
+    return _UNIT * (jnp.sqrt(2 * error + _SMOOTH**2) - _SMOOTH)
 
 
 def molecule_losses(
@@ -54,7 +69,8 @@ def molecule_losses(
         points &= points_outside(batch, config.min_vdw_factor)
     if config.esp_w:
         mask = points & batch.has_esp[:, None]
-        terms["esp"] = config.esp_w * _mean_over(optax.l2_loss(predicted.esp, batch.esp), mask)
+        error = _mean_over(optax.l2_loss(predicted.esp, batch.esp), mask)
+        terms["esp"] = config.esp_w * (_rooted(error) if config.esp_loss == "rmse" else error)
     if config.field_w and batch.electric_field.shape[1]:
         mask = (points & batch.has_electric_field[:, None])[:, :, None]
         error = optax.l2_loss(predicted.electric_field, batch.electric_field)

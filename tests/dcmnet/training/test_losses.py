@@ -1,5 +1,7 @@
 """Losses against plain float64 loops over molecules, and the traps of masks."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from dcmnet.config import TrainingConfig
 from dcmnet.model.observables import Observables
 from dcmnet.training.losses import molecule_losses, points_outside
 from pipeline.loader import BatchShape, make_batch
+from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 from tests.molecules import random_molecule, seeds, without
 
 SHAPE = BatchShape(molecules=5, atoms=9, grid_points=24, pairs=400)
@@ -136,6 +139,36 @@ def test_strongly_anisotropic_points_are_kept(rng):
 def test_terms_without_weight_are_left_out(rng):
     config = TrainingConfig(esp_w=0.0, chg_w=0.0, dipole_w=1.0)
     assert set(losses(random_prediction(rng), batch_of(molecules_of(rng)), config)) == {"dipole"}
+
+
+def test_roots_of_errors_grow_as_errors_and_have_the_slope_of_squares_at_one_unit(rng):
+    """The trap of a root without a gradient where nothing is wrong, or nothing is known."""
+    rooted = CONFIG.updated(esp_loss="rmse")
+    unit = 1 / HARTREE_IN_KCAL_PER_MOL
+    batch = batch_of([*molecules_of(rng), without(random_molecule(rng, 3, 5), "esp")])
+    predicted = random_prediction(rng)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def losses_and_slopes(off, batch, config):
+        """Of each molecule, whose ESP is wrong by so much in all points."""
+
+        def loss(off):
+            wrong = predicted._replace(esp=batch.esp + off[:, None])
+            return molecule_losses(wrong, batch, config)["esp"]
+
+        return loss(off), jax.grad(lambda off: loss(off).sum())(off)
+
+    def measured(config):
+        return map(np.asarray, losses_and_slopes(sizes, batch, config))
+
+    sizes = np.array([0.0, unit, 30 * unit, unit, unit], np.float32)
+    found, slopes = measured(rooted)
+    _, slopes_of_squares = measured(CONFIG)
+    for values in (found, slopes):
+        np.testing.assert_allclose(values[[0, 3, 4]], 0, atol=1e-9)
+    assert slopes[1] == pytest.approx(slopes_of_squares[1], rel=0.01)
+    assert slopes[2] == pytest.approx(slopes[1], rel=0.01)
+    np.testing.assert_allclose(found[1:3], 1e4 * unit * (sizes[1:3] - 0.1 * unit), rtol=0.01)
 
 
 def test_points_inside_atoms_are_left_out_where_asked(rng):

@@ -61,17 +61,35 @@ def test_without_a_schedule_the_rate_is_constant():
 
 
 @pytest.mark.parametrize("clip", [True, False])
-def test_gradients_are_clipped_by_their_global_norm(clip):
+@pytest.mark.parametrize(("kind", "rule"), [("adam", optax.adam), ("muon", optax.nadam)])
+def test_gradients_are_clipped_by_their_global_norm(kind, rule, clip):
     """Adam hides the scale of one gradient, not the ratio of two: so there are two updates."""
-    config = TrainingConfig(use_grad_clip=clip, grad_clip_norm=2.0, use_lr_schedule=False)
+    config = TrainingConfig(
+        optimizer=kind, use_grad_clip=clip, grad_clip_norm=2.0, use_lr_schedule=False
+    )
     params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
     small = {"a": jnp.array([0.3, 0.1]), "b": jnp.array([0.2])}
     large = {"a": jnp.array([30.0, 0.0]), "b": jnp.array([40.0])}
     clipped = {"a": jnp.array([1.2, 0.0]), "b": jnp.array([1.6])}
-    optimizer, adam = make_optimizer(config, 1), optax.adam(config.learning_rate)
+    optimizer, adam = make_optimizer(config, 1), rule(config.learning_rate)
     state, adam_state = optimizer.init(params), adam.init(params)
     for given, seen in ((small, small), (large, clipped if clip else large)):
         found, state = optimizer.update(given, state, params)
         expected, adam_state = adam.update(seen, adam_state, params)
     for name in params:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
+def test_muon_moves_a_matrix_by_an_orthogonal_step_of_adams_size(rng, shape):
+    config = TrainingConfig(optimizer="muon", learning_rate=1e-2, use_lr_schedule=False)
+    optimizer = make_optimizer(config, 1)
+    gradient = {"matrix": jnp.asarray(rng.normal(size=shape), jnp.float32)}
+    step, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    left, sizes, right = np.linalg.svd(gradient["matrix"], full_matrices=False)
+    turned = left.T @ np.asarray(step["matrix"]) @ right.T
+    # Five iterations of Newton and Schulz bring singular values near one, not to it.
+    of_one = -1e-2 * 0.7 * np.sqrt(max(shape))
+    np.testing.assert_allclose(np.diag(turned), of_one, rtol=0.35)
+    assert np.ptp(sizes) > np.mean(sizes) / 2
+    np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-3)
