@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
 
 from dcmnet.config import TrainingConfig
 
@@ -12,6 +17,7 @@ from dcmnet.config import TrainingConfig
 _STEPS = 4
 # Root mean square of Muon's steps at a rate of 1: near that of Adam, so that a rate suits both.
 _STEP = 0.7
+_VECTOR = "vector"
 
 
 def make_schedule(config: TrainingConfig, updates_per_epoch: int) -> optax.Schedule:
@@ -48,13 +54,61 @@ def make_schedule(config: TrainingConfig, updates_per_epoch: int) -> optax.Sched
 def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
     """Returns the optimiser on the schedule, behind clipping by the global norm where asked for.
 
-    Adam works on all parameters as one vector: the network has dozens of small arrays, and an
-    update of each costs more than one of all. Muon (Jordan et al., 2024) needs the matrices.
+    The network has dozens of small arrays, and an update of each costs more than one of all:
+    Adam works on them as one vector, Muon (Jordan et al., 2024) on a stack per shape of matrix
+    and a vector of all else, which Adam moves with Nesterov's momentum.
     """
     schedule = make_schedule(config, updates_per_epoch)
     clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.use_grad_clip else None
-    if config.optimizer == "muon":
-        muon = optax.contrib.muon(schedule, consistent_rms=_STEP)
-        return optax.chain(clip, muon) if clip else muon
-    adam = optax.adam(schedule)
-    return optax.flatten(optax.chain(clip, adam) if clip else adam)
+    if config.optimizer == "adam":
+        adam = optax.adam(schedule)
+        return optax.flatten(optax.chain(clip, adam) if clip else adam)
+    muon = optax.contrib.muon(
+        schedule, consistent_rms=_STEP, muon_weight_dimension_numbers=_axes_of_stacks
+    )
+    return _on_stacks(optax.chain(clip, muon) if clip else muon)
+
+
+def _on_stacks(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns a transformation that sees a stack per shape of matrix, and a vector of all else."""
+
+    def init(params: optax.Params) -> optax.OptState:
+        return inner.init(_stacked(params))
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        stacks, state = inner.update(
+            _stacked(updates), state, None if params is None else _stacked(params)
+        )
+        return _unstacked(stacks, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _stacked(tree: optax.Params) -> dict[str, Array]:
+    groups = collections.defaultdict[str, list[Array]](list)
+    for leaf in jax.tree.leaves(tree):
+        groups[_group_of(leaf)].append(leaf)
+    vector, _ = ravel_pytree(groups.pop(_VECTOR, []))
+    return {**{name: jnp.stack(matrices) for name, matrices in groups.items()}, _VECTOR: vector}
+
+
+def _unstacked(stacks: Mapping[str, Array], like: optax.Params) -> optax.Params:
+    leaves, structure = jax.tree.flatten(like)
+    _, parts_of = ravel_pytree([leaf for leaf in leaves if _group_of(leaf) == _VECTOR])
+    left = {
+        name: iter(parts_of(stack) if name == _VECTOR else stack) for name, stack in stacks.items()
+    }
+    return jax.tree.unflatten(structure, [next(left[_group_of(leaf)]) for leaf in leaves])
+
+
+def _group_of(leaf: Array) -> str:
+    return str(leaf.shape) if leaf.ndim == 2 else _VECTOR
+
+
+def _axes_of_stacks(
+    stacks: Mapping[str, object],
+) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:
+    of_matrices = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+    return {name: None if name == _VECTOR else of_matrices for name in stacks}

@@ -93,3 +93,18 @@ def test_muon_moves_a_matrix_by_an_orthogonal_step_of_adams_size(rng, shape):
     np.testing.assert_allclose(np.diag(turned), of_one, rtol=0.35)
     assert np.ptp(sizes) > np.mean(sizes) / 2
     np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-3)
+
+
+def test_matrices_moved_together_go_where_each_would_go_alone(rng):
+    config = TrainingConfig(optimizer="muon", use_grad_clip=False, use_lr_schedule=False)
+    shapes = {"a": (4, 3), "b": (5,), "c": (4, 3), "d": (2, 2, 2), "e": (3, 4), "f": ()}
+    params = {name: jnp.asarray(rng.normal(size=n), jnp.float32) for name, n in shapes.items()}
+    together = make_optimizer(config, 1)
+    alone = optax.contrib.muon(config.learning_rate, consistent_rms=0.7)
+    state, state_alone = together.init(params), alone.init(params)
+    for sign in (1.0, -0.3):
+        gradient = {name: sign * part + 0.1 for name, part in params.items()}
+        found, state = together.update(gradient, state, params)
+        expected, state_alone = alone.update(gradient, state_alone, params)
+    for name in shapes:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-6)
