@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-import pipeline  # and of it Store where it is used, which imports Zarr
+import pipeline  # its Store imports Zarr, so it is looked up where it is used
 from dcmnet.model import DCMNet, Parameters
 from dcmnet.model.compilation import ONCE
 from pipeline.loader import MoleculeBatch, make_batch

@@ -47,7 +47,7 @@ def model_facts(content: ReportContent) -> Facts:
     """Returns what the network is and what it was trained towards."""
     model, training = content.config.model, content.config.training
     weights = {
-        "root of the ESP" if training.esp_loss == "rmse" else "ESP": training.esp_w,
+        "RMSE of the ESP" if training.esp_loss == "rmse" else "ESP": training.esp_w,
         "field": training.field_w,
         "monopoles": training.chg_w,
         "dipole": training.dipole_w,

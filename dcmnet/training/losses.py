@@ -13,7 +13,7 @@ from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
-# In hartree/e: where the root of a squared error has its slope, and below which it is a square.
+# In hartree/e: where root and square have one slope, and below which the root is smooth.
 _UNIT = 1 / HARTREE_IN_KCAL_PER_MOL
 _SMOOTH = 0.1 * _UNIT
 
