@@ -39,7 +39,7 @@ def training_curves(history: Sequence[EpochRecord]) -> Figure:
             (best[-1].epoch, value),
             textcoords="offset points",
             xytext=(0, -8),  # where the curve is not
-            ha="right",
+            ha="right" if best[-1].epoch > history[-1].epoch / 2 else "left",
             va="top",
             color=MODEL_COLOUR,
         )
