@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,6 +32,8 @@ _INTEGRALS: Final = 2**25
 @dataclass(frozen=True)
 class DensityFunctional:
     """A functional and a basis, with density fitting; see ``Method``.
+
+    Where gpu4pyscf is installed and there is a GPU, the density is converged on it.
 
     Attributes:
         functional: Name of the functional, as libxc has it.
@@ -97,7 +101,12 @@ class DensityFunctional:
         field = self._field(molecule)
         field.conv_tol, field.conv_tol_grad = _CONVERGED, _GRADIENT_CONVERGED
         field.max_cycle = _MOST_CYCLES
-        field.kernel()
+        if _has_card():
+            on_card = field.to_gpu()
+            on_card.kernel()
+            field = on_card.to_cpu()
+        else:
+            field.kernel()
         if not field.converged:
             second = field.newton()
             second.kernel(field.mo_coeff, field.mo_occ)
@@ -118,6 +127,16 @@ class DensityFunctional:
             raise CalculationError(f"{self.functional} is no functional of libxc") from error
         field.grids.level = _GRID
         return field
+
+
+@functools.cache
+def _has_card() -> bool:
+    """Whether fields converge on a GPU: gpu4pyscf is installed, and there is one."""
+    if find_spec("gpu4pyscf") is None:
+        return False
+    import cupy
+
+    return bool(cupy.cuda.is_available())
 
 
 def _potential(

@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 from pyscf import dft, gto, qmmm
+from pyscf.df import df_jk
 
 from pipeline.chemistry.multipoles import multipole_potential
 from pipeline.chemistry.radii import van_der_waals_radii
 from pipeline.chemistry.shells import SHELLS, shell_points
+from pipeline.reference import density_functional
 from pipeline.reference.calculation import CalculationError
 from pipeline.reference.density_functional import DensityFunctional
 from pipeline.reference.mbis import mbis
@@ -229,6 +231,47 @@ def test_ions_and_radicals_have_their_charge():
     assert SMALL(ion, none, False).atomic.charges.sum() == pytest.approx(-1, abs=2e-3)
     radical = SMALL(ion._replace(charge=0), none, False)
     assert radical.atomic.charges.sum() == pytest.approx(0, abs=2e-3)
+
+
+class Card:
+    """What gpu4pyscf does with a field, on the processor: converges it, and gives it back."""
+
+    def __init__(self, field):
+        self.field = field
+
+    def kernel(self):
+        self.field.kernel()
+
+    def to_cpu(self):
+        return self.field.copy()
+
+
+@pytest.mark.parametrize("charge", [0, 1])
+def test_a_card_converges_the_density_and_the_rest_follows(charge, monkeypatch):
+    """Of a closed shell, and of a radical."""
+    points = np.array([[0.0, 0.0, 4.0]])
+    plain = SMALL(water(charge=charge), points, False)
+    monkeypatch.setattr(density_functional, "_has_card", lambda: True)
+    sent = []
+    monkeypatch.setattr(df_jk._DFHF, "to_gpu", lambda field: sent.append(field) or Card(field))
+    found = SMALL(water(charge=charge), points, False)
+    assert len(sent) == 1
+    assert found.energy == pytest.approx(plain.energy, abs=1e-9)
+    np.testing.assert_allclose(found.esp, plain.esp, atol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("charge", [0, 1])
+def test_the_card_finds_what_the_processor_finds(charge, monkeypatch, rng):
+    pytest.importorskip("gpu4pyscf")
+    points = shell_points(NUMBERS, WATER, 100, rng)
+    assert density_functional._has_card()
+    on_card = SMALL(water(charge=charge), points, True)
+    monkeypatch.setattr(density_functional, "_has_card", lambda: False)
+    plain = SMALL(water(charge=charge), points, True)
+    assert on_card.energy == pytest.approx(plain.energy, abs=2e-6)
+    np.testing.assert_allclose(on_card.esp, plain.esp, atol=5e-5)
+    np.testing.assert_allclose(on_card.forces, plain.forces, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", [SMALL])
