@@ -59,7 +59,7 @@ def spherical_harmonics(
     harmonics = [jnp.ones_like(directions[:, :1]), directions]
     for degree in range(2, max_degree + 1):
         below = harmonics[-1]
-        products = (below[:, :, None] * directions[:, None, :]).reshape(len(below), -1)
+        products = (below[:, :, None] * directions[:, None, :]).reshape(below.shape[0], -1)
         coupling = _to_the_next(degree).astype(directions.dtype)
         harmonics.append(jnp.matmul(products, coupling, precision="highest"))
     return jnp.concatenate(harmonics[: max_degree + 1], axis=1)

@@ -78,7 +78,12 @@ def charge_hypotheses(
         size = max(size, _LEAST_SIZE)
     sizes = np.sqrt((placed**2).sum(axis=1) / np.maximum(atoms.mask.sum(axis=1), 1))
     ions = np.abs(sums) > np.maximum(_ION * factor * sizes, _LEAST_ION)
-    if ions.sum() > max(_FEW_IONS, len(ions) // _ODD):
+    shown = reference is not None and reference.is_sharp
+    if shown and np.array_equal(ions[rows], np.abs(expected) > _LEAST_ION):
+        least = 0  # the ESP has the same ions
+    else:
+        least = max(_FEW_IONS, len(ions) // _ODD)
+    if ions.sum() > least:
         whole = np.abs(sums[ions]) / factor
         evidence = [*evidence, WholeSums(whole, -math.log(float(np.median(whole))), _WHOLE)]
     return weigh(

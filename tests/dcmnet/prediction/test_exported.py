@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from dcmnet.experiment.directory import load_model
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction import export_model, predict_arrays
 from dcmnet.prediction.artefact_runner import (
@@ -18,6 +19,7 @@ from dcmnet.prediction.artefact_runner import (
     pairs_within,
     with_total_charge,
 )
+from dcmnet.pretrained import pretrained_names
 from pipeline.loader import make_batch
 from store_schema.problems import ConfigError
 from tests.dcmnet.prediction.prediction_case import model, structure, write_frames
@@ -101,6 +103,16 @@ def test_its_description_tells_what_it_is(artefact):
     assert about["n_dcm"] == 2
     assert about["symbols"][8] == "O"
     assert set(about["versions"]) == {"dcm-store", "jax", "jaxlib"}
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_a_model_in_the_box_gives_its_charges_from_a_file(name, tmp_path):
+    exported = load(export_model(name, tmp_path / "model.dcmx"))
+    s = structure("CH3OH")
+    charges, positions = exported.predict(s.atomic_numbers, s.positions)
+    expected = predict_arrays(load_model(name), s.atomic_numbers, s.positions)
+    np.testing.assert_allclose(charges.ravel(), expected.charges, atol=2e-5)
+    np.testing.assert_allclose(positions.reshape(-1, 3), expected.charge_positions, atol=2e-5)
 
 
 def test_conformers_share_one_program(artefact):
