@@ -31,21 +31,26 @@ _PER_MOLECULE: Final[dict[str, type[np.generic]]] = {
 _SAME: Final = 1e-6
 
 
-def pack(folder: Path, out: Path, level: str, skip: Sequence[Path] = ()) -> int:
-    """Writes finished calculations into one file, but those that others have.
+def pack(folder: Path, out: Path, level: str) -> int:
+    """Writes finished calculations into one file, but those that others of its folder have.
 
     Args:
         folder: What ``dcmnet reference`` keeps while it works.
         out: The file.
         level: Level of theory.
-        skip: Files that were written before.
 
     Returns:
         How many are in it.
+
+    Raises:
+        ValueError: There is none that is new.
     """
-    before = {str(name) for path in skip for name in np.load(path)["id"]}
+    others = [path for path in out.absolute().parent.glob("*.npz") if path.name != out.name]
+    before = {name for path in others for name in _names(path, level)}
     found = [dict(np.load(path)) for path in sorted(folder.glob("*.npz"))]
     found = [one for one in found if str(one["id"]) not in before]
+    if not found:
+        raise ValueError(f"{folder}: there is no calculation that {out.parent} does not have")
     columns: dict[str, np.ndarray] = {
         "id": np.array([str(one["id"]) for one in found]),
         "level": np.array(level),
@@ -61,6 +66,12 @@ def pack(folder: Path, out: Path, level: str, skip: Sequence[Path] = ()) -> int:
     for _ in unpacked(out):  # its grids are those that were calculated
         pass
     return len(found)
+
+
+def _names(path: Path, level: str) -> list[str]:
+    with np.load(path) as raw:
+        same = {"id", "level"} <= set(raw.files) and str(raw["level"]) == level
+        return raw["id"].tolist() if same else []
 
 
 def unpacked(path: Path) -> Iterator[dict[str, np.ndarray]]:
@@ -121,13 +132,12 @@ def main() -> None:
     packing.add_argument("folder", type=Path)
     packing.add_argument("out", type=Path)
     packing.add_argument("--level", default="PBE0/def2-TZVP")
-    packing.add_argument("--skip", type=Path, nargs="*", default=[])
     unpacking = commands.add_parser("unpack")
     unpacking.add_argument("paths", type=Path, nargs="+")
     unpacking.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     if asked.command == "pack":
-        done = pack(asked.folder, asked.out, asked.level, asked.skip)
+        done = pack(asked.folder, asked.out, asked.level)
     else:
         done = unpack(asked.paths, asked.out)
     print(f"{done:,} molecules")

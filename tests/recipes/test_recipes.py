@@ -58,6 +58,8 @@ def test_what_was_calculated_comes_back_with_its_grid(tmp_path):
     assert unpack([tmp_path / "000.npz"], tmp_path / "again.npz") == 1
     again = np.load(tmp_path / "again.npz")
     assert again["total_charge"].tolist() == [-1]
+    with pytest.raises(ValueError, match="no calculation that"):
+        pack(folder, tmp_path / "more.npz", level)
     changed = dict(np.load(tmp_path / "000.npz"))
     np.savez(tmp_path / "001.npz", **{**changed, "R": changed["R"] + 0.1})
     with pytest.raises(ValueError, match="grid of hydroxide/0"):
