@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from dcmnet.analysis.figures.esp import RMSE_COLUMNS, shown_levels
 from dcmnet.analysis.figures.ladder import rungs_of
 from dcmnet.report.content import ReportContent, ResultsContent
@@ -69,6 +71,7 @@ def lead(content: ReportContent) -> str:
         return (
             f"With {what}, the network was analysed on {len(table):,} {split} molecules, which "
             "have no reference ESP to compare with: the errors are those of what they have."
+            + _of_the_field(table["field_rmse"])
         )
     sentences = [
         f"With {what}, the network reproduces the reference ESP of {len(table):,} {split} "
@@ -78,6 +81,12 @@ def lead(content: ReportContent) -> str:
     if results.schema.split in ("train", "all"):
         sentences.append("These include molecules that it was trained on.")
     return " ".join(sentences)
+
+
+def _of_the_field(rmse: pd.Series) -> str:
+    if not rmse.notna().any():
+        return ""
+    return f" Its electric field has a mean error of {rmse.mean():.2f} kcal/mol/e/Å."
 
 
 def answers(content: ReportContent) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from dcmnet.analysis.statistics import load_statistics
 from dcmnet.experiment.directory import Experiment
 from dcmnet.report import sections, write_report
 from dcmnet.report.content import read_content
+from dcmnet.report.opening import lead
 from pipeline import ingest
 from pipeline.sample import sample_sources
 from store_schema.problems import ConfigError, StoreError
@@ -213,6 +215,15 @@ def test_what_does_not_exist_is_refused(trained, tmp_path):
     with pytest.raises(StoreError, match="gone"):
         write_report(trained[2], store=tmp_path / "gone.zarr", out=tmp_path / "a.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_an_esp_its_opening_tells_of_the_field(analysed):
+    content = read_content(analysed.directory)
+    table = content.results.table
+    assert "electric field" not in lead(content)
+    without = table.assign(esp_rmse=np.nan, field_rmse=np.arange(len(table)) % 2 + 1.0)
+    told = lead(replace(content, results=replace(content.results, table=without)))
+    assert f"a mean error of {without.field_rmse.mean():.2f} kcal/mol/e/Å" in told
 
 
 def test_without_an_esp_the_rest_is_told(tmp_path):
