@@ -5,7 +5,7 @@ import os
 from uuid import uuid4
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
-# A process a core runs tests; threads of each would only wait for those of the others.
+# One process per core runs the tests; threads of each would only wait for those of the others.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis

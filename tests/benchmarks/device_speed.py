@@ -29,7 +29,7 @@ class Measured(NamedTuple):
     Attributes:
         features: Of the network.
         batch: Molecules.
-        ms: Milliseconds a step, its batch on the device.
+        ms: Milliseconds per step, its batch on the device.
         molecules_per_second: From that.
         kernels: Programs that the device ran for a step; None where it does not say.
         idle: Share of the time of the steps in which it ran none; likewise.
@@ -91,7 +91,7 @@ def _seconds(call):
 
 
 def traced(call):
-    """Returns the programs a step that a card ran during a call, and its idle share."""
+    """Returns the programs per step that a card ran during a call, and its idle share."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             seconds = _seconds(call)

@@ -101,7 +101,7 @@ def cold_speed(store: Path) -> dict[str, float]:
     """Streams one epoch of a store whose files have left the page cache.
 
     Returns:
-        Seconds to open it, molecules and bytes read a second after that, bytes a second of
+        Seconds to open it, molecules and bytes read per second after that, bytes per second of
         a plain reading of its files, the peak of this process's memory in bytes, and the
         molecules.
     """
@@ -133,7 +133,7 @@ def _peak_memory() -> int:
 
 
 def _plain_speed(files: list[Path]) -> float:
-    """Returns bytes a second of reading files that have left the page cache, one by one."""
+    """Returns bytes per second of reading files that have left the page cache, one by one."""
     buffer = memoryview(bytearray(2**20))
     read, seconds = 0, 0.0
     for file in files:

@@ -33,7 +33,7 @@ def test_the_peak_grows_by_less_than_the_results(trained, sample_store, tmp_path
     grown = (peaks[1] - peaks[0]) * 1e6 / added
     print(
         f"\npeak memory of an analysis: {peaks[0]:,.0f} MB of {molecules[0]:,} molecules, "
-        f"{peaks[1]:,.0f} MB of {molecules[1]:,}; {grown:,.0f} bytes a molecule more, "
+        f"{peaks[1]:,.0f} MB of {molecules[1]:,}; {grown:,.0f} bytes per molecule more, "
         f"whose results are {one_of_them:,.0f}"
     )
     assert grown < one_of_them

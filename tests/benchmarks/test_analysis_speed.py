@@ -20,7 +20,7 @@ def test_an_analysis_beside_the_forward_pass(n_dcm):
         forward, analysis = pool.submit(analysis_times, n_dcm).result()
     ratio = float(np.median(np.array(forward) / np.array(analysis)))
     print(
-        f"\nanalysis of {n_dcm} charges an atom: forward passes {min(forward):.2f} s, "
+        f"\nanalysis of {n_dcm} charges per atom: forward passes {min(forward):.2f} s, "
         f"analysis {min(analysis):.2f} s, ratio {ratio:.2f} (median of {len(forward)})"
     )
     assert ratio >= AT_LEAST

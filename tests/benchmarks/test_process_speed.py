@@ -52,7 +52,7 @@ def test_processes_beside_devices(preset, sample_store, tmp_path, pytestconfig, 
             directory = tmp_path / f"run{index}"
             found[kind] = speed(launch, [*words, "--name", directory.name], directory, kind)
     with capsys.disabled():
-        print(f"\n{preset}, batches of {BATCH}: processes × devices, ms a step, molecules/s")
+        print(f"\n{preset}, batches of {BATCH}: processes × devices, ms per step, molecules/s")
         for (processes, devices, held), rate in found.items():
             title = f"{processes} × {devices} | {'a core each' if held else 'both cores'}"
             print(f"| {title} | {1000 * BATCH / rate:.0f} | {rate:,.0f} |")

@@ -22,7 +22,7 @@ def test_a_step_is_much_faster_than_the_plain_way():
     median, plain_median = (1e3 * float(np.median(times)) for times in (ours, plain))
     ratio = plain_median / median
     print(
-        "\ntraining step, ms a molecule (median of "
+        "\ntraining step, ms per molecule (median of "
         f"{len(ours)}): batches of 16 trimmed {median:.2f}, "
         f"plain (60 atoms, all pairs, 3200 points, batch 1) {plain_median:.2f}, "
         f"ratio {ratio:.1f}"

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one line an epoch whatever happens in between; the epoch table."""
+"""``metrics.jsonl``: one line per epoch whatever happens in between; the epoch table."""
 
 import io
 import json

@@ -26,7 +26,7 @@ TOLERANCE = {"rtol": 0, "atol": 1e-5}
 
 @pytest.fixture(scope="module")
 def network():
-    """Three charges an atom: a reshape in place of a transpose keeps the shape (…, 3, 3)."""
+    """Three charges per atom: a reshape in place of a transpose keeps the shape (…, 3, 3)."""
     return SmallNetwork.make(n_dcm=3, max_degree=2)
 
 

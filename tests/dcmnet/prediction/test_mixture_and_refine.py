@@ -27,7 +27,7 @@ def shifted_equally(mixed, part):
 
 
 def test_each_atom_has_the_charges_of_its_own_model():
-    """Hydrogens from one charge an atom, oxygens from four, carbons from two."""
+    """Hydrogens from one charge per atom, oxygens from four, carbons from two."""
     methanol = structure(total_charge=1.0)
     mixture = Mixture(MODELS, by_element={1: 1, 8: 2})
     (mixed,) = Predictor(mixture).predict([methanol])
