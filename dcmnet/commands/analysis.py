@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite
+from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite, Split
 
 
 def analyze(
@@ -22,7 +22,7 @@ def analyze(
     store: Annotated[
         str | None, typer.Option(help="Store to analyse; the one trained on by default.")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    split: Split = "test",
     checkpoint: Checkpoint = "best",
     name: Annotated[
         str | None, typer.Option(help="Name of the results; the experiment's by default.")
@@ -69,7 +69,7 @@ def compare(
     store: Annotated[
         str | None, typer.Option(help="Store to compare on; the one trained on by default.")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="train|valid|test|all")] = "test",
+    split: Split = "test",
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where the figure goes.")] = Path(
         "comparison.png"
     ),
@@ -98,11 +98,13 @@ def report(
         str | None, typer.Option(metavar="NAME", help="Results group; the experiment's by default.")
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write it again after each epoch while training runs.")
+        bool,
+        typer.Option("--watch", help="Update the page after each epoch of a running training."),
     ] = False,
-    every: Annotated[float, typer.Option(help="Seconds between looks with --watch.")] = 5.0,
+    every: Annotated[float, typer.Option(help="With --watch: seconds between updates.")] = 5.0,
     port: Annotated[
-        int | None, typer.Option(help="Of a live page on 127.0.0.1, with --watch; 0: any free one.")
+        int | None,
+        typer.Option(help="With --watch: serve a live page on 127.0.0.1; 0 is any free port."),
     ] = None,
 ) -> None:
     """Write a report of an experiment as one HTML page."""

@@ -70,7 +70,7 @@ def ingest(
 
 def inspect(
     store: Store,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what is in a store, what was inferred and why."""
     from pipeline.inspection.inspect import inspect_store
@@ -85,7 +85,7 @@ def inspect(
 
 def validate(
     store: Store,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a store again, its schema and every molecule; exit code 1 if anything is wrong."""
     from pipeline.inspection.pages import print_validation
@@ -104,7 +104,7 @@ def bench(
     store: Store,
     batch_size: Annotated[int, typer.Option(min=1, help="Molecules per batch.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to stream.")] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast this disk and machine deliver batches."""
     from pipeline.loader.bench import measure

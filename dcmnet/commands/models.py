@@ -81,9 +81,9 @@ def models(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Show the card of this model.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models in the box, or show what one of them is and how good."""
+    """List the models in the box, or describe one and its accuracy."""
     from dcmnet.pretrained import pretrained_names, read_card
     from dcmnet.pretrained.page import print_card, print_models
 

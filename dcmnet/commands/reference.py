@@ -33,7 +33,7 @@ def reference(
         int, typer.Option(min=1, help="Geometries of each molecule that has bonds.")
     ] = 1,
     displace: Annotated[
-        float, typer.Option(min=0.0, help="Move atoms at random by so many Å.")
+        float, typer.Option(min=0.0, help="Displace atoms at random; standard deviation in Å.")
     ] = 0.0,
     forces: Annotated[bool, typer.Option("--forces", help="Calculate forces, too.")] = False,
     field: Annotated[

@@ -49,7 +49,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume where the experiment exists, as jobs do.")
+        bool, typer.Option("--resume", help="Resume the experiment if it exists.")
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show all parameters, with lovely_jax if there.")
@@ -79,7 +79,7 @@ def train(
 
 
 def resume(experiment: ExperimentPath) -> None:
-    """Resume an experiment exactly where it stopped; exit codes as train."""
+    """Resume an experiment exactly where it stopped; exit codes are those of train."""
     is_first = prepare_process()
 
     from dcmnet.experiment.metrics import print_outcome

@@ -21,12 +21,15 @@ ModelSource = Annotated[
     ),
 ]
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what has the same name.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Declare = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Settle what inference would decide."),
+    typer.Option(metavar="KEY=VALUE", help="State the meaning, unit or origin of a key."),
 ]
-Checkpoint = Annotated[str, typer.Option(metavar="best|latest|epoch_N")]
+Checkpoint = Annotated[
+    str, typer.Option(metavar="best|latest|epoch_N", help="Checkpoint of an experiment.")
+]
+Split = Annotated[str, typer.Option(metavar="train|valid|test|all", help="Molecules to use.")]
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
