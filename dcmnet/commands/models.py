@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from dcmnet.console.options import Checkpoint, Declare, ModelSource, Overwrite, pairs
+
+_INPUTS: Final = "[EXPERIMENT...] INPUT"
 
 
 def predict(
@@ -89,7 +92,8 @@ def models(
 
     cards = [read_card(each) for each in ([name] if name else pretrained_names())]
     if as_json:
-        typer.echo("\n".join(card.model_dump_json(indent=2) for card in cards))
+        documents = [card.model_dump(mode="json") for card in cards]
+        typer.echo(json.dumps(documents[0] if name else documents, indent=2))
     elif name:
         print_card(cards[0], Console())
     else:
@@ -145,11 +149,16 @@ def drift(
 
 def _named(inputs: list[str], model: str | None) -> tuple[str, list[str]]:
     """Returns what to predict, and the models that ``[EXPERIMENT...] INPUT`` and --model name."""
-    from dcmnet.pretrained import DEFAULT
+    from dcmnet.pretrained import DEFAULT, is_pretrained
 
     *experiments, source = inputs
     if experiments and model:
-        raise typer.BadParameter(
-            "give EXPERIMENTs, or --model, or neither", param_hint="[EXPERIMENT...] INPUT"
-        )
+        raise typer.BadParameter("give EXPERIMENTs, or --model, or neither", param_hint=_INPUTS)
+    if is_pretrained(source):
+        raise typer.BadParameter(f"{source} is a model; name the molecules too", param_hint=_INPUTS)
+    for each in experiments:
+        if Path(each).is_file() and not each.endswith(".pkl"):
+            raise typer.BadParameter(
+                f"{each} is a file of molecules; give one INPUT at a time", param_hint=_INPUTS
+            )
     return source, experiments or [model or DEFAULT]

@@ -128,6 +128,13 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     set_up_compilation()
     path = Path(source)
     if is_pretrained(source):
+        if checkpoint != "best":
+            raise CheckpointError.of(
+                str(source),
+                wrong=f"a model in the box has no checkpoint {checkpoint!r}",
+                consequence="no model was loaded",
+                remedy="Leave the checkpoint out, or name an experiment",
+            )
         return load_pretrained(str(source))
     if path.suffix == ".pkl":
         published, params = read_published(path)

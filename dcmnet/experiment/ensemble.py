@@ -67,16 +67,16 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
     if not others:
         return first
     prints = tuple(_fingerprint(each.params) for each in (first, *others))
-    unfit = [f"{m.name}, an ensemble itself" for m in (first, *others) if m.ensemble]
-    unfit += [f"{m.name}, another network" for m in others if m.network != first.network]
+    unfit = [f"{m.name} is an ensemble already" for m in (first, *others) if m.ensemble]
+    unfit += [f"{m.name} is another network" for m in others if m.network != first.network]
     if len(set(prints)) < len(prints):
-        unfit.append("the same parameters twice")
+        unfit.append("two have the same parameters")
     if unfit:
         raise ConfigError.of(
             f"ensemble of {', '.join(map(str, sources))}",
-            wrong=f"these are not the network of {first.name}, trained differently: {unfit[0]}",
-            consequence="their spread would say nothing",
-            remedy="Train members with the same settings and another training.seed each",
+            wrong=f"{unfit[0]}; members are one network, trained with different seeds",
+            consequence="their spread would mean nothing",
+            remedy="Give one model in the box alone, or experiments that differ in training.seed",
         )
     return TrainedModel(
         first.network,

@@ -29,6 +29,7 @@ _NEEDED: dict[str, tuple[Any, str]] = {
     "cutoff": ((int, float), "a number"),
     "max_atomic_number": (int, "a whole number"),
     "elements": ((list, type(None)), "a list, or null"),
+    "total_charges": ((list, type(None)), "a list, or null"),
     "symbols": (list, "a list"),
 }
 
@@ -140,11 +141,20 @@ class ExportedModel:
         distance = np.sqrt((apart**2).sum(axis=-1))[np.triu_indices(len(numbers), 1)]
         if len(distance) and distance.min() < 0.2:
             raise ValueError(f"expected atoms apart from each other, two are {distance.min():.3f}")
-        known = self.metadata["elements"]
-        unseen = sorted(set(numbers.tolist()) - set(known or numbers.tolist()))
-        if unseen:
-            warnings.warn(f"the model has not seen the elements {unseen}", stacklevel=3)
+        for unseen in self._unseen(numbers, total_charge):
+            warnings.warn(unseen, stacklevel=3)
         return numbers, nuclei
+
+    def _unseen(self, numbers: np.ndarray, total_charge: float) -> list[str]:
+        found = []
+        known, charges = self.metadata["elements"], self.metadata["total_charges"]
+        elements = sorted(set(numbers.tolist()) - set(known or numbers.tolist()))
+        if elements:
+            names = ", ".join(self.metadata["symbols"][int(number)] for number in elements)
+            found.append(f"the model has not seen {names} in training: its charges mean nothing")
+        if total_charge not in (charges or [total_charge]):
+            found.append(f"the model has not seen a net charge of {total_charge:+g} in training")
+        return found
 
 
 def load(path: Any) -> ExportedModel:
@@ -187,7 +197,7 @@ def _checked_metadata(metadata: Any) -> dict[str, Any]:
     for name, (kind, what) in _NEEDED.items():
         if not isinstance(metadata, dict) or not isinstance(metadata.get(name), kind):
             raise ValueError(f"{METADATA} has no {name}, which is {what}")
-    for name, kind in (("elements", int), ("symbols", str)):
+    for name, kind in (("elements", int), ("total_charges", float), ("symbols", str)):
         if not all(type(each) is kind for each in metadata.get(name) or ()):
             raise ValueError(f"{METADATA} has {name} that are not of type {kind.__name__}")
     if not 0 < metadata["cutoff"] < float("inf"):
@@ -211,7 +221,7 @@ def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]
         rows = [file.readline().split() for _ in range(count)]
         if file.read().strip():
             raise SystemExit(
-                f"Error: {path}: expected one molecule, found more; nothing was predicted. "
+                f"Error: {path}: there is more than one molecule in it; nothing was predicted. "
                 "Give a file of each."
             )
     return [symbols.index(row[0]) for row in rows], [[float(x) for x in row[1:4]] for row in rows]
@@ -227,20 +237,33 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"Error: {error}.", file=sys.stderr)
         return 1
+    path = arguments[1]
     try:
-        numbers, positions = read_xyz(arguments[1], model.metadata["symbols"])
+        numbers, positions = read_xyz(path, model.metadata["symbols"])
+    except (OSError, ValueError, IndexError):
+        return _refused(path, "this is not an XYZ file of one molecule with known elements")
+    try:
         total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0
-        charges, places = model.predict(numbers, positions, total_charge)
-    except (OSError, ValueError, IndexError) as error:
-        print(
-            f"Error: {arguments[1]}: expected an XYZ file of one molecule and its charge, "
-            f"found: {error}; nothing was predicted.",
-            file=sys.stderr,
-        )
-        return 1
+    except ValueError:
+        return _refused(path, f"the net charge {arguments[2]!r} is not a number")
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            charges, places = model.predict(numbers, positions, total_charge)
+    except ValueError as error:
+        return _refused(path, str(error))
+    for warning in told:
+        print(f"Warning: {warning.message}", file=sys.stderr)
+    if len(arguments) == 2:
+        print("Note: no net charge was given; 0 was assumed.", file=sys.stderr)
     for q, (x, y, z) in zip(charges.ravel(), places.reshape(-1, 3), strict=True):
         print(f"{x:14.8f} {y:14.8f} {z:14.8f} {q:14.8f}")
     return 0
+
+
+def _refused(path: str, wrong: str) -> int:
+    print(f"Error: {path}: {wrong}; nothing was predicted.", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

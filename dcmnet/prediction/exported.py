@@ -123,11 +123,12 @@ def _shapes() -> tuple[jax.ShapeDtypeStruct, ...]:
 
 
 def _metadata(model: TrainedModel) -> dict[str, Any]:
-    network = model.network
+    network, charges = model.network, model.domain.total_charges
     return {
         "name": model.name,
         "epoch": model.epoch,
         "elements": None if model.elements is None else sorted(model.elements),
+        "total_charges": None if charges is None else sorted(charges),
         "cutoff": network.cutoff,
         "n_dcm": network.n_dcm,
         "max_atomic_number": network.max_atomic_number,

@@ -21,6 +21,7 @@ from pipeline.structures import (
     is_smiles,
     net_charge,
     read_structures,
+    smiles_problem,
 )
 from store_schema.problems import SourceError
 
@@ -83,18 +84,20 @@ def open_structures(
         not path.exists() and is_smiles(text)
     ):
         return _Described(text, total_charge)
-    elif path.is_dir() or _names_files(text):
+    elif text and (path.is_dir() or _names_files(text)):
         from dcmnet.prediction.stored_inputs import FileStructures
 
         found = FileStructures(text, with_esp, declare, total_charge)
     else:
+        problem = "" if path.exists() else smiles_problem(text)
         raise SourceError.of(
-            text,
+            text or repr(text),
             wrong=(
                 "this kind of file is not known"
                 if path.exists()
                 else "there is nothing of this name"
             )
+            + (f", and as a SMILES it is wrong ({problem})" if problem else "")
             + f"; molecules come from a store, files ({', '.join(_FILES)}), or a SMILES",
             consequence="there is nothing to predict",
             remedy="Name such a file, or the folder of a store",
@@ -155,6 +158,7 @@ class _XyzFile:
         with damage_reported(place, _FRAMES):
             atoms, info, _ = file.frame(index)
         given = net_charge(atoms, place)
+        atoms = atoms[atoms.numbers > 0]  # the others are sites, such as charges
         name = info.get("molecule_id", info.get("name", f"{self._path.stem}#{index}"))
         return Structure(
             place=place,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -96,13 +97,16 @@ class Predictor:
         ]
 
     def predict(self, structures: Iterable[Structure]) -> list[ChargedMolecule]:
-        """Predicts molecules at hand, in their order.
+        """Predicts molecules at hand, in their order; warns of those beyond the training.
 
         Raises:
             SourceError: Some of them cannot be predicted.
         """
         given = InMemory(tuple(structures))
-        return list(self.run(given, self.survey(given)))
+        survey = self.survey(given)
+        for warning in survey.warnings:
+            warnings.warn(warning, stacklevel=2)
+        return list(self.run(given, survey))
 
     def survey(self, structures: Structures, on_advance: OnAdvance | None = None) -> Survey:
         """Reads all molecules once and checks them.
@@ -300,14 +304,15 @@ class _Looking:
         unseen = self._unseen(place)
         if strict and unseen:
             raise SourceError(unseen)
-        warnings = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
+        told = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
         if self._uncharged:
-            warnings.append(
+            told.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
-                "0 was assumed. Give it as charge=-1 in the comment line, or with --charge"
+                "0 was assumed. Give it in the file (charge=-1 in an XYZ comment line), or with "
+                "--charge"
             )
         if self._periodic:
-            warnings.append(
+            told.append(
                 f"{place}: {self._periodic} of {len(self._names)} molecules are periodic; each is "
                 "predicted by itself, and must not be cut by the edge of its cell"
             )
@@ -316,7 +321,7 @@ class _Looking:
             n_atoms=np.array(self._n_atoms, np.int64),
             n_pairs={cutoff: np.array(n, np.int64) for cutoff, n in self._n_pairs.items()},
             largest_n_dcm=max(model.network.n_dcm for model in self._mixture.models),
-            warnings=tuple(warnings),
+            warnings=tuple(told),
         )
 
     def _unseen(self, place: str) -> list[Problem]:

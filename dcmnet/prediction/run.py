@@ -52,6 +52,7 @@ class PredictionReport:
             alone, which cannot say.
         conformers: What one set of charges comes to, where several conformers got one.
         is_calibrated: Whether the uncertainties were held against actual errors.
+        why_no_estimate: Why molecules without an uncertainty have none.
         uncertainty_limit: Largest of them that is backed by tests; None if that is unknown.
     """
 
@@ -61,6 +62,7 @@ class PredictionReport:
     rmse_before: list[float] = field(default_factory=list)
     rmse_after: list[float] = field(default_factory=list)
     uncertainties: list[float] = field(default_factory=list)
+    why_no_estimate: str = ""
     uncertainty_limit: float | None = None
     is_calibrated: bool = False
     conformers: JointRefinement | None = None
@@ -156,6 +158,7 @@ def predict_file(
             calibration = predictor.mixture.models[0].calibration
             report.uncertainty_limit = calibration.limit if calibration else None
             report.is_calibrated = calibration is not None
+            report.why_no_estimate = _why_no_estimate(predictor.mixture)
             predicted = predictor.run(structures, survey)
             if is_for_simulations(path) and count > 1:
                 predicted = _jointly(predicted, report, refine)
@@ -166,6 +169,14 @@ def predict_file(
             title = " + ".join(each.name for each in predictor.mixture.models)
             write_predictions(partial, _counted(predicted, bar, working), survey, title, residue)
     return report
+
+
+def _why_no_estimate(mixture: Mixture[TrainedModel]) -> str:
+    if len(mixture.models) > 1:
+        return "several models share these molecules"
+    if not mixture.models[0].ensemble:
+        return "that takes an ensemble, such as dcm2 or several EXPERIMENTs"
+    return "all networks agree on a lone atom, which proves nothing"
 
 
 def _remembered(
@@ -241,9 +252,12 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
         print_conformers(report.conformers, console)
     if report.uncertainties:
         median, most = np.median(report.uncertainties), np.max(report.uncertainties)
+        count = len(report.uncertainties)
+        some = f", of {count:,} of {report.n_molecules:,} molecules; the others have no estimate"
         console.print(
             f"ESP error to expect: {median:.2f} kcal/mol/e"
-            + (f" (median), {most:.2f} at most" if len(report.uncertainties) > 1 else ""),
+            + (f" (median), {most:.2f} at most" if count > 1 else "")
+            + (some if count < report.n_molecules else ""),
             highlight=False,
         )
         if not report.is_calibrated:
@@ -263,11 +277,7 @@ def print_prediction(report: PredictionReport, console: Console) -> None:
                 highlight=False,
             )
     elif not (report.rmse_after or report.conformers):
-        console.print(
-            "No error is stated: that takes an ensemble, such as dcm2 or several EXPERIMENTs, and "
-            "more than lone atoms",
-            highlight=False,
-        )
+        console.print(f"No ESP error is estimated: {report.why_no_estimate}", highlight=False)
     noun = "molecule" if report.n_molecules == 1 else "molecules"
     noun = "conformers of a molecule" if report.conformers else noun
     console.print(

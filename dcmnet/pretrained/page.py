@@ -72,7 +72,7 @@ def print_card(card: ModelCard, console: Console) -> None:
 
 def _accuracy(card: ModelCard, level: str) -> Table:
     table = Table(title=f"ESP RMSE of molecules not seen, kcal/mol/e, {level}", box=box.SIMPLE)
-    table.add_column("by heavy atoms", no_wrap=True)
+    table.add_column("molecules", no_wrap=True)
     for name in ("number", "ESP", "mean", "median", "95 %", "MBIS", "fitted"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in card.accuracy:

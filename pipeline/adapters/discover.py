@@ -125,7 +125,7 @@ def _files(text: str) -> list[Path]:
             )
             + f"; a source is a file ({', '.join(SUFFIXES)}), a folder or glob of them, "
             "or a.npz+b.npz",
-            consequence="there is nothing to ingest",
+            consequence="nothing was read",
             remedy="Check the path",
         )
     for file in files:

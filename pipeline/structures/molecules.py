@@ -28,12 +28,23 @@ _MOL2_BEGIN: Final = "@<TRIPOS>MOLECULE"
 
 def is_smiles(text: str) -> bool:
     """Says whether a text is a SMILES; without RDKit, nothing is."""
+    return smiles_problem(text) is None
+
+
+def smiles_problem(text: str) -> str | None:
+    """Returns what is wrong with a SMILES, None if nothing is.
+
+    It is empty for a text that does not resemble one, and without RDKit.
+    """
     try:
         from rdkit import Chem
     except ModuleNotFoundError:
-        return False
-    with _captured():
-        return len(text.split()) == 1 and Chem.MolFromSmiles(text) is not None
+        return ""
+    with _captured() as said:
+        if len(text.split()) == 1 and Chem.MolFromSmiles(text) is not None:
+            return None
+    reason = said[0].removeprefix("SMILES Parse Error: ") if said else ""
+    return "" if "syntax error" in reason else reason
 
 
 def sdf_records(path: Path, conformers: int) -> Iterator[Record]:
@@ -146,8 +157,17 @@ def _of_record(
 
 def _of_molecule(molecule: Chem.Mol, place: str, name: str, conformers: int) -> Iterator[Geometry]:
     """Conformers of a molecule with all its hydrogens, relaxed by a force field."""
+    from rdkit import Chem
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+    parts = len(Chem.GetMolFrags(molecule))
+    if parts > 1:
+        raise SourceError.of(
+            place,
+            wrong=f"these are {parts} molecules, and nothing says how they lie to each other",
+            consequence="there is no structure",
+            remedy="Give each by itself, or the geometry of all as XYZ, SDF or MOL2",
+        )
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = _SEED
     with _captured():

@@ -14,7 +14,7 @@ from dcmnet.analysis.compare import compare
 from dcmnet.analysis.figures.comparison import comparison_figure
 from dcmnet.cli import app
 from dcmnet.model.domain import Domain
-from dcmnet.prediction import InMemory, Predictor
+from dcmnet.prediction import InMemory, Predictor, predict_arrays
 from dcmnet.pretrained import DEFAULT, load_pretrained, pretrained_names, read_card
 from dcmnet.pretrained.box import BOX, packed
 from recipes.cards import PAGE, written
@@ -77,6 +77,13 @@ def test_what_it_has_not_seen_is_said_and_refused_when_strict(model):
             Predictor(model, strict=True).predict([molecule])
 
 
+def test_arrays_beyond_the_training_are_warned_of(model):
+    with pytest.warns(UserWarning, match="has not seen U in training"):
+        predict_arrays(model, [92, 1], [[0.0, 0, 0], [0, 0, 2.0]])
+    with pytest.warns(UserWarning, match=r"has not seen net charges \+3"):
+        predict_arrays(model, [8], [[0.0, 0, 0]], total_charge=3)
+
+
 def test_domains_add_up_and_say_what_is_beyond():
     methanol, silane = Domain.of(structure("CH3OH")), Domain.of(structure("SiH4", 1.0))
     both = methanol | silane
@@ -132,6 +139,25 @@ def test_commands_list_the_box_and_predict_without_an_experiment(tmp_path):
     assert "esp_uncertainty=" in out.read_text()
     twice = run(app, ["predict", "dcm2", str(water), "--model", "dcm4", "--out", str(out)])
     assert twice.exit_code == 2
+    for inputs, said in (([str(water), str(water)], "one INPUT"), (["dcm2"], "dcm2 is a model")):
+        mistaken = run(app, ["predict", *inputs, "--out", str(out)], env={"COLUMNS": "200"})
+        assert (mistaken.exit_code, said in mistaken.output) == (2, True)
+    again = tmp_path / "again.xyz"  # from what was written, whose charges are sites
+    repeated = run(app, ["predict", str(out), "--out", str(again)])
+    assert repeated.exit_code == 0, repeated.output
+    assert again.read_text() == out.read_text()
+
+
+def test_the_cards_are_one_json_document():
+    listed = CliRunner().invoke(app, ["models", "--json"])
+    assert [card["name"] for card in json.loads(listed.output)] == list(NAMES)
+    shown = CliRunner().invoke(app, ["models", "dcm2", "--json"])
+    assert json.loads(shown.output)["name"] == "dcm2"
+
+
+def test_a_model_in_the_box_has_no_checkpoints():
+    with pytest.raises(CheckpointError, match="'latest'"):
+        load_model("dcm2", "latest")
 
 
 def test_a_model_in_the_box_is_analysed_and_compared_on_any_store(small_store, tmp_path):

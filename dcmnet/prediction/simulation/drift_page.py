@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +77,13 @@ def _measured(model: Mixture[TrainedModel], source: str, charge: float | None) -
             consequence="nothing was measured",
             remedy="Give a file that holds one",
         )
-    first, *others = structures
+    if not structures[0].charge_given:
+        warnings.warn(
+            f"{source} gives no net charge; 0 was assumed. Give it in the file (charge=-1 in an "
+            "XYZ comment line), or with --charge",
+            stacklevel=2,
+        )
+    first, *others = (replace(structure, charge_given=True) for structure in structures)
     return drift(Predictor(model), first, others)
 
 

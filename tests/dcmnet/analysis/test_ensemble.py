@@ -104,7 +104,7 @@ def test_one_model_alone_says_that_it_cannot_say(members, tmp_path):
     arguments = ["predict", str(members[0][0]), str(tmp_path / "w.xyz")]
     said = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "o.xyz")])
     assert said.exit_code == 0
-    assert "No error is stated" in said.output
+    assert "No ESP error is estimated" in said.output
 
 
 def test_doubtful_molecules_are_warned_of(members, analysed, tmp_path):
@@ -132,7 +132,7 @@ def test_members_of_different_kinds_are_refused(members, tmp_path):
     config = json.loads((other / "config.json").read_text())
     config["model"]["cutoff"] += 1.0
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match="is another network"):
         load_ensemble([members[0][0], other])
     with pytest.raises(ConfigError, match="ensemble itself"):
         load_ensemble(["dcm2", "dcm1"])
@@ -150,7 +150,7 @@ def test_the_report_shows_how_right_it_is(members, analysed, tmp_path):
 
 
 def test_a_network_that_agrees_with_itself_has_no_spread(members):
-    with pytest.raises(ConfigError, match="same parameters twice"):
+    with pytest.raises(ConfigError, match="two have the same parameters"):
         load_ensemble([members[0][0], members[0][1], members[0][0]])
 
     assert calibrated(np.array([1.0, 2.0]), np.zeros(2)) is None

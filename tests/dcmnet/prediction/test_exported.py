@@ -142,8 +142,22 @@ def test_it_refuses_what_is_no_molecule(artefact, numbers, positions, charge, na
 
 def test_it_warns_of_elements_it_has_not_seen(artefact):
     s = structure("SiH4")
-    with pytest.warns(UserWarning, match=r"not seen the elements \[14\]"):
+    with pytest.warns(UserWarning, match="not seen Si in training"):
         load(artefact).predict(s.atomic_numbers, s.positions)
+
+
+def test_its_program_says_what_it_assumes_and_has_not_seen(artefact, tmp_path, capsys):
+    path = write_frames(tmp_path / "silane.xyz", [structure("SiH4")])
+    assert main([str(artefact), str(path)]) == 0
+    told = capsys.readouterr().err
+    assert "Warning: the model has not seen Si in training: its charges mean nothing" in told
+    assert "no net charge was given; 0 was assumed" in told
+
+
+def test_a_model_in_the_box_warns_of_net_charges_from_a_file(tmp_path):
+    exported = load(export_model("dcm1", tmp_path / "model.dcmx"))
+    with pytest.warns(UserWarning, match=r"not seen a net charge of \+2"):
+        exported.predict([8], [[0.0, 0.0, 0.0]], 2.0)
 
 
 def test_its_pairs_are_those_of_the_loader():

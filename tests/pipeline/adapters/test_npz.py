@@ -315,7 +315,7 @@ def test_a_thousand_changed_files(tmp_path_factory, drawn, by_command):
 
 def test_a_missing_or_empty_source_is_one_error(tmp_path):
     for source in (tmp_path / "none.npz", tmp_path, tmp_path / "*.npz"):
-        with pytest.raises(SourceError, match="nothing to ingest"):
+        with pytest.raises(SourceError, match="nothing was read"):
             ingest([source], tmp_path / "a.zarr")
     np.savez(tmp_path / "other.npz", values=np.zeros(3))
     with pytest.raises(SourceError, match="atomic numbers"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from pipeline.structures import is_smiles, read_structures
+from pipeline.structures import is_smiles, read_structures, smiles_problem
 from store_schema.problems import DcmError, SourceError
 from tests.hostile import mutate
 
@@ -144,6 +144,21 @@ def test_an_xyz_has_a_charge_where_it_says_one(tmp_path):
         list(read_structures(tmp_path / "a.xyz"))
     with pytest.raises(SourceError, match="bonds"):
         list(read_structures(tmp_path / "a.xyz", 2))
+
+
+@pytest.mark.parametrize("smiles", ["O.O", "[Na+].[Cl-]"])
+def test_several_molecules_in_a_smiles_have_no_geometry_together(smiles):
+    with pytest.raises(SourceError, match="these are 2 molecules"):
+        list(read_structures(smiles))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("C1CC", "unclosed ring"), ("C(C)(C)(C)(C)C", "valence"), ("a.xyz", "")]
+)
+def test_a_wrong_smiles_is_told_from_another_text(text, reason):
+    assert smiles_problem("CCO") is None
+    assert reason in smiles_problem(text)
+    assert bool(smiles_problem(text)) == bool(reason)
 
 
 @pytest.mark.parametrize("name", ["none.sdf", "none.xyz", "a/path", "a.pdb", ""])
