@@ -20,6 +20,7 @@ from dcmnet.config import ModelConfig
 from dcmnet.experiment.directory import load_model
 from dcmnet.experiment.versions import installed_versions
 from dcmnet.model.calibration import calibrated
+from dcmnet.model.domain import Domain
 from dcmnet.model.molecule import Structure
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction import Predictor
@@ -190,8 +191,13 @@ def release(
         box: Where models are.
     """
     first, *others = (load_model(member) for member in members)
+    parts, elements, charges, most = training_data(trained)
     model = TrainedModel(
-        first.network, first.params, ensemble=[other.params for other in others], name=name
+        first.network,
+        first.params,
+        name=name,
+        domain=Domain(frozenset(elements), frozenset(charges), most),
+        ensemble=[other.params for other in others],
     )
     seen = {_molecule(one) for store in trained for one in records(store) if _split(one) != "test"}
     every = [
@@ -201,7 +207,6 @@ def release(
         if _molecule(one) not in seen and (store in unseen or _split(one) == "test")
     ]
     found = list(tested(model, every))
-    parts, elements, charges, most = training_data(trained)
     calibration = calibrated(
         np.array([one.error for one in found]), np.array([one.expected for one in found])
     )
