@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import signal
+import sys
+from typing import Final
+
+# Exit codes of what SIGINT and SIGTERM stop.
+_STOPPED: Final = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
@@ -18,6 +25,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, interrupt)
     try:
         run()
+    except SystemExit as ending:
+        if ending.code in _STOPPED:  # all is put away
+            # A thread that is still in XLA or TensorStore can crash a Python that shuts down.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # nobody reads it any more
+                    stream.flush()
+            os._exit(ending.code)
+        raise
     finally:
         # The memory goes with the program; to look for cycles in it first took two seconds.
         gc.freeze()
