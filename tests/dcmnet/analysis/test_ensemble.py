@@ -134,7 +134,7 @@ def test_members_of_different_kinds_are_refused(members, tmp_path):
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="is another network"):
         load_ensemble([members[0][0], other])
-    with pytest.raises(ConfigError, match="ensemble itself"):
+    with pytest.raises(ConfigError, match="dcm2 is an ensemble already"):
         load_ensemble(["dcm2", "dcm1"])
 
 

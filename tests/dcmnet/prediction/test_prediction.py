@@ -169,7 +169,7 @@ WATER = "O 0 0 0\nH 0 0 1\nH 0 1 0\n"
         ("3\n\nO 0 0 0\nH 0 0 1\n", "ends after 3 of 4 lines of frame 0"),
         (f"3\n\n{WATER}3\n\nO 0 0 0\nH 0 0", "frame 1|frame 0"),
         ("1\n\nQq 0 0 0\n", "frame 0.*Qq.*no symbol of an element"),
-        ("1\n\nX 0 0 0\n", "a site X"),
+        ("1\n\nX 0 0 0\n", "has no atom"),
         ("2\n\nO 0 0 nan\nH 0 0 1\n", "not finite for atom 0;"),
         ("2\n\nO 0 0 0\nH 0 0 1e300\n", "positions are not finite"),
         ("1\n\nO 0 0 inf\n", "positions are not finite"),
