@@ -33,7 +33,7 @@ distributed: env
 
 # On a machine with a card of NVIDIA: the numbers of the processor, and how fast it trains.
 gpu: env
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[gpu]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[gpu]' gpu4pyscf-cuda12x
 	$(BIN)/python -m pytest -m gpu tests/test_gpu.py tests/benchmarks/test_gpu.py tests/pipeline/reference
 
 lint: env

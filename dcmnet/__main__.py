@@ -7,10 +7,6 @@ import gc
 import os
 import signal
 import sys
-from typing import Final
-
-# Exit codes of what SIGINT and SIGTERM stop.
-_STOPPED: Final = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
@@ -21,12 +17,13 @@ def main() -> None:
     # Nothing is to be cleaned up yet: Ctrl-C ends the imports without a traceback.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dcmnet.cli import main as run
+    from dcmnet.console.refusal import ENDED
 
     signal.signal(signal.SIGINT, interrupt)
     try:
         run()
     except SystemExit as ending:
-        if ending.code in _STOPPED:  # all is put away
+        if ending.code in ENDED:  # everything is put away
             # A thread that is still in XLA or TensorStore can crash a Python that shuts down.
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError):  # nobody reads it any more

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from typing import Annotated, Final, TextIO
+from typing import Annotated
 
 import typer
 
@@ -14,8 +12,6 @@ from dcmnet.commands.models import drift, export, models, predict
 from dcmnet.commands.reference import reference
 from dcmnet.commands.training import resume, sweep, train
 from dcmnet.console.refusal import refuse_politely
-
-_PYTHONS_WAY: Final[Callable[..., None]] = warnings.showwarning
 
 app = typer.Typer(
     name="dcmnet",
@@ -45,23 +41,7 @@ for command in (
 
 def main() -> None:
     """Runs the command line."""
-    warnings.showwarning = _show_warning
     refuse_politely(app)
-
-
-def _show_warning(  # noqa: PLR0917 - Python gives these by place
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Shows what the package warns of as a sentence, and other warnings as Python does."""
-    if category is UserWarning:
-        typer.echo(f"Warning: {message}", err=True)
-    else:
-        _PYTHONS_WAY(message, category, filename, lineno, file, line)
 
 
 if __name__ == "__main__":

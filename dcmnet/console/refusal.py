@@ -22,7 +22,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # In seconds: when a signal that came in an import or a destructor is sent again.
 _SOON = 0.02
 # Exit codes of a command that a signal ended, as shells count them.
-_ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}
+ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}
+_PYTHONS_FORMAT = warnings.formatwarning
 
 
 def refuse_politely(run: Callable[[], None]) -> None:
@@ -40,6 +41,7 @@ def refuse_politely(run: Callable[[], None]) -> None:
         # Of libraries; what this package warns of is a UserWarning of its own modules.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         warnings.filterwarnings("ignore", module=r"xarray|zarr|orbax|jax|numcodecs|numpy")
+        warnings.formatwarning = _as_a_sentence
     # Figures are written to files; a backend that the user's windows have is not needed.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
@@ -52,9 +54,9 @@ def refuse_politely(run: Callable[[], None]) -> None:
             _run_to_the_signal(run)
         sys.stdout.flush()
     except SystemExit as ending:
-        if ending.code in _ENDED:
+        if ending.code in ENDED:
             what = "nothing is half written, and what was there before is whole"
-            typer.echo(f"{_ENDED[ending.code]}: {what}.", err=True)
+            typer.echo(f"{ENDED[ending.code]}: {what}.", err=True)
         raise
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,6 +72,19 @@ def refuse_politely(run: Callable[[], None]) -> None:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         _end([f"Error: this should not happen: {what}. See where with --debug."])
+
+
+def _as_a_sentence(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Formats what the package warns of as a sentence, and other warnings as Python does."""
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return _PYTHONS_FORMAT(message, category, filename, lineno, line)
 
 
 def _is_somewhere() -> bool:

@@ -147,7 +147,7 @@ class ExportedModel:
 
     def _unseen(self, numbers: np.ndarray, total_charge: float) -> list[str]:
         found = []
-        known, charges = self.metadata["elements"], self.metadata["total_charges"]
+        known, charges = self.metadata["elements"], self.metadata.get("total_charges")
         elements = sorted(set(numbers.tolist()) - set(known or numbers.tolist()))
         if elements:
             names = ", ".join(self.metadata["symbols"][int(number)] for number in elements)
@@ -247,12 +247,12 @@ def main(arguments: list[str]) -> int:
     except ValueError:
         return _refused(path, f"the net charge {arguments[2]!r} is not a number")
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             charges, places = model.predict(numbers, positions, total_charge)
     except ValueError as error:
         return _refused(path, str(error))
-    for warning in told:
+    for warning in caught:
         print(f"Warning: {warning.message}", file=sys.stderr)
     if len(arguments) == 2:
         print("Note: no net charge was given; 0 was assumed.", file=sys.stderr)

@@ -32,6 +32,9 @@ from pipeline.loader.shapes import (
 )
 from store_schema.problems import Problem, SourceError
 
+CHARGE_ASSUMED: Final = (
+    "0 was assumed. Give it in the file (charge=-1 in an XYZ comment line), or with --charge"
+)
 # Molecules of a batch, and pairs that their messages may take memory for.
 BATCH_SIZE: Final = 64
 _BATCH_PAIRS: Final = 2**17
@@ -304,15 +307,14 @@ class _Looking:
         unseen = self._unseen(place)
         if strict and unseen:
             raise SourceError(unseen)
-        told = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
+        notices = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
         if self._uncharged:
-            told.append(
+            notices.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "
-                "0 was assumed. Give it in the file (charge=-1 in an XYZ comment line), or with "
-                "--charge"
+                + CHARGE_ASSUMED
             )
         if self._periodic:
-            told.append(
+            notices.append(
                 f"{place}: {self._periodic} of {len(self._names)} molecules are periodic; each is "
                 "predicted by itself, and must not be cut by the edge of its cell"
             )
@@ -321,7 +323,7 @@ class _Looking:
             n_atoms=np.array(self._n_atoms, np.int64),
             n_pairs={cutoff: np.array(n, np.int64) for cutoff, n in self._n_pairs.items()},
             largest_n_dcm=max(model.network.n_dcm for model in self._mixture.models),
-            warnings=tuple(told),
+            warnings=tuple(notices),
         )
 
     def _unseen(self, place: str) -> list[Problem]:

@@ -17,7 +17,7 @@ from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture
 from dcmnet.prediction.outputs import check_not_input, new_file
-from dcmnet.prediction.predict import Predictor
+from dcmnet.prediction.predict import CHARGE_ASSUMED, Predictor
 from dcmnet.prediction.simulation.drift import Moved, drift
 from store_schema.problems import ConfigError, SourceError
 
@@ -79,8 +79,7 @@ def _measured(model: Mixture[TrainedModel], source: str, charge: float | None) -
         )
     if not structures[0].charge_given:
         warnings.warn(
-            f"{source} gives no net charge; 0 was assumed. Give it in the file (charge=-1 in an "
-            "XYZ comment line), or with --charge",
+            f"{source} gives no net charge; {CHARGE_ASSUMED}",
             stacklevel=2,
         )
     first, *others = (replace(structure, charge_given=True) for structure in structures)

@@ -149,9 +149,9 @@ def test_it_warns_of_elements_it_has_not_seen(artefact):
 def test_its_program_says_what_it_assumes_and_has_not_seen(artefact, tmp_path, capsys):
     path = write_frames(tmp_path / "silane.xyz", [structure("SiH4")])
     assert main([str(artefact), str(path)]) == 0
-    told = capsys.readouterr().err
-    assert "Warning: the model has not seen Si in training: its charges mean nothing" in told
-    assert "no net charge was given; 0 was assumed" in told
+    printed = capsys.readouterr().err
+    assert "Warning: the model has not seen Si in training: its charges mean nothing" in printed
+    assert "no net charge was given; 0 was assumed" in printed
 
 
 def test_a_model_in_the_box_warns_of_net_charges_from_a_file(tmp_path):
