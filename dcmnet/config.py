@@ -92,6 +92,8 @@ class TrainingConfig(_Config):
         optimizer: ``adam``, as published, or ``muon``, which moves matrices by orthogonal steps
             (Jordan et al., 2024) and all else by Adam; it takes a third of the epochs.
         learning_rate: Peak learning rate.
+        weight_decay: Each update takes this, times the learning rate, of every parameter
+            (decoupled from the gradient: Loshchilov & Hutter, arXiv 1711.05101).
         use_lr_schedule: Whether ``lr_schedule_type`` is in force; constant otherwise.
         lr_schedule_type: Shape of the decay after the warm-up.
         warmup_epochs: Epochs of linear rise from 0 to ``learning_rate``.
@@ -126,6 +128,7 @@ class TrainingConfig(_Config):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     optimizer: Optimizer = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     use_lr_schedule: bool = True
     lr_schedule_type: Schedule = "cosine"
     warmup_epochs: int = Field(default=0, ge=0)

@@ -60,11 +60,16 @@ def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.Grad
     """
     schedule = make_schedule(config, updates_per_epoch)
     clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.use_grad_clip else None
+    decay = config.weight_decay
     if config.optimizer == "adam":
-        adam = optax.adam(schedule)
+        adam = optax.adamw(schedule, weight_decay=decay) if decay else optax.adam(schedule)
         return optax.flatten(optax.chain(clip, adam) if clip else adam)
     muon = optax.contrib.muon(
-        schedule, consistent_rms=_STEP, muon_weight_dimension_numbers=_axes_of_stacks
+        schedule,
+        weight_decay=decay,
+        adam_weight_decay=decay,
+        consistent_rms=_STEP,
+        muon_weight_dimension_numbers=_axes_of_stacks,
     )
     return _on_stacks(optax.chain(clip, muon) if clip else muon)
 

@@ -108,3 +108,23 @@ def test_matrices_moved_together_go_where_each_would_go_alone(rng):
         expected, state_alone = alone.update(gradient, state_alone, params)
     for name in shapes:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_weight_decay_shrinks_every_parameter_apart_from_its_gradient(kind):
+    config = TrainingConfig(
+        optimizer=kind, learning_rate=0.01, weight_decay=0.5, use_lr_schedule=False
+    )
+    params = {"matrix": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "bias": jnp.array([5.0, -6.0])}
+    gradients = {"matrix": jnp.array([[0.1, 0.2], [0.0, 0.3]]), "bias": jnp.array([0.1, 0.2])}
+
+    def changes(config):
+        optimizer = make_optimizer(config, 1)
+        return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+    found = changes(config)
+    without = changes(config.model_copy(update={"weight_decay": 0.0}))
+    for name, values in params.items():
+        np.testing.assert_allclose(
+            found[name], without[name] - 0.005 * values, rtol=1e-5, atol=1e-8
+        )
