@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -67,10 +67,9 @@ def dipole_hypotheses(
         for point, expected in about.items()
         for h in _against(semantics, flat, references, expected)
     ]
-    off = [_off(flat * h.factor, about[h.about][0], references[0]) for h in found]
     return [
-        replace(h, misfit=h.misfit + min(own - min(off), NO_FIT))
-        for h, own in zip(found, off, strict=True)
+        replace(h, misfit=h.misfit + _beside_others(flat * h.factor, h.about, about, references[0]))
+        for h in found
     ]
 
 
@@ -116,6 +115,20 @@ def _dipoles(reference: Reference, about: str, *, size: bool) -> Float[np.ndarra
 def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molecule"]:
     """Net charges, 0 where they are not near a whole number."""
     return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
+
+
+def _beside_others(
+    given: Float[np.ndarray, "molecule k"],
+    point: str,
+    about: Mapping[str, Sequence[np.ndarray]],
+    reference: Reference,
+) -> float:
+    """How much worse a point explains the dipoles of ions than the best one does, as they are.
+
+    Compared in one unit: which unit it is, the dipoles of all molecules say.
+    """
+    off = {name: _off(given, expected[0], reference) for name, expected in about.items()}
+    return min(off[point] - min(off.values()), NO_FIT)
 
 
 def _off(

@@ -8,7 +8,11 @@ import pytest
 from pipeline import ingest, open_store
 from pipeline.chemistry.arrays import read_atoms
 from pipeline.chemistry.centers import CENTERS
+from pipeline.inference.dipoles import dipole_hypotheses
+from pipeline.inference.hypothesis import NO_FIT
+from pipeline.inference.reference import Reference
 from store_schema.problems import AmbiguityError, ConfigError
+from store_schema.units import BOHR_IN_ANGSTROM
 from tests.pipeline.inference.convention_table import molecules
 
 
@@ -89,3 +93,28 @@ def test_a_point_that_is_none_is_refused(moved, tmp_path):
     columns, dipole, _ = moved
     with pytest.raises(ConfigError, match="center_of_mass"):
         stored(tmp_path, columns | {"D": dipole}, **{"point.D": "middle"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_errors_of_the_dipoles_of_ions_do_not_speak_against_their_unit(seed):
+    """Multipoles fitted to distorted ions are off by more than others, and in no direction."""
+    rng, n = np.random.default_rng(seed), 40
+    place, dipole = rng.normal(scale=3.0, size=(n, 3)), rng.normal(size=(n, 3))
+    charge = rng.choice([-1.0, 1.0], n)
+    reference = Reference(
+        rows=np.arange(n),
+        kinds=np.arange(n),
+        charges=charge,
+        centers={"center_of_mass": place, "center_of_nuclear_charge": place + 0.1},
+        dipole=dipole + charge[:, None] * place,
+        quadrupole=np.full((n, 3, 3), np.nan),
+        residual=np.full(n, 0.01),
+        spread=0.012,
+        error=0.006,
+        origin="the ESP",
+    )
+    given = (reference.dipole * 1.004 + rng.normal(scale=0.04, size=(n, 3))) / BOHR_IN_ANGSTROM
+    found = dipole_hypotheses("molecular_dipole_vector", given, [reference])
+    (right,) = (h for h in found if h.unit == "e*bohr" and h.about == "origin")
+    assert right.misfit < 1.0
+    assert all(h.misfit >= NO_FIT for h in found if h.unit == "e*bohr" and h is not right)
