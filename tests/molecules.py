@@ -9,6 +9,7 @@ from ase.build import molecule as g2_molecule
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from dcmnet.config import ModelConfig
 from dcmnet.model import create_model
 from dcmnet.model.initialization import parameter_shapes
 
@@ -113,10 +114,12 @@ class SmallNetwork:
     """A small network, compiled once for each shape of a batch.
 
     Attributes:
+        config: What it is.
         network: The Flax module.
         params: Random parameters.
     """
 
+    config: ModelConfig
     network: object
     params: object
 
@@ -124,8 +127,9 @@ class SmallNetwork:
     def make(cls, seed=0, **fields):
         """Makes one; fields are those of `ModelConfig`."""
         small = {"features": 4, "max_degree": 1, "num_basis_functions": 4, "n_dcm": 2}
-        network = create_model(**{**small, **fields})
-        return cls(network, random_parameters(network, seed))
+        config = ModelConfig(**{**small, **fields})
+        network = create_model(config)
+        return cls(config, network, random_parameters(network, seed))
 
     def __post_init__(self):
         object.__setattr__(self, "_apply", jax.jit(self.network.apply, static_argnums=2))

@@ -8,10 +8,9 @@ import numpy as np
 
 from dcmnet.config import ExperimentConfig, ModelConfig, load_config
 from dcmnet.experiment.metrics import EpochRecord, MetricsFile
-from dcmnet.model import create_model
 from dcmnet.model.compilation import set_up_compilation
 from dcmnet.model.domain import Domain, elements_of_bias
-from dcmnet.model.initialization import parameter_shapes
+from dcmnet.model.program import shapes_of_parameters
 from dcmnet.model.published import read_published
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained import is_pretrained, load_pretrained, pretrained_names, read_card
@@ -140,7 +139,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         published, params = read_published(path)
         bias = np.asarray(params["params"]["charge_head"]["element_bias"])
         return TrainedModel(
-            create_model(published),
+            published,
             params,
             checkpoint=path.name,
             name=path.name,
@@ -148,7 +147,6 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
         )
     experiment = Experiment(path)
     config = experiment.config()
-    network = create_model(config.model)
     if not experiment.checkpoints_path.is_dir():
         raise CheckpointError.of(
             str(path),
@@ -161,9 +159,9 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     from dcmnet.experiment.seen_elements import seen_elements
 
     with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
-        params, progress = checkpoints.restore_model(checkpoint, parameter_shapes(network))
+        params, progress = checkpoints.restore_model(checkpoint, shapes_of_parameters(config.model))
     return TrainedModel(
-        network,
+        config.model,
         params,
         checkpoint,
         progress.epoch,

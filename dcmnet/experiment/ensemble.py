@@ -68,7 +68,7 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
         return first
     prints = tuple(_fingerprint(each.params) for each in (first, *others))
     unfit = [f"{m.name} is an ensemble already" for m in (first, *others) if m.ensemble]
-    unfit += [f"{m.name} is another network" for m in others if m.network != first.network]
+    unfit += [f"{m.name} is another network" for m in others if m.config != first.config]
     if len(set(prints)) < len(prints):
         unfit.append("two have the same parameters")
     if unfit:
@@ -79,7 +79,7 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
             remedy="Give one model in the box alone, or experiments that differ in training.seed",
         )
     return TrainedModel(
-        first.network,
+        first.config,
         first.params,
         first.checkpoint,
         first.epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import pipeline  # its Store imports Zarr, so it is looked up where it is used
-from dcmnet.model import DCMNet, Parameters
+from dcmnet.model import Parameters
 from dcmnet.model.compilation import ONCE
 from pipeline.loader import MoleculeBatch, make_batch
+
+if TYPE_CHECKING:
+    from dcmnet.model import DCMNet
 
 # Molecules whose monopoles are averaged; more do not change a mean that matters.
 _MOLECULES = 16_384

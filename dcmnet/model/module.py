@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dcmnet.config import ModelConfig
+from dcmnet.model import Parameters
 from dcmnet.model.charge_constraint import constrain_total_charge
 from dcmnet.model.charge_head import ChargeHead
 from dcmnet.model.message_passing import MessagePassing
@@ -93,3 +97,23 @@ class DCMNet(nn.Module):
             softness,
         )
         return charges, positions
+
+
+def create_model(config: ModelConfig | None = None, **fields: object) -> DCMNet:
+    """Makes a network.
+
+    Args:
+        config: Its configuration; the default one where left out.
+        **fields: Fields of ``ModelConfig`` to set on it, such as ``n_dcm=7``.
+
+    Raises:
+        ConfigError: A field is unknown or out of its bounds.
+    """
+    return DCMNet(**(config or ModelConfig()).updated(**fields).model_dump())
+
+
+def distributed_charges(
+    network: DCMNet, params: Parameters, batch: MoleculeBatch
+) -> tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]:
+    """Returns the charges of a batch, exact in sum, and their positions (e, angstrom)."""
+    return cast("tuple[Array, Array]", network.apply(params, batch))

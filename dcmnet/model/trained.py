@@ -5,17 +5,24 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet import model as networks
+from dcmnet.config import ModelConfig
+from dcmnet.model import Parameters
 from dcmnet.model.calibration import Calibration
 from dcmnet.model.domain import Domain
 from dcmnet.model.molecule import Structure, problems_of
+from dcmnet.model.program import charges_program
 from pipeline.loader import make_batch
 from store_schema.problems import SourceError
+
+if TYPE_CHECKING:
+    from dcmnet.model import DCMNet
 
 
 def stacked(members: Sequence[Parameters]) -> Parameters:
@@ -27,7 +34,7 @@ class TrainedModel:
     """A network with its parameters.
 
     Attributes:
-        network: The Flax module.
+        config: The network.
         params: Its parameter tree.
         checkpoint: Checkpoint they came from.
         epoch: Epoch of that checkpoint.
@@ -40,7 +47,7 @@ class TrainedModel:
 
     def __init__(
         self,
-        network: DCMNet,
+        config: ModelConfig,
         params: Parameters,
         checkpoint: str = "",
         epoch: int = 0,
@@ -50,7 +57,7 @@ class TrainedModel:
         ensemble: Sequence[Parameters] = (),
         calibration: Calibration | None = None,
     ) -> None:
-        self.network = network
+        self.config = config
         self.params = params
         self.checkpoint = checkpoint
         self.epoch = epoch
@@ -58,7 +65,11 @@ class TrainedModel:
         self.domain = domain or Domain()
         self.ensemble = tuple(ensemble)
         self.calibration = calibration
-        self._charges = jax.jit(functools.partial(distributed_charges, network))
+
+    @functools.cached_property
+    def network(self) -> DCMNet:
+        """The Flax module."""
+        return networks.create_model(self.config)
 
     @property
     def calibration_factor(self) -> float:
@@ -92,7 +103,7 @@ class TrainedModel:
                 is not finite.
         """
         structure = Structure.of_arrays(atomic_numbers, positions, total_charge)
-        problems = problems_of(structure, self.network.max_atomic_number)
+        problems = problems_of(structure, self.config.max_atomic_number)
         if problems:
             raise SourceError(problems)
         for beyond in Domain.of(structure).beyond(self.domain):
@@ -105,6 +116,6 @@ class TrainedModel:
             "positions": structure.positions,
             "total_charge": total_charge,
         }
-        batch = make_batch([molecule], cutoff=self.network.cutoff)
-        charges, charge_positions = self._charges(self.params, batch)
+        batch = make_batch([molecule], cutoff=self.config.cutoff)
+        charges, charge_positions = charges_program(self.config)(self.params, batch)
         return np.asarray(charges[0]), np.asarray(charge_positions[0])

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet import model as networks
+from dcmnet.model import Parameters
 from dcmnet.model.molecule import Structure
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
@@ -102,7 +103,7 @@ def charge_derivatives(model: TrainedModel, structure: Structure) -> ChargeDeriv
         "positions": structure.centred,
         "total_charge": structure.total_charge,
     }
-    batch = make_batch([fields], cutoff=model.network.cutoff)
+    batch = make_batch([fields], cutoff=model.config.cutoff)
     (charges, places), (of_charges, of_places) = jax.device_get(
         _differentiated(model.network, model.params, batch)
     )
@@ -116,9 +117,10 @@ def charge_derivatives(model: TrainedModel, structure: Structure) -> ChargeDeriv
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _differentiated(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Any:
+def _differentiated(network: networks.DCMNet, params: Parameters, batch: MoleculeBatch) -> Any:
     def charged(positions: Any) -> tuple[Float[Array, "a d"], Float[Array, "a d 3"]]:
-        charges, places = distributed_charges(network, params, batch._replace(positions=positions))
+        moved = batch._replace(positions=positions)
+        charges, places = networks.distributed_charges(network, params, moved)
         return charges[0], places[0]
 
     positions = jnp.asarray(batch.positions)

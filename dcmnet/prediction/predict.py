@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Int
 
-from dcmnet.model import distributed_charges
 from dcmnet.model.domain import MEANINGLESS, Domain
 from dcmnet.model.molecule import Structure, problems_of
+from dcmnet.model.program import charges_program
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
 from dcmnet.prediction.inputs import InMemory, Structures
@@ -89,12 +88,9 @@ class Predictor:
         """
         self.mixture = model if isinstance(model, Mixture) else Mixture((model,))
         self._strict = strict
-        # One program for all members: to trace the network for all at once takes longer
+        # One program for all members: to compile one for all at once takes longer
         # than to run it on a hundred molecules.
-        self._compiled = [
-            jax.jit(functools.partial(distributed_charges, each.network))
-            for each in self.mixture.models
-        ]
+        self._compiled = [charges_program(each.config) for each in self.mixture.models]
         self._members = [
             jax.device_put([each.params, *each.ensemble]) for each in self.mixture.models
         ]
@@ -139,7 +135,7 @@ class Predictor:
             SourceError: They are no longer the ones that were surveyed.
         """
         start = 0
-        plans = [_Plan.of(survey.sizes(each.network.cutoff)) for each in self.mixture.models]
+        plans = [_Plan.of(survey.sizes(each.config.cutoff)) for each in self.mixture.models]
         for window in structures.windows():
             rows = np.arange(start, start + len(window))
             n_atoms = survey.n_atoms[start : start + len(window)]
@@ -177,7 +173,7 @@ class Predictor:
         An ensemble says how far its members are apart; the first one's charges are taken.
         """
         model = self.mixture.models[index]
-        batch = make_batch([_fields(s) for s in structures], shape, cutoff=model.network.cutoff)
+        batch = make_batch([_fields(s) for s in structures], shape, cutoff=model.config.cutoff)
         on_device = jax.device_put(batch)
         found = jax.device_get(
             [self._compiled[index](params, on_device) for params in self._members[index]]
@@ -264,7 +260,7 @@ class _Looking:
         self._mixture = mixture
         self._names: list[str] = []
         self._n_atoms: list[int] = []
-        self._n_pairs: dict[float, list[int]] = {m.network.cutoff: [] for m in mixture.models}
+        self._n_pairs: dict[float, list[int]] = {m.config.cutoff: [] for m in mixture.models}
         self._problems: list[Problem] = []
         self._domains = [Domain() for _ in mixture.models]
         self._uncharged = 0
@@ -278,7 +274,7 @@ class _Looking:
             self._uncharged += not structure.charge_given
             self._periodic += structure.periodic
             choice = self._mixture.choose(structure)
-            used = [model.network.max_atomic_number for model in self._mixture.models]
+            used = [model.config.max_atomic_number for model in self._mixture.models]
             problems = problems_of(structure, min(used))
             self._problems += problems
             for index in range(len(self._domains)):
@@ -322,7 +318,7 @@ class _Looking:
             names=tuple(self._names),
             n_atoms=np.array(self._n_atoms, np.int64),
             n_pairs={cutoff: np.array(n, np.int64) for cutoff, n in self._n_pairs.items()},
-            largest_n_dcm=max(model.network.n_dcm for model in self._mixture.models),
+            largest_n_dcm=max(model.config.n_dcm for model in self._mixture.models),
             warnings=tuple(notices),
         )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from dcmnet.model import Parameters, create_model
+from dcmnet.model import Parameters
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained.card import ModelCard
 from store_schema.documents import read_validated
@@ -82,12 +83,12 @@ def load_pretrained(name: str, box: Path = BOX) -> TrainedModel:
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise _damaged(path, "their hash is not that of the card")
     try:
-        members = unflatten_dict(load(content), sep="/")
+        members = _nested(load(content))
         first, *others = (members[str(index)] for index in range(card.n_members))
     except (SafetensorError, KeyError) as error:
         raise _damaged(path, str(error)) from error
     return TrainedModel(
-        create_model(card.model),
+        card.model,
         first,
         checkpoint="released",
         name=name,
@@ -99,8 +100,27 @@ def load_pretrained(name: str, box: Path = BOX) -> TrainedModel:
 
 def packed(members: list[Parameters]) -> bytes:
     """Returns the parameters of an ensemble as the content of a file of weights."""
-    flat = flatten_dict({str(index): params for index, params in enumerate(members)}, sep="/")
-    return save({name: np.ascontiguousarray(array, np.float32) for name, array in flat.items()})
+    every = {str(index): params for index, params in enumerate(members)}
+    return save(
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(
+                array, np.float32
+            )
+            for path, array in jax.tree.leaves_with_path(every)
+        }
+    )
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns arrays named ``member/module/name`` as a tree."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = array
+    return tree
 
 
 def _damaged(path: Path, received: str) -> CheckpointError:

@@ -46,7 +46,7 @@ def analysis_times(n_dcm):
     with tempfile.TemporaryDirectory() as scratch:
         store = tiled_sample(Path(scratch))
         network = create_model(ModelConfig(n_dcm=n_dcm))
-        model = TrainedModel(network, random_parameters(network))
+        model = TrainedModel(ModelConfig(n_dcm=n_dcm), random_parameters(network))
         config = ExperimentConfig(
             name="bench", model=ModelConfig(n_dcm=n_dcm), data=DataConfig(store=str(store))
         )

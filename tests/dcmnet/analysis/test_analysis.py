@@ -224,7 +224,7 @@ def test_a_network_that_diverged_is_refused(analysed):
     model = load_model(analysed.experiment)
     batches = make_loader(analysed.store, batch_size=8, split="test", shuffle=False)
     with jax.debug_nans(False):
-        lost = TrainedModel(model.network, jax.tree.map(lambda p: p * np.nan, model.params))
+        lost = TrainedModel(model.config, jax.tree.map(lambda p: p * np.nan, model.params))
         with pytest.raises(TrainingError, match="charges or positions are NaN or infinity"):
             list(predict_batches(lost, batches))
 

@@ -25,7 +25,7 @@ def model(n_dcm=2, elements=SEEN):
     small = SmallNetwork.make(seed=n_dcm, n_dcm=n_dcm)
     name = f"n{n_dcm}"
     domain = Domain(elements)
-    return TrainedModel(small.network, small.params, "best", 1, name=name, domain=domain)
+    return TrainedModel(small.config, small.params, "best", 1, name=name, domain=domain)
 
 
 def structure(name="CH3OH", total_charge=0.0, **fields):

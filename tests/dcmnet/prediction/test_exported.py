@@ -56,7 +56,7 @@ def artefact(tmp_path_factory):
     """The model, with parameters of numpy as a published one has them."""
     trained = model()
     params = jax.tree.map(np.asarray, trained.params)
-    published = TrainedModel(trained.network, params, name="n2", domain=trained.domain)
+    published = TrainedModel(trained.config, params, name="n2", domain=trained.domain)
     return export_model(published, tmp_path_factory.mktemp("exported") / "model.dcmx")
 
 

@@ -34,8 +34,9 @@ def test_charges_sum_to_the_net_charge_in_double_precision():
 
 def test_many_sizes_compile_few_programs():
     predictor = Predictor(model())
+    before = predictor._compiled[0]._cache_size()
     predictor.predict(structures(400, seed=2, most_atoms=25))
-    assert predictor._compiled[0]._cache_size() <= 8
+    assert predictor._compiled[0]._cache_size() - before <= 8
 
 
 def test_a_molecule_far_away_has_the_same_charges():

@@ -1,5 +1,7 @@
 """Starting from another model: what fits is taken, and the charges are made to fit."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ def batch():
 
 
 def predictions(n_dcm, params, batch):
-    return SmallNetwork(SmallNetwork.make(n_dcm=n_dcm).network, params)(batch, constrain=False)
+    return dataclasses.replace(SmallNetwork.make(n_dcm=n_dcm), params=params)(
+        batch, constrain=False
+    )
 
 
 def grown(old, new):

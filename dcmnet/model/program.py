@@ -1,0 +1,176 @@
+"""The network as a program for molecules of any size, traced once per machine, not per start.
+
+Most of what a first prediction waits for is not arithmetic: Flax and e3x are imported and the
+network is traced. A program of ``jax.export``, whose sizes are symbols, needs neither.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from dcmnet import model
+from dcmnet.config import ModelConfig
+from dcmnet.model import Parameters
+from pipeline.files import replaced
+from pipeline.loader import MoleculeBatch
+
+# Whose versions a program depends on, and what it takes of a batch, in this order.
+_TRACED_BY: Final = ("jax", "jaxlib", "flax", "e3x")
+_TAKEN: Final = (
+    "atomic_numbers",
+    "positions",
+    "total_charge",
+    "pair_dst",
+    "pair_src",
+    "pair_mask",
+)
+
+# Of a batch, exact in sum, and their positions (e, angstrom).
+Charges = tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]
+ChargesProgram = Callable[[Parameters, MoleculeBatch], Charges]
+
+
+@functools.cache
+def charges_program(config: ModelConfig) -> ChargesProgram:
+    """Returns the function that a network is, compiled once for each shape of a batch.
+
+    It is traced if this machine has not kept it, next to what XLA compiles. Every molecule of
+    a batch is taken to say its net charge.
+
+    Args:
+        config: The network.
+    """
+    exported = _exported(config)
+
+    @jax.jit
+    def charges(params: Parameters, batch: MoleculeBatch) -> Charges:
+        found: Charges = exported.call(params, *(getattr(batch, name) for name in _TAKEN))
+        return found
+
+    return charges
+
+
+def shapes_of_parameters(config: ModelConfig) -> Parameters:
+    """Returns the tree of a network's parameters as arrays that have shapes only."""
+    exported = _exported(config)
+    (params, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+    return dict(params)
+
+
+@functools.cache
+def _exported(config: ModelConfig) -> jax.export.Exported:
+    return jax.export.deserialize(bytearray(_kept(config)))
+
+
+def of_molecules(network: model.DCMNet) -> Callable[..., Charges]:
+    """Returns a network as a function of its parameters and of what it needs of molecules."""
+
+    def run(  # noqa: PLR0917 - exported programs are called by place
+        params: Parameters,
+        atomic_numbers: Int[Array, "B A"],
+        positions: Float[Array, "B A 3"],
+        total_charge: Float[Array, " B"],
+        pair_dst: Int[Array, " P"],
+        pair_src: Int[Array, " P"],
+        pair_mask: Bool[Array, " P"],
+    ) -> Charges:
+        B, A = atomic_numbers.shape
+        atoms = atomic_numbers > 0
+        real, nowhere = atoms[:, 0], jnp.zeros(B, bool)
+        # The network does not look at targets; a batch has places for them.
+        fields: dict[str, Any] = {
+            "atomic_numbers": atomic_numbers,
+            "positions": positions,
+            "atom_mask": atoms,
+            "total_charge": total_charge,
+            "monopoles": jnp.zeros((B, A)),
+            "esp": jnp.zeros((B, 0)),
+            "vdw_surface": jnp.zeros((B, 0, 3)),
+            "electric_field": jnp.zeros((B, 0, 3)),
+            "grid_mask": jnp.zeros((B, 0), bool),
+            "dipole": jnp.zeros((B, 3)),
+            "dipole_magnitude": jnp.zeros(B),
+            "quadrupole": jnp.zeros((B, 3, 3)),
+            "molecule_mask": real,
+            "molecule_index": jnp.zeros(B, jnp.int32),
+            "has_total_charge": real,
+            "has_monopoles": nowhere,
+            "has_esp": nowhere,
+            "has_electric_field": nowhere,
+            "has_dipole": nowhere,
+            "has_dipole_magnitude": nowhere,
+            "has_quadrupole": nowhere,
+            "pair_dst": pair_dst,
+            "pair_src": pair_src,
+            "pair_mask": pair_mask,
+        }
+        return model.distributed_charges(network, params, MoleculeBatch(**fields))
+
+    return run
+
+
+def shapes_of_molecules() -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Returns what ``of_molecules`` takes after the parameters, for molecules of any size."""
+    B, A, P = jax.export.symbolic_shape("B, A, P")
+    return (
+        jax.ShapeDtypeStruct((B, A), jnp.int32),
+        jax.ShapeDtypeStruct((B, A, 3), jnp.float32),
+        jax.ShapeDtypeStruct((B,), jnp.float32),
+        jax.ShapeDtypeStruct((P,), jnp.int32),
+        jax.ShapeDtypeStruct((P,), jnp.int32),
+        jax.ShapeDtypeStruct((P,), jnp.bool_),
+    )
+
+
+def _kept(config: ModelConfig) -> bytes:
+    """Returns the program as it was kept, or traces it and keeps it."""
+    path = _place(config)
+    if path is None:
+        return _traced(config)
+    if path.is_file():
+        content = path.read_bytes()
+        digest, program = content[:32], content[32:]
+        if hashlib.sha256(program).digest() == digest:
+            return program
+    program = _traced(config)
+    # Of a cache that cannot be written, ``set_up_compilation`` has told.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as partial:
+            partial.write_bytes(hashlib.sha256(program).digest() + program)
+    return program
+
+
+def _traced(config: ModelConfig) -> bytes:
+    # It needs the network, and so Flax.
+    from dcmnet.model.initialization import parameter_shapes
+
+    network = model.create_model(config)
+    run = jax.jit(of_molecules(network))
+    exported = jax.export.export(run)(parameter_shapes(network), *shapes_of_molecules())
+    return bytes(exported.serialize())
+
+
+def _place(config: ModelConfig) -> Path | None:
+    """Where the program is kept: a name that says all it depends on; None without a cache."""
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    if cache is None:
+        return None
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for package in _TRACED_BY:
+        digest.update(version(package).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    digest.update(f"{jax.default_backend()} {jax.config.values['jax_enable_x64']}".encode())
+    return Path(cache) / "programs" / f"{digest.hexdigest()[:32]}.stablehlo"
