@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet import model
 from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
+from dcmnet.model.initialization import parameter_shapes
 from pipeline.files import replaced
 from pipeline.loader import MoleculeBatch
 
@@ -35,6 +36,8 @@ _TAKEN: Final = (
     "pair_src",
     "pair_mask",
 )
+
+_DIGEST: Final = 32
 
 # Of a batch, exact in sum, and their positions (e, angstrom).
 Charges = tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]
@@ -63,14 +66,11 @@ def charges_program(config: ModelConfig) -> ChargesProgram:
 
 def shapes_of_parameters(config: ModelConfig) -> Parameters:
     """Returns the tree of a network's parameters as arrays that have shapes only."""
+    if _kept(_place(config)) is None:
+        return parameter_shapes(model.create_model(config))
     exported = _exported(config)
     (params, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
     return dict(params)
-
-
-@functools.cache
-def _exported(config: ModelConfig) -> jax.export.Exported:
-    return jax.export.deserialize(bytearray(_kept(config)))
 
 
 def of_molecules(network: model.DCMNet) -> Callable[..., Charges]:
@@ -133,33 +133,36 @@ def shapes_of_molecules() -> tuple[jax.ShapeDtypeStruct, ...]:
     )
 
 
-def _kept(config: ModelConfig) -> bytes:
+@functools.cache
+def _exported(config: ModelConfig) -> jax.export.Exported:
     """Returns the program as it was kept, or traces it and keeps it."""
     path = _place(config)
+    program = _kept(path)
+    if program is None:
+        network = model.create_model(config)
+        traced = jax.export.export(jax.jit(of_molecules(network)))
+        program = bytes(traced(parameter_shapes(network), *shapes_of_molecules()).serialize())
+        _keep(program, path)
+    return jax.export.deserialize(bytearray(program))
+
+
+def _kept(path: Path | None) -> bytes | None:
+    """Returns a program unless there is none, or a damaged one."""
+    if path is None or not path.is_file():
+        return None
+    content = path.read_bytes()
+    digest, program = content[:_DIGEST], content[_DIGEST:]
+    return program if hashlib.sha256(program).digest() == digest else None
+
+
+def _keep(program: bytes, path: Path | None) -> None:
     if path is None:
-        return _traced(config)
-    if path.is_file():
-        content = path.read_bytes()
-        digest, program = content[:32], content[32:]
-        if hashlib.sha256(program).digest() == digest:
-            return program
-    program = _traced(config)
+        return
     # Of a cache that cannot be written, ``set_up_compilation`` has told.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as partial:
             partial.write_bytes(hashlib.sha256(program).digest() + program)
-    return program
-
-
-def _traced(config: ModelConfig) -> bytes:
-    # It needs the network, and so Flax.
-    from dcmnet.model.initialization import parameter_shapes
-
-    network = model.create_model(config)
-    run = jax.jit(of_molecules(network))
-    exported = jax.export.export(run)(parameter_shapes(network), *shapes_of_molecules())
-    return bytes(exported.serialize())
 
 
 def _place(config: ModelConfig) -> Path | None:

@@ -60,7 +60,7 @@ def test_a_program_is_traced_once(kept, monkeypatch):
     first = charges_program(small.config)(small.params, batch)
     assert len(list(kept.iterdir())) == 1
     forgotten()
-    monkeypatch.setattr(program, "_traced", never)
+    monkeypatch.setattr(program, "of_molecules", never)
     second = charges_program(small.config)(small.params, batch)
     for before, after in zip(first, second, strict=True):
         np.testing.assert_array_equal(before, after)
@@ -107,9 +107,13 @@ def test_a_cache_that_cannot_be_written_costs_a_trace_only(kept):
     assert np.isfinite(charges).all()
 
 
-def test_parameters_have_the_shapes_of_the_network():
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_parameters_have_the_shapes_of_the_network(kept, is_kept):
     small = SmallNetwork.make(max_degree=2, charge_sharing="softness")
+    if is_kept:
+        charges_program(small.config)
     shapes = shapes_of_parameters(small.config)
+    assert kept.exists() == is_kept
     assert jax.tree.structure(shapes) == jax.tree.structure(small.params)
     assert jax.tree.all(
         jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), shapes, small.params)
