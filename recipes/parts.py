@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -46,16 +46,16 @@ def pack(folder: Path, out: Path, level: str) -> int:
         ValueError: There is none that is new.
     """
     others = [path for path in out.absolute().parent.glob("*.npz") if path.name != out.name]
-    before = {name for path in others for name in _names(path, level)}
+    before = {one for path in others for one in _known(path, level)}
     found = [dict(np.load(path)) for path in sorted(folder.glob("*.npz"))]
-    found = [one for one in found if str(one["id"]) not in before]
+    found = [one for one in found if _identity(one["id"], _grid_sum(one)) not in before]
     if not found:
         raise ValueError(f"{folder}: there is no calculation that {out.parent} does not have")
     columns: dict[str, np.ndarray] = {
         "id": np.array([str(one["id"]) for one in found]),
         "level": np.array(level),
         "n_atoms": np.array([len(one["Z"]) for one in found], np.uint16),
-        "grid_sum": np.stack([one["vdw_surface"].sum(axis=0) for one in found]),
+        "grid_sum": np.stack([_grid_sum(one) for one in found]),
     }
     for key, kind in _PER_ATOM.items():
         columns[key] = np.concatenate([one[key] for one in found]).astype(kind)
@@ -68,10 +68,20 @@ def pack(folder: Path, out: Path, level: str) -> int:
     return len(found)
 
 
-def _names(path: Path, level: str) -> list[str]:
+def _known(path: Path, level: str) -> list[tuple[str, ...]]:
     with np.load(path) as raw:
-        same = {"id", "level"} <= set(raw.files) and str(raw["level"]) == level
-        return raw["id"].tolist() if same else []
+        if not {"id", "level"} <= set(raw.files) or str(raw["level"]) != level:
+            return []
+        return [_identity(*one) for one in zip(raw["id"], raw["grid_sum"], strict=True)]
+
+
+def _identity(name: np.ndarray, grid_sum: np.ndarray) -> tuple[str, ...]:
+    """Geometries of one name differ in their grids."""
+    return str(name), *(f"{x:.3f}" for x in grid_sum)
+
+
+def _grid_sum(one: Mapping[str, np.ndarray]) -> Float[np.ndarray, " 3"]:
+    return np.asarray(one["vdw_surface"].sum(axis=0))
 
 
 def unpacked(path: Path) -> Iterator[dict[str, np.ndarray]]:
@@ -89,12 +99,18 @@ def unpacked(path: Path) -> Iterator[dict[str, np.ndarray]]:
         name, charge = str(columns["id"][row]), int(columns["total_charge"][row])
         numbers = columns["Z"][start:end].astype(np.int64)
         geometry = Geometry(str(path), name, numbers, columns["R"][start:end], charge)
-        seed = task_of(geometry, Path(), method, n_points).seed
-        rng = np.random.default_rng(seed)
-        grid: Float[np.ndarray, "point 3"] = shell_points(
-            geometry.numbers, geometry.positions, n_points, rng
+        # A SMILES says its multiplicity, an XYZ file does not, and the seed is of both.
+        tasks = (
+            task_of(geometry._replace(multiplicity=said), Path(), method, n_points)
+            for said in (None, 1)
         )
-        if not np.allclose(grid.sum(axis=0), columns["grid_sum"][row], atol=_SAME * n_points):
+        grids = (
+            shell_points(numbers, geometry.positions, n_points, np.random.default_rng(task.seed))
+            for task in tasks
+        )
+        total, most = columns["grid_sum"][row], _SAME * n_points
+        grid = next((g for g in grids if np.allclose(g.sum(axis=0), total, atol=most)), None)
+        if grid is None:
             raise ValueError(f"{path}: the grid of {name} is not the one that was calculated")
         yield {
             "id": np.array(name),

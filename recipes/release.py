@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from ase.data import chemical_symbols
 from rich.progress import track
 
-from dcmnet.config import ModelConfig
 from dcmnet.experiment.directory import load_model
 from dcmnet.experiment.versions import installed_versions
 from dcmnet.model.calibration import calibrated
@@ -46,6 +46,7 @@ _RECIPE: Final = "recipes/README.md"
 _WHAT: Final = {
     "corrected": "QM9, fragments with S and Cl, ions",
     "good": "small molecules and ions, some of QM9",
+    "displaced": "small molecules and ions, their atoms displaced by 0.1 to 0.2 Å",
 }
 _CORRECTED: Final = "GFN2-xTB, corrected by what it lacks of PBE0/def2-SVP"
 
@@ -72,15 +73,15 @@ class Tested(NamedTuple):
     ladder: Ladder
 
 
-def tested(model: TrainedModel, every: Sequence[tuple[str, Record]]) -> Iterator[Tested]:
-    """Yields what a model comes to on molecules, each with its level of theory."""
-    structures = [_structure(one) for _, one in every]
+def tested(model: TrainedModel, every: Sequence[tuple[str, str, Record]]) -> Iterator[Tested]:
+    """Yields what a model comes to on molecules, each with its group and level of theory."""
+    structures = [_structure(one) for *_, one in every]
     predicted = Predictor(model).predict(structures)
-    for (level, one), molecule in track(list(zip(every, predicted, strict=True)), "testing"):
+    for (group, level, one), molecule in track(list(zip(every, predicted, strict=True)), "testing"):
         grid, esp = one["vdw_surface"].astype(np.float64), one["esp"]
         assert molecule.uncertainty is not None
         yield Tested(
-            _group(one),
+            group,
             level,
             _rms(esp),
             _rms(molecule.esp(grid) - esp),
@@ -101,7 +102,9 @@ def _structure(one: Record) -> Structure:
     return Structure(name, name, one["Z"].astype(np.int64), one["R"], charge)
 
 
-def _group(one: Record) -> str:
+def _group(one: Record, is_displaced: bool) -> str:
+    if is_displaced:
+        return "displaced atoms, ions" if one["total_charge"] else "displaced atoms, neutral"
     if one["total_charge"] > 0:
         return "cations"
     if one["total_charge"] < 0:
@@ -140,25 +143,22 @@ def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
     return rows
 
 
-def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], set[int], set[int], int]:
-    """Returns what stores hold to train on, and its elements, charges and largest molecule."""
-    parts, elements, charges, most = [], set[int](), set[int](), 0
+def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], Domain]:
+    """Returns what stores hold to train on."""
+    parts, domain = [], Domain()
     for store in stores:
         found = [one for one in records(store) if _split(one) == "train"]
         levels = {source.level_of_theory for source in read_schema(store).sources} - {""}
-        own = np.array([round(float(one["total_charge"])) for one in found])
-        elements |= {int(number) for one in found for number in one["Z"]}
-        charges |= set(own.tolist())
-        most = max(most, *(len(one["Z"]) for one in found))
+        domain = functools.reduce(Domain.__or__, map(Domain.of, map(_structure, found)), domain)
         parts.append(
             TrainingData(
                 level_of_theory=", ".join(sorted(levels)) or _CORRECTED,
                 what=_WHAT[store.stem],
                 n_molecules=len(found),
-                n_ions=int((own != 0).sum()),
+                n_ions=sum(bool(round(float(one["total_charge"]))) for one in found),
             )
         )
-    return parts, elements, charges, most
+    return parts, domain
 
 
 def _molecule(one: Record) -> str:
@@ -177,6 +177,7 @@ def release(
     *,
     trained: Sequence[Path],
     test_stores: Sequence[Path],
+    displaced: Sequence[Path],
     unseen: Sequence[Path],
     box: Path = BOX,
 ) -> ModelCard:
@@ -187,22 +188,23 @@ def release(
         members: Experiments; the first one will predict.
         trained: Stores it was trained on, of whose ``train`` split.
         test_stores: Stores whose ``test`` split it is tested on.
+        displaced: Such stores, of geometries far from their minima.
         unseen: Stores that it is tested on as a whole, but for molecules of ``trained``.
         box: Where models are.
     """
     first, *others = (load_model(member) for member in members)
-    parts, elements, charges, most = training_data(trained)
+    parts, domain = training_data(trained)
     model = TrainedModel(
-        first.network,
+        first.config,
         first.params,
         name=name,
-        domain=Domain(frozenset(elements), frozenset(charges), most),
+        domain=domain,
         ensemble=[other.params for other in others],
     )
     seen = {_molecule(one) for store in trained for one in records(store) if _split(one) != "test"}
     every = [
-        (_level(store), one)
-        for store in (*test_stores, *unseen)
+        (_group(one, store in displaced), _level(store), one)
+        for store in (*test_stores, *displaced, *unseen)
         for one in records(store)
         if _molecule(one) not in seen and (store in unseen or _split(one) == "test")
     ]
@@ -214,14 +216,13 @@ def release(
     weights = packed([model.params, *model.ensemble])
     card = ModelCard(
         name=name,
-        model=ModelConfig(
-            **{field: getattr(first.network, field) for field in ModelConfig.model_fields}
-        ),
+        model=first.config,
         n_members=len(members),
         sha256=hashlib.sha256(weights).hexdigest(),
-        elements=tuple(chemical_symbols[number] for number in sorted(elements)),
-        total_charges=tuple(sorted(charges)),
-        most_atoms=most,
+        elements=tuple(chemical_symbols[number] for number in sorted(domain.elements or ())),
+        total_charges=tuple(sorted(map(round, domain.total_charges or ()))),
+        most_atoms=domain.most_atoms or 0,
+        radicals=bool(domain.radicals),
         training=tuple(parts),
         accuracy=tuple(accuracy(found)),
         calibration=calibration,
@@ -249,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--members", nargs="+", required=True)
-    for option in ("--trained", "--tested", "--unseen"):
+    for option in ("--trained", "--tested", "--displaced", "--unseen"):
         parser.add_argument(option, nargs="+", type=Path, default=[])
     asked = parser.parse_args()
     card = release(
@@ -257,6 +258,7 @@ def main() -> None:
         asked.members,
         trained=asked.trained,
         test_stores=asked.tested,
+        displaced=asked.displaced,
         unseen=asked.unseen,
     )
     print_card(card, Console(width=140))

@@ -36,17 +36,25 @@ class Domain:
         elements: Atomic numbers.
         total_charges: Net charges of molecules, e.
         most_atoms: Atoms of the largest molecule.
+        radicals: Whether some have an odd number of electrons.
     """
 
     elements: frozenset[int] | None = None
     total_charges: frozenset[float] | None = None
     most_atoms: int | None = None
+    radicals: bool | None = None
 
     @classmethod
     def of(cls, structure: Structure) -> Domain:
         """Returns that of one molecule."""
         elements = frozenset(structure.atomic_numbers.tolist())
-        return cls(elements, frozenset([structure.total_charge]), structure.n_atoms)
+        electrons = structure.atomic_numbers.sum() - structure.total_charge
+        return cls(
+            elements,
+            frozenset([structure.total_charge]),
+            structure.n_atoms,
+            bool(electrons % 2 == 1),
+        )
 
     def __or__(self, other: Domain) -> Domain:
         """Returns that of the molecules of both."""
@@ -54,6 +62,7 @@ class Domain:
             (self.elements or frozenset()) | (other.elements or frozenset()),
             (self.total_charges or frozenset()) | (other.total_charges or frozenset()),
             max(self.most_atoms or 0, other.most_atoms or 0),
+            bool(self.radicals or other.radicals),
         )
 
     def beyond(self, trained: Domain) -> Iterator[Beyond]:
@@ -75,6 +84,12 @@ class Domain:
                 f"net charges {_signed(strange)}",
                 f"net charges {_signed(trained.total_charges)}",
                 "it has not learned where such a charge goes",
+            )
+        if trained.radicals is False and self.radicals:
+            yield Beyond(
+                "odd numbers of electrons",
+                "even ones",
+                "such a molecule is a radical, or its net charge is another",
             )
         most = self.most_atoms or 0
         if trained.most_atoms is not None and most > trained.most_atoms:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import jax
 import jax.export
 import jax.numpy as jnp
+from jax.dtypes import canonicalize_dtype
 from jaxtyping import Array, Bool, Float, Int
 
 from dcmnet import model
@@ -44,8 +45,7 @@ Charges = tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]
 ChargesProgram = Callable[[Parameters, MoleculeBatch], Charges]
 
 
-@functools.cache
-def charges_program(config: ModelConfig) -> ChargesProgram:
+def charges_program(config: ModelConfig, params: Parameters) -> ChargesProgram:
     """Returns the function that a network is, compiled once for each shape of a batch.
 
     It is traced if this machine has not kept it, next to what XLA compiles. Every molecule of
@@ -53,12 +53,30 @@ def charges_program(config: ModelConfig) -> ChargesProgram:
 
     Args:
         config: The network.
+        params: Parameters of such a network, of which only the shapes count.
     """
-    exported = _exported(config)
+    leaves, tree = jax.tree.flatten(params)
+    return _program(
+        config, tree, tuple((leaf.shape, canonicalize_dtype(leaf.dtype)) for leaf in leaves)
+    )
+
+
+@functools.cache
+def _program(
+    config: ModelConfig, tree: jax.tree_util.PyTreeDef, leaves: tuple[tuple[Any, Any], ...]
+) -> ChargesProgram:
+    path = _place(config)
+    exported = _kept(path)
+    if exported is None:
+        shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+        run = jax.jit(of_molecules(model.create_model(config)))
+        exported = jax.export.export(run)(shapes, *shapes_of_molecules())
+        _keep(exported, path)
+    call = exported.call
 
     @jax.jit
     def charges(params: Parameters, batch: MoleculeBatch) -> Charges:
-        found: Charges = exported.call(params, *(getattr(batch, name) for name in _TAKEN))
+        found: Charges = call(params, *(getattr(batch, name) for name in _TAKEN))
         return found
 
     return charges
@@ -66,9 +84,9 @@ def charges_program(config: ModelConfig) -> ChargesProgram:
 
 def shapes_of_parameters(config: ModelConfig) -> Parameters:
     """Returns the tree of a network's parameters as arrays that have shapes only."""
-    if _kept(_place(config)) is None:
+    exported = _kept(_place(config))
+    if exported is None:
         return parameter_shapes(model.create_model(config))
-    exported = _exported(config)
     (params, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
     return dict(params)
 
@@ -133,31 +151,20 @@ def shapes_of_molecules() -> tuple[jax.ShapeDtypeStruct, ...]:
     )
 
 
-@functools.cache
-def _exported(config: ModelConfig) -> jax.export.Exported:
-    """Returns the program as it was kept, or traces it and keeps it."""
-    path = _place(config)
-    program = _kept(path)
-    if program is None:
-        network = model.create_model(config)
-        traced = jax.export.export(jax.jit(of_molecules(network)))
-        program = bytes(traced(parameter_shapes(network), *shapes_of_molecules()).serialize())
-        _keep(program, path)
-    return jax.export.deserialize(bytearray(program))
-
-
-def _kept(path: Path | None) -> bytes | None:
+def _kept(path: Path | None) -> jax.export.Exported | None:
     """Returns a program unless there is none, or a damaged one."""
     if path is None or not path.is_file():
         return None
     content = path.read_bytes()
     digest, program = content[:_DIGEST], content[_DIGEST:]
-    return program if hashlib.sha256(program).digest() == digest else None
+    is_whole = hashlib.sha256(program).digest() == digest
+    return jax.export.deserialize(bytearray(program)) if is_whole else None
 
 
-def _keep(program: bytes, path: Path | None) -> None:
+def _keep(exported: jax.export.Exported, path: Path | None) -> None:
     if path is None:
         return
+    program = bytes(exported.serialize())
     # Of a cache that cannot be written, ``set_up_compilation`` has told.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -117,5 +117,5 @@ class TrainedModel:
             "total_charge": total_charge,
         }
         batch = make_batch([molecule], cutoff=self.config.cutoff)
-        charges, charge_positions = charges_program(self.config)(self.params, batch)
+        charges, charge_positions = charges_program(self.config, self.params)(self.params, batch)
         return np.asarray(charges[0]), np.asarray(charge_positions[0])

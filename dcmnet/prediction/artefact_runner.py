@@ -154,6 +154,11 @@ class ExportedModel:
             found.append(f"the model has not seen {names} in training: its charges mean nothing")
         if total_charge not in (charges or [total_charge]):
             found.append(f"the model has not seen a net charge of {total_charge:+g} in training")
+        if self.metadata.get("radicals") is False and (numbers.sum() - total_charge) % 2 == 1:
+            found.append(
+                "the model has not seen an odd number of electrons in training: the molecule is a "
+                "radical, or its net charge is another"
+            )
         return found
 
 

@@ -77,6 +77,7 @@ def _metadata(model: TrainedModel) -> dict[str, Any]:
         "epoch": model.epoch,
         "elements": None if model.elements is None else sorted(model.elements),
         "total_charges": None if charges is None else sorted(charges),
+        "radicals": model.domain.radicals,
         "cutoff": network.cutoff,
         "n_dcm": network.n_dcm,
         "max_atomic_number": network.max_atomic_number,

@@ -90,7 +90,7 @@ class Predictor:
         self._strict = strict
         # One program for all members: to compile one for all at once takes longer
         # than to run it on a hundred molecules.
-        self._compiled = [charges_program(each.config) for each in self.mixture.models]
+        self._compiled = [charges_program(each.config, each.params) for each in self.mixture.models]
         self._members = [
             jax.device_put([each.params, *each.ensemble]) for each in self.mixture.models
         ]

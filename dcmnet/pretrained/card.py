@@ -79,6 +79,7 @@ class ModelCard(_Part):
         elements: Symbols of the elements of its training data.
         total_charges: Their net charges, e.
         most_atoms: Atoms of the largest molecule.
+        radicals: Whether some of them have an odd number of electrons.
         training: What it learned from, in the order of the stages.
         accuracy: How good it is.
         calibration: Of its uncertainty.
@@ -94,6 +95,7 @@ class ModelCard(_Part):
     elements: tuple[Annotated[str, AfterValidator(_symbol)], ...]
     total_charges: tuple[int, ...]
     most_atoms: int
+    radicals: bool
     training: tuple[TrainingData, ...]
     accuracy: tuple[Accuracy, ...]
     calibration: Calibration
@@ -108,4 +110,5 @@ class ModelCard(_Part):
             frozenset(atomic_numbers[symbol] for symbol in self.elements),
             frozenset(map(float, self.total_charges)),
             self.most_atoms,
+            self.radicals,
         )

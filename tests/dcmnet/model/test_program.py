@@ -25,8 +25,7 @@ def batch_of(n_atoms, seed=0):
 
 def forgotten():
     """Leaves what is on disk."""
-    program.charges_program.cache_clear()
-    program._exported.cache_clear()
+    program._program.cache_clear()
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def never(*_):
 def test_a_program_is_the_network(charge_sharing, sizes):
     small = SmallNetwork.make(seed=3, max_degree=2, charge_sharing=charge_sharing)
     batch = batch_of(sizes)
-    charges, positions = charges_program(small.config)(small.params, batch)
+    charges, positions = charges_program(small.config, small.params)(small.params, batch)
     expected, where = small(batch)
     np.testing.assert_allclose(charges, expected, atol=2e-5)
     np.testing.assert_allclose(positions, where, atol=2e-5)
@@ -57,11 +56,11 @@ def test_a_program_is_the_network(charge_sharing, sizes):
 
 def test_a_program_is_traced_once(kept, monkeypatch):
     small, batch = SmallNetwork.make(seed=1), batch_of([4, 2])
-    first = charges_program(small.config)(small.params, batch)
+    first = charges_program(small.config, small.params)(small.params, batch)
     assert len(list(kept.iterdir())) == 1
     forgotten()
     monkeypatch.setattr(program, "of_molecules", never)
-    second = charges_program(small.config)(small.params, batch)
+    second = charges_program(small.config, small.params)(small.params, batch)
     for before, after in zip(first, second, strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -72,30 +71,31 @@ DAMAGES = (lambda c: c[: len(c) // 2], lambda c: c[:-1] + b"x", lambda c: b"")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_program_is_traced_anew(kept, damage):
     small = SmallNetwork.make()
-    charges_program(small.config)
+    charges_program(small.config, small.params)
     (path,) = kept.iterdir()
     path.write_bytes(damage(path.read_bytes()))
     forgotten()
-    charges, _ = charges_program(small.config)(small.params, batch_of([3]))
+    charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
     content = path.read_bytes()
     assert content[:32] == hashlib.sha256(content[32:]).digest()
 
 
 def test_another_network_or_another_source_is_another_program(kept, monkeypatch):
-    charges_program(SmallNetwork.make().config)
-    charges_program(SmallNetwork.make(n_dcm=3).config)
+    small, other = SmallNetwork.make(), SmallNetwork.make(n_dcm=3)
+    charges_program(small.config, small.params)
+    charges_program(other.config, other.params)
     assert len(list(kept.iterdir())) == 2
     forgotten()
     monkeypatch.setattr(program, "version", lambda package: "0.0")
-    charges_program(SmallNetwork.make().config)
+    charges_program(small.config, small.params)
     assert len(list(kept.iterdir())) == 3
 
 
 def test_without_a_cache_programs_are_traced(kept, monkeypatch):
     jax.config.update("jax_compilation_cache_dir", None)
     small = SmallNetwork.make()
-    charges, _ = charges_program(small.config)(small.params, batch_of([3]))
+    charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
     assert not kept.exists()
 
@@ -103,7 +103,7 @@ def test_without_a_cache_programs_are_traced(kept, monkeypatch):
 def test_a_cache_that_cannot_be_written_costs_a_trace_only(kept):
     kept.write_text("a file where the folder should be")
     small = SmallNetwork.make()
-    charges, _ = charges_program(small.config)(small.params, batch_of([3]))
+    charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
 
 
@@ -111,7 +111,7 @@ def test_a_cache_that_cannot_be_written_costs_a_trace_only(kept):
 def test_parameters_have_the_shapes_of_the_network(kept, is_kept):
     small = SmallNetwork.make(max_degree=2, charge_sharing="softness")
     if is_kept:
-        charges_program(small.config)
+        charges_program(small.config, small.params)
     shapes = shapes_of_parameters(small.config)
     assert kept.exists() == is_kept
     assert jax.tree.structure(shapes) == jax.tree.structure(small.params)

@@ -99,7 +99,8 @@ def test_its_description_tells_what_it_is(artefact):
     with zipfile.ZipFile(artefact) as archive:
         about = json.loads(archive.read("metadata.json"))
     assert about["elements"] == sorted(model().elements)
-    assert about["cutoff"] == model().network.cutoff
+    assert about["cutoff"] == model().config.cutoff
+    assert about["radicals"] is None
     assert about["n_dcm"] == 2
     assert about["symbols"][8] == "O"
     assert set(about["versions"]) == {"dcm-store", "jax", "jaxlib"}
@@ -210,3 +211,12 @@ def test_the_program_says_what_is_no_molecule(artefact, tmp_path, capsys, text, 
     assert not told.out
     assert told.err.startswith(f"Error: {path}: ")
     assert told.err.count("\n") == 1
+
+
+def test_a_radical_is_warned_of_by_a_model_of_closed_shells(artefact):
+    exported, hydroxyl = load(artefact), structure("OH")
+    exported.predict(hydroxyl.atomic_numbers, hydroxyl.positions, -1.0)
+    exported.metadata["radicals"] = False
+    exported.predict(hydroxyl.atomic_numbers, hydroxyl.positions, -1.0)
+    with pytest.warns(UserWarning, match="odd number of electrons"):
+        exported.predict(hydroxyl.atomic_numbers, hydroxyl.positions)
