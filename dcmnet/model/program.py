@@ -173,9 +173,9 @@ def _keep(exported: jax.export.Exported, path: Path | None) -> None:
 
 
 def _place(config: ModelConfig) -> Path | None:
-    """Where the program is kept: a name that says all it depends on; None without a cache."""
+    """Where the program is kept: a name that says all it depends on; None without a folder."""
     cache = jax.config.values["jax_compilation_cache_dir"]
-    if cache is None:
+    if cache is None or "://" in cache:  # XLA can keep its own in a bucket
         return None
     digest = hashlib.sha256(config.model_dump_json().encode())
     for package in _TRACED_BY:

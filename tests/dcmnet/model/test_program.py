@@ -92,9 +92,11 @@ def test_another_network_or_another_source_is_another_program(kept, monkeypatch)
     assert len(list(kept.iterdir())) == 3
 
 
-def test_without_a_cache_programs_are_traced(kept, monkeypatch):
-    jax.config.update("jax_compilation_cache_dir", None)
+def test_without_a_cache_programs_are_traced(kept):
     small = SmallNetwork.make()
+    jax.config.update("jax_compilation_cache_dir", "gs://bucket/cache")
+    assert program._place(small.config) is None
+    jax.config.update("jax_compilation_cache_dir", None)
     charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
     assert not kept.exists()
