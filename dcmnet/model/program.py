@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.dtypes import canonicalize_dtype
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet import model
+from dcmnet import model as networks
 from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
 from dcmnet.model.initialization import parameter_shapes
@@ -38,7 +38,7 @@ _TAKEN: Final = (
     "pair_mask",
 )
 
-_DIGEST: Final = 32
+_DIGEST: Final = hashlib.sha256().digest_size
 
 # Of a batch, exact in sum, and their positions (e, angstrom).
 Charges = tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]
@@ -69,7 +69,7 @@ def _program(
     exported = _kept(path)
     if exported is None:
         shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
-        run = jax.jit(of_molecules(model.create_model(config)))
+        run = jax.jit(of_molecules(networks.create_model(config)))
         exported = jax.export.export(run)(shapes, *shapes_of_molecules())
         _keep(exported, path)
     call = exported.call
@@ -86,12 +86,12 @@ def shapes_of_parameters(config: ModelConfig) -> Parameters:
     """Returns the tree of a network's parameters as arrays that have shapes only."""
     exported = _kept(_place(config))
     if exported is None:
-        return parameter_shapes(model.create_model(config))
+        return parameter_shapes(networks.create_model(config))
     (params, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
     return dict(params)
 
 
-def of_molecules(network: model.DCMNet) -> Callable[..., Charges]:
+def of_molecules(network: networks.DCMNet) -> Callable[..., Charges]:
     """Returns a network as a function of its parameters and of what it needs of molecules."""
 
     def run(  # noqa: PLR0917 - exported programs are called by place
@@ -133,7 +133,7 @@ def of_molecules(network: model.DCMNet) -> Callable[..., Charges]:
             "pair_src": pair_src,
             "pair_mask": pair_mask,
         }
-        return model.distributed_charges(network, params, MoleculeBatch(**fields))
+        return networks.distributed_charges(network, params, MoleculeBatch(**fields))
 
     return run
 
@@ -165,7 +165,7 @@ def _keep(exported: jax.export.Exported, path: Path | None) -> None:
     if path is None:
         return
     program = bytes(exported.serialize())
-    # Of a cache that cannot be written, ``set_up_compilation`` has told.
+    # Without it each start traces; ``set_up_compilation`` reports a cache that cannot be written.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as partial:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -20,9 +19,6 @@ from dcmnet.model.molecule import Structure, problems_of
 from dcmnet.model.program import charges_program
 from pipeline.loader import make_batch
 from store_schema.problems import SourceError
-
-if TYPE_CHECKING:
-    from dcmnet.model import DCMNet
 
 
 def stacked(members: Sequence[Parameters]) -> Parameters:
@@ -67,7 +63,7 @@ class TrainedModel:
         self.calibration = calibration
 
     @functools.cached_property
-    def network(self) -> DCMNet:
+    def network(self) -> networks.DCMNet:
         """The Flax module."""
         return networks.create_model(self.config)
 

@@ -68,7 +68,10 @@ def dipole_hypotheses(
         for h in _against(semantics, flat, references, expected)
     ]
     return [
-        replace(h, misfit=h.misfit + _beside_others(flat * h.factor, h.about, about, references[0]))
+        replace(
+            h,
+            misfit=h.misfit + _compared_with_others(flat * h.factor, h.about, about, references[0]),
+        )
         for h in found
     ]
 
@@ -117,15 +120,15 @@ def _whole(charges: Float[np.ndarray, " molecule"]) -> Float[np.ndarray, " molec
     return np.where(np.abs(charges - np.rint(charges)) < _NEARLY_WHOLE, np.rint(charges), 0.0)
 
 
-def _beside_others(
+def _compared_with_others(
     given: Float[np.ndarray, "molecule k"],
     point: str,
     about: Mapping[str, Sequence[np.ndarray]],
     reference: Reference,
 ) -> float:
-    """How much worse a point explains the dipoles of ions than the best one does, as they are.
+    """How much worse a point explains the dipoles of ions than the best point does.
 
-    Compared in one unit: which unit it is, the dipoles of all molecules say.
+    Both are judged in the same unit; the dipoles of all molecules decide which unit it is.
     """
     off = {name: _off(given, expected[0], reference) for name, expected in about.items()}
     return min(off[point] - min(off.values()), NO_FIT)

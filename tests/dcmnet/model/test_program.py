@@ -81,7 +81,7 @@ def test_a_damaged_program_is_traced_anew(kept, damage):
     assert content[:32] == hashlib.sha256(content[32:]).digest()
 
 
-def test_another_network_or_another_source_is_another_program(kept, monkeypatch):
+def test_another_network_or_another_version_is_another_program(kept, monkeypatch):
     small, other = SmallNetwork.make(), SmallNetwork.make(n_dcm=3)
     charges_program(small.config, small.params)
     charges_program(other.config, other.params)
