@@ -74,8 +74,8 @@ class ModelConfig(_Config):
     charge_sharing: ChargeSharing = "equal"
 
 
-class TrainingConfig(_Config):
-    """How a network is trained.
+class LossConfig(_Config):
+    """What is learned.
 
     The loss of a molecule is the sum of its terms, each half the mean squared error
     times its weight: of the ESP over valid points ((hartree/e)^2), of the electric field
@@ -84,6 +84,37 @@ class TrainingConfig(_Config):
     components ((e*angstrom^2)^2). An absent target adds nothing. With ``esp_loss`` of ``rmse``
     the ESP counts by its root mean squared error times 1 kcal/mol/e, where both have the same
     slope: molecules of large errors, such as ions, no longer outweigh all others.
+
+    Attributes:
+        esp_loss: How the ESP's errors of a molecule count: by their mean square, as published,
+            or by its root.
+        esp_w: Weight of the ESP.
+        field_w: Weight of the electric field on the grid.
+        chg_w: Weight of the monopoles.
+        dipole_w: Weight of the dipole.
+        quadrupole_w: Weight of the quadrupole.
+        min_vdw_factor: The loss leaves out points nearer to any atom than this times its van
+            der Waals radius; none where None. Metrics are of all points always.
+    """
+
+    esp_loss: EspLoss = "mse"
+    esp_w: float = Field(default=1e4, ge=0)
+    field_w: float = Field(default=0.0, ge=0)
+    chg_w: float = Field(default=1.0, ge=0)
+    dipole_w: float = Field(default=0.0, ge=0)
+    quadrupole_w: float = Field(default=0.0, ge=0)
+    min_vdw_factor: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        weights = (self.esp_w, self.field_w, self.chg_w, self.dipole_w, self.quadrupole_w)
+        if not any(weights):
+            raise ValueError("all loss weights are 0, there is nothing to learn")
+        return self
+
+
+class TrainingConfig(LossConfig):
+    """How a network is trained, and on which loss.
 
     Attributes:
         num_epochs: Passes over the training molecules.
@@ -103,15 +134,6 @@ class TrainingConfig(_Config):
         use_ema: Whether an exponential moving average of the parameters is kept,
             validated and saved as the model.
         ema_decay: Its decay per update.
-        esp_loss: How the ESP's errors of a molecule count: by their mean square, as published,
-            or by its root.
-        esp_w: Weight of the ESP.
-        field_w: Weight of the electric field on the grid.
-        chg_w: Weight of the monopoles.
-        dipole_w: Weight of the dipole.
-        quadrupole_w: Weight of the quadrupole.
-        min_vdw_factor: The loss leaves out points nearer to any atom than this times its van
-            der Waals radius; none where None. Metrics are of all points always.
         grid_points: Random grid points per molecule and epoch; all where None.
         save_every_n_epochs: Epochs between periodic checkpoints; 0 for none.
         print_every_n_epochs: Epochs between printed tables; ``metrics.jsonl`` has all.
@@ -137,13 +159,6 @@ class TrainingConfig(_Config):
     grad_clip_norm: float = Field(default=2.0, gt=0)
     use_ema: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    esp_loss: EspLoss = "mse"
-    esp_w: float = Field(default=1e4, ge=0)
-    field_w: float = Field(default=0.0, ge=0)
-    chg_w: float = Field(default=1.0, ge=0)
-    dipole_w: float = Field(default=0.0, ge=0)
-    quadrupole_w: float = Field(default=0.0, ge=0)
-    min_vdw_factor: float | None = Field(default=None, gt=0)
     grid_points: int | None = Field(default=None, ge=1)
     save_every_n_epochs: int = Field(default=10, ge=0)
     print_every_n_epochs: int = Field(default=1, ge=1)
@@ -152,11 +167,13 @@ class TrainingConfig(_Config):
     time_limit_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def loss(self) -> LossConfig:
+        """The loss alone."""
+        return LossConfig(**{name: getattr(self, name) for name in LossConfig.model_fields})
+
     @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        weights = (self.esp_w, self.field_w, self.chg_w, self.dipole_w, self.quadrupole_w)
-        if not any(weights):
-            raise ValueError("all loss weights are 0, there is nothing to learn")
+    def _warm_up_ends(self) -> Self:
         if self.warmup_epochs >= self.num_epochs and self.num_epochs > 1:
             raise ValueError(
                 f"warmup_epochs ({self.warmup_epochs}) must be below num_epochs ({self.num_epochs})"

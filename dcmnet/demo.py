@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from dcmnet.analysis.analyze import analyze
+from dcmnet.analysis.run import analyze
 from dcmnet.analysis.tables import print_analysis
 from dcmnet.prediction.run import predict_file, print_prediction
 from dcmnet.pretrained import DEFAULT

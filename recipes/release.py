@@ -35,6 +35,7 @@ from recipes.records import Record, records
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _LARGEST_SMALL: Final = 6
+_CARBON: Final = 6
 _LIMITS: Final = (
     "Elements other than those it was trained on: their charges mean nothing.",
     "Ions of charge +2, -2 and beyond, radicals, metals, and two molecules at once.",
@@ -47,6 +48,7 @@ _WHAT: Final = {
     "corrected": "QM9, fragments with S and Cl, ions",
     "good": "small molecules and ions, some of QM9",
     "displaced": "small molecules and ions, their atoms displaced by 0.1 to 0.2 Å",
+    "dimers": "hydrogen-bonded dimers of small molecules and ions",
 }
 _CORRECTED: Final = "GFN2-xTB, corrected by what it lacks of PBE0/def2-SVP"
 
@@ -55,7 +57,7 @@ class Tested(NamedTuple):
     """What a held-out molecule came to, kcal/mol/e.
 
     Attributes:
-        group: Which molecules it is one of.
+        groups: Which molecules it is one of.
         level: Level of theory of its ESP.
         esp: Root mean square of the ESP.
         error: RMSE of the model.
@@ -64,7 +66,7 @@ class Tested(NamedTuple):
         ladder: RMSE of fitted multipoles.
     """
 
-    group: str
+    groups: tuple[str, ...]
     level: str
     esp: float
     error: float
@@ -73,15 +75,18 @@ class Tested(NamedTuple):
     ladder: Ladder
 
 
-def tested(model: TrainedModel, every: Sequence[tuple[str, str, Record]]) -> Iterator[Tested]:
-    """Yields what a model comes to on molecules, each with its group and level of theory."""
+def tested(
+    model: TrainedModel, every: Sequence[tuple[tuple[str, ...], str, Record]]
+) -> Iterator[Tested]:
+    """Yields what a model comes to on molecules, each with its groups and level of theory."""
     structures = [_structure(one) for *_, one in every]
     predicted = Predictor(model).predict(structures)
-    for (group, level, one), molecule in track(list(zip(every, predicted, strict=True)), "testing"):
+    pairs = list(zip(every, predicted, strict=True))
+    for (groups, level, one), molecule in track(pairs, "testing"):
         grid, esp = one["vdw_surface"].astype(np.float64), one["esp"]
         assert molecule.uncertainty is not None
         yield Tested(
-            group,
+            groups,
             level,
             _rms(esp),
             _rms(molecule.esp(grid) - esp),
@@ -102,15 +107,17 @@ def _structure(one: Record) -> Structure:
     return Structure(name, name, one["Z"].astype(np.int64), one["R"], charge)
 
 
-def _group(one: Record, is_displaced: bool) -> str:
-    if is_displaced:
-        return "displaced atoms, ions" if one["total_charge"] else "displaced atoms, neutral"
-    if one["total_charge"] > 0:
-        return "cations"
-    if one["total_charge"] < 0:
-        return "anions"
+def _groups(one: Record, is_displaced: bool) -> tuple[str, ...]:
+    """Groups of a molecule, by charge and size, and by its elements where it is neutral."""
+    for kind, is_one in (("displaced atoms", is_displaced), ("dimers", "." in _molecule(one))):
+        if is_one:
+            return (f"{kind}, ions" if one["total_charge"] else f"{kind}, neutral",)
+    if one["total_charge"]:
+        return ("cations" if one["total_charge"] > 0 else "anions",)
     small = (one["Z"] > 1).sum() <= _LARGEST_SMALL
-    return "neutral, to 6 heavy atoms" if small else "neutral, 7 and more heavy atoms"
+    size = "neutral, to 6 heavy atoms" if small else "neutral, 7 and more heavy atoms"
+    hetero = [chemical_symbols[number] for number in sorted(set(one["Z"])) if number > _CARBON]
+    return (size, *(f"with {symbol}, neutral" for symbol in hetero))
 
 
 def _rms(values: np.ndarray) -> float:
@@ -120,8 +127,8 @@ def _rms(values: np.ndarray) -> float:
 def accuracy(found: Sequence[Tested]) -> list[Accuracy]:
     """Returns a row for each level and group of molecules."""
     rows = []
-    for level, group in sorted({(one.level, one.group) for one in found}):
-        some = [one for one in found if (one.level, one.group) == (level, group)]
+    for level, group in sorted({(one.level, group) for one in found for group in one.groups}):
+        some = [one for one in found if one.level == level and group in one.groups]
         errors = np.array([one.error for one in some])
         monopoles = [one.monopoles for one in some if np.isfinite(one.monopoles)]
         mean_ladder = np.mean([one.ladder for one in some], axis=0).round(3)
@@ -203,7 +210,7 @@ def release(
     )
     seen = {_molecule(one) for store in trained for one in records(store) if _split(one) != "test"}
     every = [
-        (_group(one, store in displaced), _level(store), one)
+        (_groups(one, store in displaced), _level(store), one)
         for store in (*test_stores, *displaced, *unseen)
         for one in records(store)
         if _molecule(one) not in seen and (store in unseen or _split(one) == "test")

@@ -97,7 +97,7 @@ def without(molecule, *names):
     return {name: value for name, value in molecule.items() if name not in names}
 
 
-def random_parameters(network, seed=0):
+def random_parameters(config, seed=0):
     """Returns parameters in which nothing is zero, biases of elements included.
 
     Initialising a network costs its compilation; its shapes do not.
@@ -105,7 +105,7 @@ def random_parameters(network, seed=0):
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: jax.numpy.asarray(rng.normal(scale=0.55, size=leaf.shape), leaf.dtype),
-        parameter_shapes(network),
+        parameter_shapes(config),
     )
 
 
@@ -129,7 +129,7 @@ class SmallNetwork:
         small = {"features": 4, "max_degree": 1, "num_basis_functions": 4, "n_dcm": 2}
         config = ModelConfig(**{**small, **fields})
         network = create_model(config)
-        return cls(config, network, random_parameters(network, seed))
+        return cls(config, network, random_parameters(config, seed))
 
     def __post_init__(self):
         object.__setattr__(self, "_apply", jax.jit(self.network.apply, static_argnums=2))

@@ -55,8 +55,9 @@ def loss_and_gradient(features, double=False):
     from pipeline.loader import make_batch
     from tests.molecules import random_parameters
 
-    network = create_model(ModelConfig(features=features, n_dcm=2))
-    params, batch = random_parameters(network), make_batch(some_molecules())
+    model = ModelConfig(features=features, n_dcm=2)
+    network = create_model(model)
+    params, batch = random_parameters(model), make_batch(some_molecules())
     config = TrainingConfig(dipole_w=1.0, quadrupole_w=1.0)
     if double:
         params, batch = (

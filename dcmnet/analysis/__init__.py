@@ -1,12 +1,17 @@
 """Analysis of trained networks: results in the store, comparisons, figures."""
 
-from dcmnet.analysis.analyze import Analysis, analyze
-from dcmnet.analysis.compare import Comparison, compare, compare_checkpoints
-from dcmnet.analysis.history import analyze_training_history, batch_analysis_summary
-from dcmnet.analysis.statistics import Statistics, load_statistics
-from dcmnet.model import create_model
+from __future__ import annotations
 
-analyze_checkpoint = analyze
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from dcmnet.analysis.comparison import Comparison, compare, compare_checkpoints
+    from dcmnet.analysis.history import analyze_training_history, batch_analysis_summary
+    from dcmnet.analysis.run import Analysis, analyze, analyze_checkpoint
+    from dcmnet.analysis.statistics import Statistics, load_statistics
+    from dcmnet.model import create_model
 
 __all__ = [
     "Analysis",
@@ -21,3 +26,14 @@ __all__ = [
     "create_model",
     "load_statistics",
 ]
+
+# On first use: a figure of a training waits for no comparison.
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "comparison": ["Comparison", "compare", "compare_checkpoints"],
+        "history": ["analyze_training_history", "batch_analysis_summary"],
+        "run": ["Analysis", "analyze", "analyze_checkpoint", "create_model"],
+        "statistics": ["Statistics", "load_statistics"],
+    },
+)

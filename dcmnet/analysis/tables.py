@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dcmnet.analysis.analyze import Analysis
-from dcmnet.analysis.compare import Comparison
+from dcmnet.analysis.comparison import Comparison
+from dcmnet.analysis.run import Analysis
 from dcmnet.analysis.statistics import ERROR_LABELS, Distribution, Errors, Level, unit_symbol
 
 # Below the ESP RMSE stand those of the reference levels.

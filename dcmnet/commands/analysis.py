@@ -40,8 +40,8 @@ def analyze(
     ] = True,
 ) -> None:
     """Write predictions and errors of a checkpoint back into the store."""
-    from dcmnet.analysis.analyze import analyze as run
     from dcmnet.analysis.export import parse_formats
+    from dcmnet.analysis.run import analyze as run
     from dcmnet.analysis.tables import print_analysis
 
     analysis = run(
@@ -75,7 +75,7 @@ def compare(
     ),
 ) -> None:
     """Compare experiments and checkpoints, molecule by molecule."""
-    from dcmnet.analysis.compare import compare as run
+    from dcmnet.analysis.comparison import compare as run
     from dcmnet.analysis.figures.comparison import check_figure, save_comparison
     from dcmnet.analysis.tables import print_comparison
 

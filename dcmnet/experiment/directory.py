@@ -10,7 +10,7 @@ from dcmnet.config import ExperimentConfig, ModelConfig, load_config
 from dcmnet.experiment.metrics import EpochRecord, MetricsFile
 from dcmnet.model.compilation import set_up_compilation
 from dcmnet.model.domain import Domain, elements_of_bias
-from dcmnet.model.program import shapes_of_parameters
+from dcmnet.model.initialization import parameter_shapes
 from dcmnet.model.published import read_published
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained import is_pretrained, load_pretrained, pretrained_names, read_card
@@ -159,7 +159,7 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     from dcmnet.experiment.seen_elements import seen_elements
 
     with Checkpoints(experiment.checkpoints_path, read_only=True) as checkpoints:
-        params, progress = checkpoints.restore_model(checkpoint, shapes_of_parameters(config.model))
+        params, progress = checkpoints.restore_model(checkpoint, parameter_shapes(config.model))
     return TrainedModel(
         config.model,
         params,

@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 import pipeline  # its Store imports Zarr, so it is looked up where it is used
+from dcmnet import model as networks
+from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
 from dcmnet.model.compilation import ONCE
-from pipeline.loader import MoleculeBatch, make_batch
-
-if TYPE_CHECKING:
-    from dcmnet.model import DCMNet
+from dcmnet.model.program import kept_shapes
+from dcmnet.model.tracing import Program, traced_once
+from pipeline.loader import make_batch
 
 # Molecules whose monopoles are averaged; more do not change a mean that matters.
 _MOLECULES = 16_384
 
 
-def initial_parameters(network: DCMNet, seed: int) -> Parameters:
+def initial_parameters(config: ModelConfig, seed: int) -> Parameters:
     """Returns freshly initialised parameters."""
     # Compiled as a whole, so that XLA's cache keeps it; op by op costs seconds every time.
-    initialize = jax.jit(network.init, compiler_options=ONCE)
-    return dict(initialize(jax.random.key(seed), _smallest_batch(network)))
+    initialize = jax.jit(_initialization(config).call, compiler_options=ONCE)
+    return dict(initialize(jax.random.key_data(jax.random.key(seed))))
 
 
-def parameter_shapes(network: DCMNet) -> Parameters:
+def parameter_shapes(config: ModelConfig) -> Parameters:
     """Returns the tree of parameters as ``jax.ShapeDtypeStruct``, without computing it."""
-    return dict(jax.eval_shape(network.init, jax.random.key(0), _smallest_batch(network)))
+    shapes = kept_shapes(config)
+    if shapes is None:
+        program = _initialization(config)
+        shapes = dict(jax.tree.unflatten(program.out_tree, program.out_avals))
+    return shapes
 
 
-def zero_parameters(network: DCMNet) -> Parameters:
+def zero_parameters(config: ModelConfig) -> Parameters:
     """Returns parameters that are all 0."""
-    shapes = parameter_shapes(network)
+    shapes = parameter_shapes(config)
     return dict(jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), shapes))
 
 
-def _smallest_batch(network: DCMNet) -> MoleculeBatch:
-    hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
-    return make_batch([hydrogen], cutoff=network.cutoff)
+def _initialization(config: ModelConfig) -> Program:
+    """Returns the program that makes parameters of the numbers that a key is."""
+    key = jax.random.key_data(jax.random.key(0))
+
+    def trace() -> Program:
+        network = networks.create_model(config)
+        hydrogen = {"atomic_numbers": [1, 1], "positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]]}
+        smallest = make_batch([hydrogen], cutoff=config.cutoff)
+
+        @jax.jit
+        def initialize(key_data: Array) -> Parameters:
+            return dict(network.init(jax.random.wrap_key_data(key_data), smallest))
+
+        return jax.export.export(initialize)(key)
+
+    return traced_once(f"initialization {config.model_dump_json()}", trace)
 
 
 def mean_monopoles(

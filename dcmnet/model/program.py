@@ -1,17 +1,9 @@
-"""The network as a program for molecules of any size, traced once per machine, not per start.
-
-Most of what a first prediction waits for is not arithmetic: Flax and e3x are imported and the
-network is traced. A program of ``jax.export``, whose sizes are symbols, needs neither.
-"""
+"""The network as a program for molecules of any size, traced once per machine."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from contextlib import suppress
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -23,12 +15,10 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet import model as networks
 from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
-from dcmnet.model.initialization import parameter_shapes
-from pipeline.files import replaced
+from dcmnet.model.tracing import Program, kept, traced_once
 from pipeline.loader import MoleculeBatch
 
-# Whose versions a program depends on, and what it takes of a batch, in this order.
-_TRACED_BY: Final = ("jax", "jaxlib", "flax", "e3x")
+# What a program takes of a batch, in this order.
 _TAKEN: Final = (
     "atomic_numbers",
     "positions",
@@ -37,8 +27,6 @@ _TAKEN: Final = (
     "pair_src",
     "pair_mask",
 )
-
-_DIGEST: Final = hashlib.sha256().digest_size
 
 # Of a batch, exact in sum, and their positions (e, angstrom).
 Charges = tuple[Float[Array, "B A D"], Float[Array, "B A D 3"]]
@@ -65,14 +53,12 @@ def charges_program(config: ModelConfig, params: Parameters) -> ChargesProgram:
 def _program(
     config: ModelConfig, tree: jax.tree_util.PyTreeDef, leaves: tuple[tuple[Any, Any], ...]
 ) -> ChargesProgram:
-    path = _place(config)
-    exported = _kept(path)
-    if exported is None:
+    def trace() -> Program:
         shapes = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
         run = jax.jit(of_molecules(networks.create_model(config)))
-        exported = jax.export.export(run)(shapes, *shapes_of_molecules())
-        _keep(exported, path)
-    call = exported.call
+        return jax.export.export(run)(shapes, *shapes_of_molecules())
+
+    call = traced_once(_identity(config), trace).call
 
     @jax.jit
     def charges(params: Parameters, batch: MoleculeBatch) -> Charges:
@@ -82,13 +68,17 @@ def _program(
     return charges
 
 
-def shapes_of_parameters(config: ModelConfig) -> Parameters:
-    """Returns the tree of a network's parameters as arrays that have shapes only."""
-    exported = _kept(_place(config))
-    if exported is None:
-        return parameter_shapes(networks.create_model(config))
-    (params, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+def kept_shapes(config: ModelConfig) -> Parameters | None:
+    """Returns the parameters that a kept program takes, as arrays that have shapes only."""
+    program = kept(_identity(config))
+    if program is None:
+        return None
+    (params, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
     return dict(params)
+
+
+def _identity(config: ModelConfig) -> str:
+    return f"charges {config.model_dump_json()}"
 
 
 def of_molecules(network: networks.DCMNet) -> Callable[..., Charges]:
@@ -149,38 +139,3 @@ def shapes_of_molecules() -> tuple[jax.ShapeDtypeStruct, ...]:
         jax.ShapeDtypeStruct((P,), jnp.int32),
         jax.ShapeDtypeStruct((P,), jnp.bool_),
     )
-
-
-def _kept(path: Path | None) -> jax.export.Exported | None:
-    """Returns a program unless there is none, or a damaged one."""
-    if path is None or not path.is_file():
-        return None
-    content = path.read_bytes()
-    digest, program = content[:_DIGEST], content[_DIGEST:]
-    is_whole = hashlib.sha256(program).digest() == digest
-    return jax.export.deserialize(bytearray(program)) if is_whole else None
-
-
-def _keep(exported: jax.export.Exported, path: Path | None) -> None:
-    if path is None:
-        return
-    program = bytes(exported.serialize())
-    # Without it each start traces; ``set_up_compilation`` reports a cache that cannot be written.
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as partial:
-            partial.write_bytes(hashlib.sha256(program).digest() + program)
-
-
-def _place(config: ModelConfig) -> Path | None:
-    """Where the program is kept: a name that says all it depends on; None without a folder."""
-    cache = jax.config.values["jax_compilation_cache_dir"]
-    if cache is None or "://" in cache:  # XLA can keep its own in a bucket
-        return None
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    for package in _TRACED_BY:
-        digest.update(version(package).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    digest.update(f"{jax.default_backend()} {jax.config.values['jax_enable_x64']}".encode())
-    return Path(cache) / "programs" / f"{digest.hexdigest()[:32]}.stablehlo"

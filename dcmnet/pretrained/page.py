@@ -12,7 +12,9 @@ from rich.table import Table
 from dcmnet.pretrained.box import DEFAULT
 from dcmnet.pretrained.card import Accuracy, ModelCard
 
-_NEUTRAL = "neutral"
+# Groups of a card that the list sums up; others overlap with them, or are of unusual geometries.
+_NEUTRAL = "neutral, "
+_IONS = ("anions", "cations")
 
 
 def print_models(cards: Sequence[ModelCard], console: Console) -> None:
@@ -24,7 +26,7 @@ def print_models(cards: Sequence[ModelCard], console: Console) -> None:
     table.add_column("elements")
     for card in cards:
         neutral = [row for row in card.accuracy if row.molecules.startswith(_NEUTRAL)]
-        ions = [row for row in card.accuracy if row not in neutral]
+        ions = [row for row in card.accuracy if row.molecules in _IONS]
         table.add_row(
             card.name + (" (default)" if card.name == DEFAULT else ""),
             str(card.model.n_dcm),

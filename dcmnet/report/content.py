@@ -21,7 +21,6 @@ from dcmnet.config import ExperimentConfig, ModelConfig, parse
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.experiment.state import Progress
-from dcmnet.model import create_model
 from dcmnet.model.initialization import parameter_shapes
 from dcmnet.training.loop import is_over
 from pipeline import Store, open_store
@@ -214,5 +213,5 @@ def _is_config(found: Mapping[str, Any], config: ExperimentConfig) -> bool:
 
 @lru_cache(maxsize=1)
 def _count_parameters(model: ModelConfig) -> int:
-    shapes = parameter_shapes(create_model(model))
+    shapes = parameter_shapes(model)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))

@@ -12,7 +12,7 @@ import numpy as np
 
 from dcmnet.config import ModelConfig
 from dcmnet.experiment.directory import load_model
-from dcmnet.model import DCMNet, Parameters
+from dcmnet.model import Parameters
 from dcmnet.model.initialization import initial_parameters, parameter_shapes
 from store_schema.problems import CheckpointError
 
@@ -22,7 +22,7 @@ _UNLIKENESS = 0.1
 
 
 def parameters_from(
-    source: str | Path, network: DCMNet, seed: int = 0, report: Callable[[str], object] = print
+    source: str | Path, network: ModelConfig, seed: int = 0, report: Callable[[str], object] = print
 ) -> Parameters:
     """Returns the parameters of another model, for a network that may differ in ``n_dcm``.
 
@@ -46,7 +46,7 @@ def parameters_from(
     other = [name for name in given if given[name].shape != getattr(expected.get(name), "shape", 0)]
     if not other and given.keys() == expected.keys():
         return jax.tree.map(jnp.asarray, model.params)
-    same_but_charges = model.network.clone(n_dcm=network.n_dcm)
+    same_but_charges = model.config.updated(n_dcm=network.n_dcm)
     differences = _differences(parameter_shapes(same_but_charges), parameter_shapes(network))
     if differences:
         raise CheckpointError.of(
@@ -54,15 +54,15 @@ def parameters_from(
             wrong="its parameters are of another network than the configured one, n_dcm aside "
             f"({'; '.join(differences[:4])})",
             consequence="training cannot start from it",
-            remedy=f"Make it the same network: {_settings(model.network, network)}",
+            remedy=f"Make it the same network: {_settings(model.config, network)}",
         )
     report(
-        f"{source} has n_dcm {model.network.n_dcm}, the new network {network.n_dcm}: "
+        f"{source} has n_dcm {model.config.n_dcm}, the new network {network.n_dcm}: "
         f"{len(given) - len(other)} of {len(given)} parameter arrays are taken as they are; "
         f"made to fit are {', '.join(other)}, and the charges' bias"
     )
     fresh = initial_parameters(network, seed)
-    return with_other_charges(model.params, fresh, model.network.n_dcm, network.n_dcm)
+    return with_other_charges(model.params, fresh, model.config.n_dcm, network.n_dcm)
 
 
 def with_other_charges(params: Parameters, fresh: Parameters, old: int, new: int) -> Parameters:
@@ -101,7 +101,7 @@ def _as_float32(array: Any) -> jax.Array:
     return jnp.asarray(array, jnp.float32)
 
 
-def _settings(wanted: DCMNet, network: DCMNet) -> str:
+def _settings(wanted: ModelConfig, network: ModelConfig) -> str:
     """Returns the options that turn one network into the other, but for the charges."""
     return " ".join(
         f"--set model.{name}={getattr(wanted, name)}"

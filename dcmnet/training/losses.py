@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from dcmnet.config import TrainingConfig
+from dcmnet.config import LossConfig
 from dcmnet.model.electrostatics import inverse_distances
 from dcmnet.model.observables import Observables
 from pipeline.chemistry.radii import VDW_RADII
@@ -47,7 +47,7 @@ def _rooted(error: Float[Array, " B"]) -> Float[Array, " B"]:
 
 
 def molecule_losses(
-    predicted: Observables, batch: MoleculeBatch, config: TrainingConfig
+    predicted: Observables, batch: MoleculeBatch, config: LossConfig
 ) -> dict[str, Float[Array, " B"]]:
     """Returns the weighted loss terms of each molecule.
 

@@ -15,6 +15,7 @@ from pipeline import Store, make_loader, read_schema
 from pipeline.loader import BatchDataset, MixedDataset
 from pipeline.loader.batch import TARGETS
 from pipeline.loader.parts import WHOLE, Part
+from pipeline.loader.shapes import likely_elsewhere
 from pipeline.store.splits import conformers_are_split
 from store_schema.problems import TrainingError
 
@@ -119,7 +120,8 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
         max_molecules=data.num_valid,
         max_shapes=_VALIDATION_SHAPES,
     )
-    return _Loaders(train, valid, per_update)
+    shapes = likely_elsewhere(valid.plan.shapes, training.batch_size)
+    return _Loaders(train, valid.with_shapes(shapes), per_update)
 
 
 def _parts_of_a_batch(batches: int, n_molecules: int) -> int:

@@ -51,14 +51,19 @@ def make_schedule(config: TrainingConfig, updates_per_epoch: int) -> optax.Sched
     return optax.join_schedules([rise, after], [warmup])
 
 
-def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
-    """Returns the optimiser on the schedule, behind clipping by the global norm where asked for.
+def make_optimizer(
+    config: TrainingConfig, schedule: optax.ScalarOrSchedule
+) -> optax.GradientTransformation:
+    """Returns the optimiser, behind clipping by the global norm where asked for.
 
     The network has dozens of small arrays, and an update of each costs more than one of all:
     Adam works on them as one vector, Muon (Jordan et al., 2024) on a stack per shape of matrix
     and a vector of all else, which Adam moves with Nesterov's momentum.
+
+    Args:
+        config: Which one.
+        schedule: Learning rate, or what returns it for a number of updates.
     """
-    schedule = make_schedule(config, updates_per_epoch)
     clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.use_grad_clip else None
     decay = config.weight_decay
     if config.optimizer == "adam":

@@ -20,7 +20,7 @@ from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import MetricsFile
 from dcmnet.experiment.seen_elements import record_elements
 from dcmnet.experiment.state import Progress
-from dcmnet.model import DCMNet, Parameters, create_model
+from dcmnet.model import Parameters
 from dcmnet.model.initialization import (
     initial_parameters,
     mean_monopoles,
@@ -90,16 +90,9 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
     with processes.together():
         data, rows = make_data(config, devices.part)
         goes_on = resume and _has_begun(experiment)
-        network = create_model(config.model)
-        params = (
-            zero_parameters(network)  # which the checkpoint replaces
-            if goes_on
-            else _starting_parameters(config, network, rows, console)
-        )
     for note in data.notes:
         _print_note(note, console)
-    updates_per_epoch = -(-data.batches_per_epoch // data.batches_per_update)
-    trainer = _make_trainer(config, network, params, updates_per_epoch, devices)
+    trainer = _make_trainer(run, data, None if goes_on else rows, devices)
     with ExitStack() as held:
         with processes.together():
             checkpoints = _begin_writing(run, held, devices, resume=resume)
@@ -201,27 +194,31 @@ def _has_begun(experiment: Experiment) -> bool:
 
 
 def _make_trainer(
-    config: ExperimentConfig,
-    network: DCMNet,
-    params: Parameters,
-    updates_per_epoch: int,
-    devices: Devices,
+    run: Run, data: Data, rows: Int[np.ndarray, " n"] | None, devices: Devices
 ) -> Trainer:
-    training = config.training
-    optimizer = make_optimizer(training, updates_per_epoch)
-    state = devices.replicate(initial_state(params, optimizer))
-    steps = make_steps(network, optimizer, training, devices)
+    """Returns a trainer, with the parameters of the start where ``rows`` are trained on."""
+    config, training = run.config, run.config.training
+    updates_per_epoch = -(-data.batches_per_epoch // data.batches_per_update)
     schedule = jax.jit(make_schedule(training, updates_per_epoch))
+    steps = make_steps(config.model, training, schedule, devices)
+    with run.processes.together():
+        params = (
+            zero_parameters(config.model)  # which the checkpoint replaces
+            if rows is None
+            else _starting_parameters(config, rows, run.console)
+        )
+    optimizer = make_optimizer(training, schedule)
+    state = devices.replicate(initial_state(params, optimizer))
     return Trainer(steps, state, training, schedule, devices)
 
 
 def _starting_parameters(
-    config: ExperimentConfig, network: DCMNet, rows: Int[np.ndarray, " n"], console: Console
+    config: ExperimentConfig, rows: Int[np.ndarray, " n"], console: Console
 ) -> Parameters:
-    seed = config.training.seed
+    model, seed = config.model, config.training.seed
     if config.init_from:
         return parameters_from(
-            config.init_from, network, seed, lambda text: _print_note(text, console)
+            config.init_from, model, seed, lambda text: _print_note(text, console)
         )
     if len(rows) < _FEW:
         _print_note(
@@ -229,9 +226,9 @@ def _starting_parameters(
             f"--init-from {DEFAULT} begins with a model in the box",
             console,
         )
-    params = initial_parameters(network, seed)
-    monopoles = mean_monopoles(config.data.store, rows, network.max_atomic_number)
-    return with_element_bias(params, monopoles, network.n_dcm)
+    params = initial_parameters(model, seed)
+    monopoles = mean_monopoles(config.data.store, rows, model.max_atomic_number)
+    return with_element_bias(params, monopoles, model.n_dcm)
 
 
 def _print_note(note: str, console: Console) -> None:

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from dcmnet.config import TrainingConfig
+from dcmnet import model as networks
+from dcmnet.config import LossConfig, ModelConfig, TrainingConfig
 from dcmnet.experiment.state import TrainState
-from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet.model import Parameters
 from dcmnet.model.compilation import ONCE
 from dcmnet.model.observables import Observables, observe
 from dcmnet.training.losses import molecule_losses
+from dcmnet.training.optimizer import make_optimizer
 from dcmnet.training.processes.devices import AXIS, BY_MOLECULE, SUMMED, Devices
 from dcmnet.training.processes.reductions import in_one
+from dcmnet.training.programs import by_shape
 from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
 
@@ -43,6 +47,10 @@ class BatchReport(NamedTuple):
     finite: Bool[Array, " B"]
 
 
+for _kind in (MoleculeBatch, Observables, Gradient, BatchReport):
+    jax.export.register_namedtuple_serialization(_kind, serialized_name=f"dcmnet.{_kind.__name__}")
+
+
 class StepReport(NamedTuple):
     """What a batch and its update leave behind; see ``BatchReport``."""
 
@@ -59,7 +67,7 @@ class Steps(NamedTuple):
         no_gradient: ``params -> gradient``, what the first batch of an update is added to.
         accumulate: ``(params, gradient, batch) -> (gradient, report)``.
         update: ``(state, gradient) -> (state, gradient_norm)``; the state is donated. It is
-            compiled once, for all shapes of batches.
+            compiled once, for all shapes of batches and all schedules.
         evaluate: ``(params, batch) -> statistics``.
         predict: ``(params, batch) -> observables``, on one device.
     """
@@ -88,14 +96,21 @@ def initial_state(params: Parameters, optimizer: optax.GradientTransformation) -
 
 
 def make_steps(
-    model: DCMNet,
-    optimizer: optax.GradientTransformation,
+    model: ModelConfig,
     config: TrainingConfig,
+    schedule: optax.Schedule,
     devices: Devices | None = None,
 ) -> Steps:
-    """Compiles the functions of a training run, for all devices by default."""
+    """Compiles the functions of a training run.
+
+    Args:
+        model: The network.
+        config: How it is trained.
+        schedule: Learning rate for a number of updates.
+        devices: What it runs on; all devices by default.
+    """
     devices = devices or Devices()
-    examine = functools.partial(_examine, model, config)
+    examine = functools.partial(_examine, model, config.loss)
 
     def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
         of_molecule, report, _ = examine(params, batch)
@@ -106,7 +121,7 @@ def make_steps(
         return Gradient(total, jnp.sum(batch.molecule_mask)), report
 
     # One program for both, where there is one device: it compiles for seconds.
-    examine_on_one = jax.jit(examine)
+    examine_on_one = by_shape(examine, "examine", model, config.loss)
 
     def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
         return examine_on_one(params, batch)[1].statistics
@@ -115,7 +130,7 @@ def make_steps(
         return examine_on_one(params, batch)[2]
 
     if devices.count > 1:
-        gradient_of, evaluate = _over(devices, gradient_of, evaluate)
+        gradient_of, evaluate = _over(devices, gradient_of, examine)
 
     def added(
         params: Parameters, gradient: Gradient, batch: MoleculeBatch
@@ -123,19 +138,26 @@ def make_steps(
         new, report = gradient_of(params, batch)
         return jax.tree.map(jnp.add, gradient, new), report
 
-    added_on_devices = devices.dealing(jax.jit(added))
+    if devices.count > 1:
+        accumulate = devices.dealing(jax.jit(added))
+    else:
+        accumulate = by_shape(added, "gradient", model, config.loss)
     no_gradient = jax.jit(_no_gradient)
-    update = jax.jit(functools.partial(_update, optimizer, config), donate_argnums=0)
+    update_at = jax.jit(functools.partial(_update, config), donate_argnums=0)
+
+    # The rate is computed apart, so that the program of an update is the same for any data.
+    def update(state: TrainState, gradient: Gradient) -> tuple[TrainState, Float[Array, ""]]:
+        return update_at(state, gradient, schedule(state.updates))
 
     def train(state: TrainState, batch: MoleculeBatch) -> tuple[TrainState, StepReport]:
-        gradient, report = added_on_devices(state.params, no_gradient(state.params), batch)
+        gradient, report = accumulate(state.params, no_gradient(state.params), batch)
         state, norm = update(state, gradient)
         return state, StepReport(report.statistics, report.finite, norm)
 
     return Steps(
         train=train,
         no_gradient=no_gradient,
-        accumulate=added_on_devices,
+        accumulate=accumulate,
         update=update,
         evaluate=evaluate,
         predict=predict,
@@ -143,23 +165,22 @@ def make_steps(
 
 
 def _examine(
-    model: DCMNet, config: TrainingConfig, params: Parameters, batch: MoleculeBatch
+    model: ModelConfig, loss: LossConfig, params: Parameters, batch: MoleculeBatch
 ) -> tuple[Float[Array, " B"], BatchReport, Observables]:
     """Returns the loss of each molecule, the report, and what is predicted."""
-    predicted = observe(*distributed_charges(model, params, batch), batch)
-    losses = molecule_losses(predicted, batch, config)
+    network = networks.create_model(model)
+    predicted = observe(*networks.distributed_charges(network, params, batch), batch)
+    losses = molecule_losses(predicted, batch, loss)
     of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
     statistics = batch_statistics(predicted, batch, losses)
     return of_molecule, BatchReport(statistics, jnp.isfinite(of_molecule)), predicted
 
 
 def _update(
-    optimizer: optax.GradientTransformation,
-    config: TrainingConfig,
-    state: TrainState,
-    gradient: Gradient,
+    config: TrainingConfig, state: TrainState, gradient: Gradient, rate: Float[Array, ""]
 ) -> tuple[TrainState, Float[Array, ""]]:
     """Returns the state after an update, and the norm of the mean gradient."""
+    optimizer = make_optimizer(config, lambda _: rate)
     molecules = jnp.maximum(gradient.molecules, 1).astype(jnp.float32)
     mean = jax.tree.map(lambda g: g / molecules, gradient.total)
     changes, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
@@ -176,7 +197,7 @@ def _no_gradient(params: Parameters) -> Gradient:
 def _over(
     devices: Devices,
     gradient_of: Callable[..., tuple[Gradient, BatchReport]],
-    evaluate: Callable[..., dict[str, Sums]],
+    examine: Callable[..., tuple[Float[Array, " B"], BatchReport, Observables]],
 ) -> tuple[Callable[..., tuple[Gradient, BatchReport]], Callable[..., dict[str, Sums]]]:
     """Returns both functions for several devices; the second deals its batch to them."""
 
@@ -187,7 +208,7 @@ def _over(
         return total, BatchReport(statistics, report.finite)
 
     def all_statistics(params: Parameters, part: MoleculeBatch) -> dict[str, Sums]:
-        return added_across(evaluate(params, part), AXIS)
+        return added_across(examine(params, part)[1].statistics, AXIS)
 
     return (
         devices.map(all_gradients, (SUMMED, BatchReport._make((SUMMED, BY_MOLECULE)))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -64,6 +65,16 @@ class BatchDataset(grain.IterDataset[MoleculeBatch]):
         self._reader, self._options = reader, options
         # One window per epoch: every iterator's epochs are made of it.
         self._kept: list[Window] | None = [] if plan.n_windows == 1 else None
+
+    def with_shapes(self, shapes: Sequence[BatchShape]) -> BatchDataset:
+        """Returns the dataset of the same molecules in batches of other shapes.
+
+        Args:
+            shapes: Which hold all batches, each of the same number of molecules.
+        """
+        size = shapes[0].molecules if shapes else self.plan.batch_size
+        plan = dataclasses.replace(self.plan, shapes=tuple(shapes), batch_size=size)
+        return BatchDataset(self._reader, plan, self._options)
 
     def __iter__(self) -> BatchIterator:
         """Returns an iterator from the first batch; `set_state` takes it elsewhere."""

@@ -46,6 +46,8 @@ _ATOM_MULTIPLE: Final = 2
 _GRID_MULTIPLE: Final = 16
 _PAIR_MULTIPLE: Final = 64
 _PAIR_SIZES_PER_DOUBLING: Final = 16
+# Sizes to each doubling where shapes are to agree more often.
+_RUNGS: Final = 4
 # Batches of a window deviate together from the mean of all by what their number leaves of
 # chance; one window in 700 has more pairs than this allows for and takes a larger shape.
 _PAIR_DEVIATIONS: Final = 3.0
@@ -138,6 +140,23 @@ def choose_shapes(
     return tuple(dict.fromkeys(shapes))
 
 
+def likely_elsewhere(shapes: Sequence[BatchShape], batch_size: int) -> tuple[BatchShape, ...]:
+    """Returns shapes, up to a quarter larger, that the batches of similar data have as well.
+
+    What was compiled for those then serves these. Each size is one of four to a doubling.
+
+    Args:
+        shapes: Shapes of batches.
+        batch_size: Most molecules of a batch.
+    """
+    found = []
+    for shape in shapes:
+        B = min(_on_rung(shape.molecules), max(batch_size, shape.molecules))
+        pairs = -(-shape.pairs * B // shape.molecules)
+        found.append(BatchShape(B, *map(_on_rung, (shape.atoms, shape.grid_points, pairs))))
+    return tuple(dict.fromkeys(found))
+
+
 def shape_bytes(shape: BatchShape) -> int:
     """Returns the bytes that the atoms, grid points and pairs of a shape take."""
     B = shape.molecules
@@ -174,6 +193,10 @@ def _round_up(sizes: Sizes, multiple: int) -> Int64[np.ndarray, "..."]:
 def _round_up_pairs(pairs: int) -> int:
     step = 2 ** max(0, pairs.bit_length() - 1) // _PAIR_SIZES_PER_DOUBLING
     return int(_round_up(pairs, max(_PAIR_MULTIPLE, step)))
+
+
+def _on_rung(size: int) -> int:
+    return int(_round_up(size, max(1, 2 ** max(0, size.bit_length() - 1) // _RUNGS)))
 
 
 def most_pairs_of_a_batch(n_pairs: Int[np.ndarray, " n"], batch_size: int) -> int:

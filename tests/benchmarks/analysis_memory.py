@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcmnet.analysis.analyze import analyze
+from dcmnet.analysis.run import analyze
 from pipeline import open_store
 from tests.stores import NAMES, write_store
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dcmnet.analysis.analyze import analysis_loader, write_results
+from dcmnet.analysis.run import analysis_loader, write_results
 from dcmnet.config import DataConfig, ExperimentConfig, ModelConfig
-from dcmnet.model import create_model
 from dcmnet.model.trained import TrainedModel
-from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.optimizer import make_schedule
 from dcmnet.training.step import make_steps
 from pipeline import ingest, make_loader, open_store
 from pipeline.sample import sample_sources
@@ -45,17 +44,15 @@ def analysis_times(n_dcm):
     """
     with tempfile.TemporaryDirectory() as scratch:
         store = tiled_sample(Path(scratch))
-        network = create_model(ModelConfig(n_dcm=n_dcm))
-        model = TrainedModel(ModelConfig(n_dcm=n_dcm), random_parameters(network))
-        config = ExperimentConfig(
-            name="bench", model=ModelConfig(n_dcm=n_dcm), data=DataConfig(store=str(store))
-        )
+        network = ModelConfig(n_dcm=n_dcm)
+        model = TrainedModel(network, random_parameters(network))
+        config = ExperimentConfig(name="bench", model=network, data=DataConfig(store=str(store)))
         loader = make_loader(store, batch_size=BATCH, split="all", shuffle=False)
         batches = [jax.device_put(batch) for batch in loader]
         whole = analysis_loader(str(store), config, "all")
 
         # The loss and what is reported of it, without the gradient.
-        forward = make_steps(network, make_optimizer(config.training, 1), config.training).evaluate
+        forward = make_steps(network, config.training, make_schedule(config.training, 1)).evaluate
         schema = ResultsSchema(
             experiment="bench",
             checkpoint="best",

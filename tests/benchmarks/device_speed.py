@@ -11,9 +11,8 @@ import numpy as np
 
 from dcmnet import run_training
 from dcmnet.config import ModelConfig, TrainingConfig
-from dcmnet.model import create_model
 from dcmnet.training.followers import Follower
-from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import make_loader
 from pipeline.loader import make_batch
@@ -53,9 +52,10 @@ def steps_of(features, batch_size, n_dcm=2, rounds=5):
     few = [random_molecule(rng, int(rng.integers(*ATOMS)), POINTS) for _ in range(16)]
     on_host = make_batch([few[i % len(few)] for i in range(batch_size)])
     config = TrainingConfig(batch_size=batch_size, use_lr_schedule=False)
-    network = create_model(ModelConfig(features=features, n_dcm=n_dcm))
-    optimizer = make_optimizer(config, 1)
-    steps = make_steps(network, optimizer, config)
+    network = ModelConfig(features=features, n_dcm=n_dcm)
+    schedule = jax.jit(make_schedule(config, 1))
+    optimizer = make_optimizer(config, schedule)
+    steps = make_steps(network, config, schedule)
     state = initial_state(jax.tree.map(jax.numpy.array, random_parameters(network)), optimizer)
     transfers = [_seconds(lambda: jax.block_until_ready(jax.device_put(on_host))) for _ in range(5)]
     batch, empty = jax.device_put(on_host), steps.no_gradient(state.params)

@@ -17,7 +17,7 @@ from dcmnet.model.compilation import set_up_compilation
 from dcmnet.model.initialization import initial_parameters
 from dcmnet.model.observables import observe
 from dcmnet.training.losses import molecule_losses
-from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.statistics import batch_statistics
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import make_loader
@@ -29,9 +29,10 @@ ROUNDS = 60
 def parts_of(model, training, batch):
     """Returns each part of a step: a function of one argument, and that argument."""
     network = create_model(model)
-    params = initial_parameters(network, 0)
-    optimizer = make_optimizer(training, 1)
-    steps, state = make_steps(network, optimizer, training), initial_state(params, optimizer)
+    params = initial_parameters(model, 0)
+    schedule = jax.jit(make_schedule(training, 1))
+    optimizer = make_optimizer(training, schedule)
+    steps, state = make_steps(model, training, schedule), initial_state(params, optimizer)
     gradient = steps.no_gradient(params)
     charges = distributed_charges(network, params, batch)
     predicted = observe(*charges, batch)

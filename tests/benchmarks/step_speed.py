@@ -8,9 +8,8 @@ import numpy as np
 
 from dcmnet import run_training
 from dcmnet.config import ModelConfig, TrainingConfig
-from dcmnet.model import create_model
 from dcmnet.training.followers import Follower
-from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.statistics import TOTAL
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import ingest, make_loader
@@ -57,9 +56,10 @@ def step_times():
     """
     rng = np.random.default_rng(0)
     batches = [qm9_like(rng, *bucket) for bucket in BUCKETS]
-    network, optimizer = create_model(MODEL), make_optimizer(TRAINING, 1)
-    params = random_parameters(network)
-    steps = make_steps(network, optimizer, TRAINING)
+    schedule = jax.jit(make_schedule(TRAINING, 1))
+    optimizer = make_optimizer(TRAINING, schedule)
+    params = random_parameters(MODEL)
+    steps = make_steps(MODEL, TRAINING, schedule)
     state = initial_state(jax.tree.map(jax.numpy.array, params), optimizer)
     trimmed = [jax.device_put(make_batch(molecules)) for molecules in batches]
     plain = plain_step(PlainNetwork(MODEL), TRAINING, optimizer)
@@ -127,8 +127,8 @@ class _Clock(Follower):
 
 
 def _plain_times(store):
-    network, optimizer = create_model(MODEL), make_optimizer(TRAINING, 1)
-    params = plain_parameters(random_parameters(network))
+    optimizer = make_optimizer(TRAINING, make_schedule(TRAINING, 1))
+    params = plain_parameters(random_parameters(MODEL))
     step, state = plain_step(PlainNetwork(MODEL), TRAINING, optimizer), optimizer.init(params)
     found = []
     for batch in make_loader(store, batch_size=1, max_molecules=FEW):

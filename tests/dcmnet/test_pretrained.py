@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dcmnet import load_model
 from dcmnet.analysis import analyze
-from dcmnet.analysis.compare import compare
+from dcmnet.analysis.comparison import compare
 from dcmnet.analysis.figures.comparison import comparison_figure
 from dcmnet.cli import app
 from dcmnet.model.domain import Domain

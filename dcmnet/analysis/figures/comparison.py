@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dcmnet.analysis.compare import Comparison
+from dcmnet.analysis.comparison import Comparison
 from dcmnet.analysis.export import write_table
 from dcmnet.analysis.figures.style import LINE_COLOUR, new_axes
 from pipeline.files import replaced

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dcmnet.analysis.analyze import analyze
+from dcmnet.analysis.run import analyze
 from pipeline import open_store
 from pipeline.inspection.validate import validate_store
 from tests.experiments import copy

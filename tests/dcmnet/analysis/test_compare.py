@@ -14,7 +14,7 @@ from dcmnet.analysis import (
     compare,
     compare_checkpoints,
 )
-from dcmnet.analysis.compare import paired_difference
+from dcmnet.analysis.comparison import paired_difference
 from dcmnet.analysis.figures.comparison import comparison_figure, save_comparison
 from dcmnet.analysis.tables import print_comparison
 from store_schema.problems import CheckpointError, ConfigError, StoreError

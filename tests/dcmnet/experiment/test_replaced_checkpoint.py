@@ -5,6 +5,7 @@ import threading
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dcmnet import load_model
 from dcmnet.experiment.checkpoints import Checkpoints
@@ -20,7 +21,7 @@ REPLACED = 6
 def test_the_best_is_read_while_it_is_replaced(trained, tmp_path):
     directory = copy(trained[2], tmp_path / "trial")
     experiment, first = Experiment(directory), load_model(directory)
-    optimizer = make_optimizer(experiment.config().training, 10)
+    optimizer = make_optimizer(experiment.config().training, optax.constant_schedule(1e-3))
     read = threading.Event()
 
     def replace_again_and_again():

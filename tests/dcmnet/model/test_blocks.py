@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcmnet.config import ModelConfig
 from dcmnet.model import blocks, create_model, distributed_charges
 from dcmnet.model.blocks import block_size, from_blocks, to_blocks
 from dcmnet.model.electrostatics import esp
@@ -59,8 +60,8 @@ def of_a_processor():
 
 def results():
     """Returns observables, gradients by parameters and by positions."""
-    network = create_model(features=4)
-    params = random_parameters(network)
+    model = ModelConfig(features=4)
+    network, params = create_model(model), random_parameters(model)
     rng = np.random.default_rng(0)
     batch = make_batch([random_molecule(rng, n, points) for n, points in ((3, 700), (8, 300))])
 

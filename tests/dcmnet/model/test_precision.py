@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from dcmnet.config import ModelConfig
 from dcmnet.model import create_model, distributed_charges
 from dcmnet.model.observables import observe
 from pipeline.loader import make_batch
@@ -22,8 +23,8 @@ def products(jaxpr):
 
 @pytest.mark.parametrize("differentiated", [False, True])
 def test_no_product_is_left_to_the_default_of_a_card(differentiated):
-    network = create_model(features=4)
-    params = random_parameters(network)
+    model = ModelConfig(features=4)
+    network, params = create_model(model), random_parameters(model)
     batch = make_batch([random_molecule(np.random.default_rng(0), 5, 20)])
 
     def loss(params):

@@ -1,5 +1,6 @@
 """Programs that are kept: what the network is, whatever the sizes, and traced once only."""
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -9,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from dcmnet.model import program
-from dcmnet.model.program import charges_program, shapes_of_parameters
+from dcmnet.model import create_model, program, tracing
+from dcmnet.model.initialization import initial_parameters, parameter_shapes
+from dcmnet.model.program import charges_program
 from pipeline.loader import make_batch
 from tests.molecules import SmallNetwork, random_molecule
 
@@ -57,7 +59,7 @@ def test_a_program_is_the_network(charge_sharing, sizes):
 def test_a_program_is_traced_once(kept, monkeypatch):
     small, batch = SmallNetwork.make(seed=1), batch_of([4, 2])
     first = charges_program(small.config, small.params)(small.params, batch)
-    assert len(list(kept.iterdir())) == 1
+    assert len(list(kept.iterdir())) == 2  # its charges, and its parameters
     forgotten()
     monkeypatch.setattr(program, "of_molecules", never)
     second = charges_program(small.config, small.params)(small.params, batch)
@@ -72,31 +74,31 @@ DAMAGES = (lambda c: c[: len(c) // 2], lambda c: c[:-1] + b"x", lambda c: b"")
 def test_a_damaged_program_is_traced_anew(kept, damage):
     small = SmallNetwork.make()
     charges_program(small.config, small.params)
-    (path,) = kept.iterdir()
-    path.write_bytes(damage(path.read_bytes()))
+    for path in kept.iterdir():
+        path.write_bytes(damage(path.read_bytes()))
     forgotten()
     charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
-    content = path.read_bytes()
-    assert content[:32] == hashlib.sha256(content[32:]).digest()
+    whole = [path.read_bytes() for path in kept.iterdir()]
+    assert any(content[:32] == hashlib.sha256(content[32:]).digest() for content in whole)
 
 
 def test_another_network_or_another_version_is_another_program(kept, monkeypatch):
     small, other = SmallNetwork.make(), SmallNetwork.make(n_dcm=3)
     charges_program(small.config, small.params)
     charges_program(other.config, other.params)
-    assert len(list(kept.iterdir())) == 2
+    assert len(list(kept.iterdir())) == 4
     forgotten()
-    monkeypatch.setattr(program, "version", lambda package: "0.0")
+    monkeypatch.setattr(tracing, "version", lambda package: "0.0")
     charges_program(small.config, small.params)
-    assert len(list(kept.iterdir())) == 3
+    assert len(list(kept.iterdir())) == 5
 
 
 def test_without_a_cache_programs_are_traced(kept):
-    small = SmallNetwork.make()
     jax.config.update("jax_compilation_cache_dir", "gs://bucket/cache")
-    assert program._place(small.config) is None
+    assert tracing._place("any") is None
     jax.config.update("jax_compilation_cache_dir", None)
+    small = SmallNetwork.make()
     charges, _ = charges_program(small.config, small.params)(small.params, batch_of([3]))
     assert np.isfinite(charges).all()
     assert not kept.exists()
@@ -109,17 +111,32 @@ def test_a_cache_that_cannot_be_written_costs_a_trace_only(kept):
     assert np.isfinite(charges).all()
 
 
-@pytest.mark.parametrize("is_kept", [False, True])
-def test_parameters_have_the_shapes_of_the_network(kept, is_kept):
+KEPT = (lambda small: None, lambda small: charges_program(small.config, small.params))
+
+
+def of_flax(config, seed):
+    hydrogen = make_batch([{"atomic_numbers": [1, 1], "positions": [[0, 0, 0], [0, 0, 0.74]]}])
+    return jax.jit(create_model(config).init)(jax.random.key(seed), hydrogen)
+
+
+@pytest.mark.parametrize("keep", KEPT)
+def test_parameters_have_the_shapes_of_the_network(kept, keep):
     small = SmallNetwork.make(max_degree=2, charge_sharing="softness")
-    if is_kept:
-        charges_program(small.config, small.params)
-    shapes = shapes_of_parameters(small.config)
-    assert kept.exists() == is_kept
-    assert jax.tree.structure(shapes) == jax.tree.structure(small.params)
-    assert jax.tree.all(
-        jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), shapes, small.params)
-    )
+    keep(small)
+    expected = jax.eval_shape(lambda: of_flax(small.config, 0))
+    for shapes in (parameter_shapes(small.config), small.params):
+        assert jax.tree.structure(shapes) == jax.tree.structure(expected)
+        assert jax.tree.all(
+            jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), shapes, expected)
+        )
+
+
+def test_a_kept_initialization_gives_the_parameters_of_flax(kept, monkeypatch):
+    config = SmallNetwork.make(max_degree=2, charge_sharing="softness").config
+    first, expected = initial_parameters(config, 7), of_flax(config, 7)
+    monkeypatch.setattr(jax.export, "export", never)
+    jax.tree.map(np.testing.assert_array_equal, initial_parameters(config, 7), first)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), first, expected)
 
 
 KNOWN = """

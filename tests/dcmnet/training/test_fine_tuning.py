@@ -32,7 +32,7 @@ def predictions(n_dcm, params, batch):
 def grown(old, new):
     """Returns parameters of `old` charges, and those that are made of them for `new`."""
     params = SmallNetwork.make(n_dcm=old).params
-    fresh = random_parameters(SmallNetwork.make(n_dcm=new).network, seed=1)
+    fresh = random_parameters(SmallNetwork.make(n_dcm=new).config, seed=1)
     silent = jax.tree.map(np.zeros_like, fresh)
     return params, with_other_charges(params, silent, old, new), fresh
 
@@ -76,8 +76,8 @@ def test_fewer_charges_are_the_first_ones(batch):
 def test_what_fits_is_taken_and_the_rest_is_told(trained):
     params, _, directory = trained
     reported = []
-    network = load_model(directory).network
-    taken = parameters_from(directory, network.clone(n_dcm=5), report=reported.append)
+    network = load_model(directory).config
+    taken = parameters_from(directory, network.updated(n_dcm=5), report=reported.append)
     jax.tree.map(
         np.testing.assert_array_equal,
         taken["params"]["message_passing"],
@@ -100,7 +100,7 @@ def test_what_fits_is_taken_and_the_rest_is_told(trained):
     ],
 )
 def test_another_message_passing_is_refused(trained, fields, remedy):
-    network = load_model(trained[2]).network.clone(**fields)
+    network = load_model(trained[2]).config.updated(**fields)
     with pytest.raises(CheckpointError, match=remedy) as caught:
         parameters_from(trained[2], network)
     assert "n_dcm=" not in str(caught.value)

@@ -71,7 +71,7 @@ def test_gradients_are_clipped_by_their_global_norm(kind, rule, clip):
     small = {"a": jnp.array([0.3, 0.1]), "b": jnp.array([0.2])}
     large = {"a": jnp.array([30.0, 0.0]), "b": jnp.array([40.0])}
     clipped = {"a": jnp.array([1.2, 0.0]), "b": jnp.array([1.6])}
-    optimizer, adam = make_optimizer(config, 1), rule(config.learning_rate)
+    optimizer, adam = make_optimizer(config, config.learning_rate), rule(config.learning_rate)
     state, adam_state = optimizer.init(params), adam.init(params)
     for given, seen in ((small, small), (large, clipped if clip else large)):
         found, state = optimizer.update(given, state, params)
@@ -83,7 +83,7 @@ def test_gradients_are_clipped_by_their_global_norm(kind, rule, clip):
 @pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
 def test_muon_moves_a_matrix_by_an_orthogonal_step_of_adams_size(rng, shape):
     config = TrainingConfig(optimizer="muon", learning_rate=1e-2, use_lr_schedule=False)
-    optimizer = make_optimizer(config, 1)
+    optimizer = make_optimizer(config, config.learning_rate)
     gradient = {"matrix": jnp.asarray(rng.normal(size=shape), jnp.float32)}
     step, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
     left, sizes, right = np.linalg.svd(gradient["matrix"], full_matrices=False)
@@ -99,7 +99,7 @@ def test_matrices_moved_together_go_where_each_would_go_alone(rng):
     config = TrainingConfig(optimizer="muon", use_grad_clip=False, use_lr_schedule=False)
     shapes = {"a": (4, 3), "b": (5,), "c": (4, 3), "d": (2, 2, 2), "e": (3, 4), "f": ()}
     params = {name: jnp.asarray(rng.normal(size=n), jnp.float32) for name, n in shapes.items()}
-    together = make_optimizer(config, 1)
+    together = make_optimizer(config, config.learning_rate)
     alone = optax.contrib.muon(config.learning_rate, consistent_rms=0.7)
     state, state_alone = together.init(params), alone.init(params)
     for sign in (1.0, -0.3):
@@ -119,7 +119,7 @@ def test_weight_decay_shrinks_every_parameter_apart_from_its_gradient(kind):
     gradients = {"matrix": jnp.array([[0.1, 0.2], [0.0, 0.3]]), "bias": jnp.array([0.1, 0.2])}
 
     def changes(config):
-        optimizer = make_optimizer(config, 1)
+        optimizer = make_optimizer(config, config.learning_rate)
         return optimizer.update(gradients, optimizer.init(params), params)[0]
 
     found = changes(config)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dcmnet.config import TrainingConfig
 from dcmnet.experiment.state import TrainState
-from dcmnet.training.optimizer import make_optimizer
+from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
 from pipeline.loader import BatchShape, make_batch
 from tests.molecules import SmallNetwork, random_molecule, without
@@ -26,8 +26,9 @@ _TENDENCY = {1: 0.2, 6: 0.0, 7: -0.3, 8: -0.4, 9: -0.3, 16: -0.1, 17: -0.2}
 def make_case(config=CONFIG, **fields):
     """Returns a network with small parameters, and the compiled steps of a training."""
     model = SmallNetwork.make(num_iterations=1, **fields)
-    optimizer = make_optimizer(config, UPDATES_PER_EPOCH)
-    return model, optimizer, make_steps(model.network, optimizer, config)
+    schedule = jax.jit(make_schedule(config, UPDATES_PER_EPOCH))
+    optimizer = make_optimizer(config, schedule)
+    return model, optimizer, make_steps(model.config, config, schedule)
 
 
 def new_state(model, optimizer) -> TrainState:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.loader import BatchShape, make_loader
 from pipeline.loader import reader as source
+from pipeline.loader.shapes import likely_elsewhere
 from pipeline.store.splits import split_store
 from store_schema.problems import CheckpointError, ConfigError
 from tests.stores import random_columns, write_store
@@ -336,6 +337,18 @@ def test_shapes_of_another_loader_are_used_and_checked(store):
         loader_of(store, shapes=[BatchShape(8, 2, 10, 5)])
     with pytest.raises(ConfigError, match="cut off"):
         loader_of(store, shapes=shapes, batch_size=4)
+
+
+def test_a_dataset_has_the_same_molecules_in_other_shapes(store):
+    before = loader_of(store, split="valid")
+    shapes = likely_elsewhere(before.plan.shapes, 16)
+    after = before.with_shapes(shapes)
+    index, other = (
+        np.sort(np.concatenate([batch.molecule_index for batch in each]))
+        for each in (before, after)
+    )
+    np.testing.assert_array_equal(index[index >= 0], other[other >= 0])
+    assert {batch.shape for batch in after} <= set(shapes)
 
 
 def test_an_append_is_seen_by_the_next_loader_only(tmp_path):

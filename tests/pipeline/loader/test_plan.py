@@ -16,6 +16,8 @@ from pipeline.loader.shapes import (
     batch_bytes,
     choose_shapes,
     equal_batches,
+    likely_elsewhere,
+    most_pairs_of_a_batch,
     shape_bytes,
     smallest_fitting,
 )
@@ -284,6 +286,38 @@ def test_shapes_ascend_and_the_last_fits_the_worst_batch(seed, n, batch_size):
     assert last.atoms >= sizes.n_atoms.max()
     assert last.grid_points >= sizes.n_grid.max()
     assert last.pairs >= np.sort(sizes.n_pairs)[-batch_size:].sum()
+
+
+@given(
+    seed=st.integers(0, 1000),
+    n=st.integers(1, 300),
+    batch_size=st.integers(1, 64),
+    max_grid=st.sampled_from([1, 1536]),
+)
+def test_shapes_that_other_data_have_hold_every_batch(seed, n, batch_size, max_grid):
+    sizes = random_sizes(seed, n, max_grid=max_grid)
+    equal = -(-n // -(-n // batch_size))
+    shapes = choose_shapes(sizes, equal)
+    roomier = likely_elsewhere(shapes, batch_size)
+    (B,) = {shape.molecules for shape in roomier}
+    assert equal <= B <= min(batch_size, 1.25 * equal)
+    for shape in shapes:
+        (other,) = likely_elsewhere([shape], batch_size)
+        assert other in roomier
+        assert np.all(np.array(other) >= shape)
+        assert other.pairs * equal >= shape.pairs * B
+    assert roomier[-1].pairs >= most_pairs_of_a_batch(sizes.n_pairs, B)
+    assert np.all(np.array(roomier[-1]) <= 1.6 * np.array(shapes[-1]) + 1)
+
+
+def test_data_that_are_alike_have_such_shapes_in_common():
+    found = {
+        likely_elsewhere(choose_shapes(random_sizes(seed, n), 32, 2), 32)
+        for seed, n in ((0, 640), (1, 960), (2, 1600))
+    }
+    assert len(found) < 3
+    for shapes in found:
+        assert {shape.molecules for shape in shapes} == {32}
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(1, 60))

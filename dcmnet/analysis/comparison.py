@@ -14,7 +14,7 @@ import scipy.stats
 import xarray as xr
 from jaxtyping import Float
 
-from dcmnet.analysis.analyze import analyze, group_name
+from dcmnet.analysis.run import analyze, group_name
 from dcmnet.analysis.statistics import STATISTICS_ATTRIBUTE
 from dcmnet.analysis.summary import molecule_table
 from dcmnet.config import ExperimentConfig

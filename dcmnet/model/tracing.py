@@ -1,0 +1,88 @@
+"""Functions that JAX traces once per machine, not per start.
+
+Most of what a start waits for is not arithmetic: Flax and e3x are imported and the network is
+traced. What ``jax.export`` made of a function needs neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import jax
+import jax.export
+
+from pipeline.files import replaced
+
+# Whose versions a program depends on, and the folders whose code and constants are in it.
+_TRACED_BY: Final = ("jax", "jaxlib", "flax", "e3x", "optax")
+_CODE: Final = ("dcmnet/model", "dcmnet/training", "pipeline/chemistry", "store_schema")
+# Settings of JAX that change what is traced.
+_SETTINGS: Final = (
+    *("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl"),
+    *("jax_threefry_partitionable", "jax_numpy_dtype_promotion"),
+)
+_ROOT: Final = Path(__file__).parents[2]
+_DIGEST: Final = hashlib.sha256().digest_size
+
+Program = jax.export.Exported
+
+
+def traced_once(identity: str, trace: Callable[[], Program]) -> Program:
+    """Returns a program: what this machine has kept of it, next to what XLA compiles, or traced.
+
+    Args:
+        identity: All that it depends on but code, versions and settings of JAX.
+        trace: Makes it.
+    """
+    path = _place(identity)
+    program = _read(path)
+    if program is None:
+        program = trace()
+        _keep(program, path)
+    return program
+
+
+def kept(identity: str) -> Program | None:
+    """Returns a program that this machine has kept; None where there is none, or a damaged one."""
+    return _read(_place(identity))
+
+
+def _read(path: Path | None) -> Program | None:
+    if path is None or not path.is_file():
+        return None
+    content = path.read_bytes()
+    digest, program = content[:_DIGEST], content[_DIGEST:]
+    is_whole = hashlib.sha256(program).digest() == digest
+    return jax.export.deserialize(bytearray(program)) if is_whole else None
+
+
+def _keep(program: Program, path: Path | None) -> None:
+    if path is None:
+        return
+    content = bytes(program.serialize())
+    # Without it each start traces; ``set_up_compilation`` reports a cache that cannot be written.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as partial:
+            partial.write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def _place(identity: str) -> Path | None:
+    """Where a program is kept: a name that says all it depends on; None without a folder."""
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    if cache is None or "://" in cache:  # XLA can keep its own in a bucket
+        return None
+    digest = hashlib.sha256(identity.encode())
+    for package in _TRACED_BY:
+        digest.update(version(package).encode())
+    for folder in _CODE:
+        for source in sorted((_ROOT / folder).rglob("*.py")):
+            digest.update(source.read_bytes())
+    settings = [str(getattr(jax.config, name)) for name in _SETTINGS]
+    digest.update(" ".join([jax.default_backend(), *settings]).encode())
+    return Path(cache) / "programs" / f"{digest.hexdigest()[:32]}.stablehlo"
