@@ -111,16 +111,8 @@ def make_steps(
     """
     devices = devices or Devices()
     examine = functools.partial(_examine, model, config.loss)
-
-    def loss(params: Parameters, batch: MoleculeBatch) -> tuple[Float[Array, ""], BatchReport]:
-        of_molecule, report, _ = examine(params, batch)
-        return jnp.sum(of_molecule), report
-
-    def gradient_of(params: Parameters, batch: MoleculeBatch) -> tuple[Gradient, BatchReport]:
-        total, report = jax.grad(loss, has_aux=True)(params, batch)
-        return Gradient(total, jnp.sum(batch.molecule_mask)), report
-
-    # One program for both, where there is one device: it compiles for seconds.
+    gradient_of = functools.partial(_gradient_of, examine)
+    # One program to validate and to predict, where there is one device: it compiles for seconds.
     examine_on_one = by_shape(examine, "examine", model, config.loss)
 
     def evaluate(params: Parameters, batch: MoleculeBatch) -> dict[str, Sums]:
@@ -130,17 +122,10 @@ def make_steps(
         return examine_on_one(params, batch)[2]
 
     if devices.count > 1:
-        gradient_of, evaluate = _over(devices, gradient_of, examine)
-
-    def added(
-        params: Parameters, gradient: Gradient, batch: MoleculeBatch
-    ) -> tuple[Gradient, BatchReport]:
-        new, report = gradient_of(params, batch)
-        return jax.tree.map(jnp.add, gradient, new), report
-
-    if devices.count > 1:
-        accumulate = devices.dealing(jax.jit(added))
+        gradient_of_all, evaluate = _over(devices, gradient_of, examine)
+        accumulate = devices.dealing(jax.jit(functools.partial(_added, gradient_of_all)))
     else:
+        added = functools.partial(_added, gradient_of)
         accumulate = by_shape(added, "gradient", model, config.loss)
     no_gradient = jax.jit(_no_gradient)
     update_at = jax.jit(functools.partial(_update, config), donate_argnums=0)
@@ -174,6 +159,29 @@ def _examine(
     of_molecule = jnp.sum(jnp.stack(list(losses.values())), axis=0)
     statistics = batch_statistics(predicted, batch, losses)
     return of_molecule, BatchReport(statistics, jnp.isfinite(of_molecule)), predicted
+
+
+def _gradient_of(
+    examine: Callable[..., tuple[Float[Array, " B"], BatchReport, Observables]],
+    params: Parameters,
+    batch: MoleculeBatch,
+) -> tuple[Gradient, BatchReport]:
+    def loss(params: Parameters) -> tuple[Float[Array, ""], BatchReport]:
+        of_molecule, report, _ = examine(params, batch)
+        return jnp.sum(of_molecule), report
+
+    total, report = jax.grad(loss, has_aux=True)(params)
+    return Gradient(total, jnp.sum(batch.molecule_mask)), report
+
+
+def _added(
+    gradient_of: Callable[..., tuple[Gradient, BatchReport]],
+    params: Parameters,
+    gradient: Gradient,
+    batch: MoleculeBatch,
+) -> tuple[Gradient, BatchReport]:
+    new, report = gradient_of(params, batch)
+    return jax.tree.map(jnp.add, gradient, new), report
 
 
 def _update(

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.neighborlist import natural_cutoffs
 from rdkit import Chem
+from scipy.sparse.csgraph import connected_components
 
 from dcmnet.experiment.directory import load_model
 from dcmnet.train_runner import run_training
 from pipeline.reference.run import reference
+from recipes.dimers import dimer_of
 from recipes.held_out import is_held_out, is_held_out_row
 from recipes.infrared import spectrum
 from recipes.parts import pack, unpack, unpacked
@@ -42,6 +45,29 @@ def test_species_are_sound_balanced_and_none_is_held_out():
     assert set(charges) == {-1, 1}
     assert 0.3 < np.mean(np.array(charges) > 0) < 0.7
     assert all("S" in smiles or "Cl" in smiles for smiles in substituted)
+
+
+@pytest.mark.parametrize("is_stretched", [False, True])
+@pytest.mark.parametrize("pair", [("O", "O"), ("CO", "[NH4+]"), ("C[O-]", "O"), ("NC=O", "CS")])
+def test_dimers_are_two_molecules_with_a_hydrogen_bond(rng, pair, is_stretched):
+    dimer = next(filter(None, (dimer_of(*pair, rng, is_stretched=is_stretched) for _ in range(9))))
+    molecule = Chem.AddHs(Chem.MolFromSmiles(".".join(pair)))
+    assert sorted(dimer.numbers) == sorted(atom.GetAtomicNum() for atom in molecule.GetAtoms())
+    assert dimer.info["charge"] == Chem.GetFormalCharge(molecule)
+    _, found = connected_components(bonds_of(dimer))
+    assert np.unique(found).size == 2
+    between = dimer.get_all_distances()[np.ix_(found == 0, found == 1)]
+    assert 1.3 < between.min() < 3.3
+
+
+def test_molecules_that_do_not_react_or_bond_make_no_dimer(rng):
+    assert dimer_of("C", "C", rng, is_stretched=False) is None
+
+
+def bonds_of(molecule):
+    """Returns the matrix of covalent bonds."""
+    radii = np.array(natural_cutoffs(molecule, 1.2))
+    return molecule.get_all_distances() < radii[:, None] + radii
 
 
 def test_what_was_calculated_comes_back_with_its_grid(tmp_path):
