@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from dcmnet import model as networks
 from dcmnet.analysis.grouping import NOWHERE
 from dcmnet.analysis.point_errors import MoleculeSums, correlation, row_quantiles
 from dcmnet.analysis.reference_levels import GridLevels, grid_levels
-from dcmnet.model import DCMNet, Parameters, distributed_charges
+from dcmnet.config import ModelConfig
+from dcmnet.model import Parameters
 from dcmnet.model.observables import observe
+from dcmnet.model.tracing import by_shape
 from dcmnet.model.trained import TrainedModel, stacked
 from pipeline.loader import MoleculeBatch
 from store_schema.problems import TrainingError
@@ -73,9 +77,12 @@ class BatchPrediction(NamedTuple):
     known: Bool[np.ndarray, "level B"]
 
 
-@functools.partial(jax.jit, static_argnums=0)  # compiled once for a network
-def _predicted(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Predicted:
-    charges, positions = distributed_charges(network, params, batch)
+jax.export.register_namedtuple_serialization(Predicted, serialized_name="dcmnet.Predicted")
+
+
+def _predicted(config: ModelConfig, params: Parameters, batch: MoleculeBatch) -> Predicted:
+    network = networks.create_model(config)
+    charges, positions = networks.distributed_charges(network, params, batch)
     seen = observe(charges, positions, batch)
     return Predicted(
         charges=charges,
@@ -89,22 +96,33 @@ def _predicted(network: DCMNet, params: Parameters, batch: MoleculeBatch) -> Pre
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _with_others(
-    network: DCMNet,
+    config: ModelConfig,
     others: Parameters,
     factor: Float[Any, ""],
-    batch: MoleculeBatch,
     predicted: Predicted,
+    batch: MoleculeBatch,
 ) -> Predicted:
     """Adds what the other members of an ensemble, whose parameters are stacked, make of it."""
+    network = networks.create_model(config)
 
     def potential(params: Parameters) -> Float[Array, "B G"]:
-        return observe(*distributed_charges(network, params, batch), batch).esp
+        return observe(*networks.distributed_charges(network, params, batch), batch).esp
 
     every = jnp.concatenate([predicted.potential[None], jax.lax.map(potential, others)])
     return predicted._replace(
         averaged=every.mean(axis=0), spread=factor * jnp.std(every, axis=0, ddof=1)
+    )
+
+
+@functools.cache  # compiled once for a network
+def _programs(
+    config: ModelConfig, n_others: int
+) -> tuple[Callable[..., Predicted], Callable[..., Predicted]]:
+    """What predicts a batch with a network, and what adds the others of an ensemble."""
+    return (
+        by_shape(functools.partial(_predicted, config), "predicted", config),
+        by_shape(functools.partial(_with_others, config), f"with {n_others} others", config),
     )
 
 
@@ -121,12 +139,13 @@ def predict_batches(
         TrainingError: The network's prediction for a molecule is not finite.
     """
     under_way: deque[tuple[MoleculeBatch, Predicted, GridLevels]] = deque()
+    of_one, with_others = _programs(model.config, len(model.ensemble))
     others = stacked(model.ensemble) if model.ensemble else None
+    factor = np.float32(model.calibration_factor)
     for batch in batches:
-        predicted = _predicted(model.network, model.params, batch)
+        predicted = of_one(model.params, batch)
         if others is not None:
-            factor = model.calibration_factor
-            predicted = _with_others(model.network, others, factor, batch, predicted)
+            predicted = with_others(others, factor, predicted, batch)
         under_way.append((batch, predicted, grid_levels(batch, predicted.potential)))
         if len(under_way) > _AHEAD:
             yield _fetched(*under_way.popleft())

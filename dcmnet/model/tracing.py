@@ -11,16 +11,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.export
+from jax.dtypes import canonicalize_dtype
+from pydantic import BaseModel
 
 from pipeline.files import replaced
 
 # Whose versions a program depends on, and the folders whose code and constants are in it.
 _TRACED_BY: Final = ("jax", "jaxlib", "flax", "e3x", "optax")
-_CODE: Final = ("dcmnet/model", "dcmnet/training", "pipeline/chemistry", "store_schema")
+_CODE: Final = (
+    *("dcmnet/model", "dcmnet/training", "dcmnet/analysis"),
+    *("pipeline/chemistry", "store_schema"),
+)
 # Settings of JAX that change what is traced.
 _SETTINGS: Final = (
     *("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl"),
@@ -50,6 +55,36 @@ def traced_once(identity: str, trace: Callable[[], Program]) -> Program:
 def kept(identity: str) -> Program | None:
     """Returns a program that this machine has kept; None where there is none, or a damaged one."""
     return _read(_place(identity))
+
+
+def by_shape(function: Callable[..., Any], name: str, *settings: BaseModel) -> Callable[..., Any]:
+    """Returns a function that is compiled for each shape of the batch, its last argument.
+
+    Args:
+        function: Of trees of arrays, those before the batch of the same shapes always.
+        name: What it does.
+        settings: All that it depends on.
+    """
+    identity = " ".join([name, *(each.model_dump_json() for each in settings)])
+    programs: dict[Any, Callable[..., Any]] = {}
+
+    def program_of(arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        shapes = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, canonicalize_dtype(a.dtype)), arguments
+        )
+
+        def trace() -> Program:
+            return jax.export.export(jax.jit(function))(*shapes)
+
+        return jax.jit(traced_once(f"{identity} {shapes}", trace).call)
+
+    def run(*arguments: Any) -> Any:
+        key = tuple((array.shape, array.dtype) for array in arguments[-1])
+        if key not in programs:
+            programs[key] = program_of(arguments)
+        return programs[key](*arguments)
+
+    return run
 
 
 def _read(path: Path | None) -> Program | None:

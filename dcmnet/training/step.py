@@ -18,11 +18,11 @@ from dcmnet.experiment.state import TrainState
 from dcmnet.model import Parameters
 from dcmnet.model.compilation import ONCE
 from dcmnet.model.observables import Observables, observe
+from dcmnet.model.tracing import by_shape
 from dcmnet.training.losses import molecule_losses
 from dcmnet.training.optimizer import make_optimizer
 from dcmnet.training.processes.devices import AXIS, BY_MOLECULE, SUMMED, Devices
 from dcmnet.training.processes.reductions import in_one
-from dcmnet.training.programs import by_shape
 from dcmnet.training.statistics import Sums, added_across, batch_statistics
 from pipeline.loader import MoleculeBatch
 

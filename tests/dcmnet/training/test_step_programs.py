@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from dcmnet.model.tracing import by_shape
 from dcmnet.training.optimizer import make_schedule
-from dcmnet.training.programs import by_shape
 from dcmnet.training.step import make_steps
 from tests.dcmnet.training.training_case import (
     CONFIG,
