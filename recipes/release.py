@@ -38,7 +38,7 @@ _LARGEST_SMALL: Final = 6
 _CARBON: Final = 6
 _LIMITS: Final = (
     "Elements other than those it was trained on: their charges mean nothing.",
-    "Ions of charge +2, -2 and beyond, radicals, metals, and two molecules at once.",
+    "Ions of charge +2, -2 and beyond, radicals, metals, and clusters of more than two molecules.",
     "Energies and forces: it has none. Charges at one geometry are exact for that one only.",
     "Points nearer than 1.4 van der Waals radii, where it was neither trained nor tested.",
 )
