@@ -28,12 +28,20 @@ __all__ = [
 ]
 
 # On first use: a figure of a training waits for no comparison.
-__getattr__, __dir__, _ = lazy_loader.attach(
+_attribute, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "comparison": ["Comparison", "compare", "compare_checkpoints"],
         "history": ["analyze_training_history", "batch_analysis_summary"],
-        "run": ["Analysis", "analyze", "analyze_checkpoint", "create_model"],
+        "run": ["Analysis", "analyze", "analyze_checkpoint"],
         "statistics": ["Statistics", "load_statistics"],
     },
 )
+
+
+def __getattr__(name: str) -> object:
+    if name == "create_model":  # of another package
+        from dcmnet.model import create_model
+
+        return create_model
+    return _attribute(name)

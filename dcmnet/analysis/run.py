@@ -33,7 +33,6 @@ from dcmnet.console.progress import progress_bar
 from dcmnet.experiment.directory import Experiment, experiment_config
 from dcmnet.experiment.ensemble import load_ensemble, member_names, record_ensemble
 from dcmnet.experiment.versions import installed_versions
-from dcmnet.model import create_model  # noqa: F401 - published as a name of this package
 from dcmnet.model.calibration import calibrated
 from dcmnet.model.trained import TrainedModel
 from dcmnet.pretrained import is_pretrained

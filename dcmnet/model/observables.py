@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -32,6 +33,9 @@ class Observables(NamedTuple):
     dipole: Float[Array, "B 3"]
     quadrupole: Float[Array, "B 3 3"]
     electric_field: Float[Array, "B F 3"]
+
+
+jax.export.register_namedtuple_serialization(Observables, serialized_name="dcmnet.Observables")
 
 
 def observe(

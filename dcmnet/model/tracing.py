@@ -19,6 +19,7 @@ from jax.dtypes import canonicalize_dtype
 from pydantic import BaseModel
 
 from pipeline.files import replaced
+from pipeline.loader import MoleculeBatch
 
 # Whose versions a program depends on, and the folders whose code and constants are in it.
 _TRACED_BY: Final = ("jax", "jaxlib", "flax", "e3x", "optax")
@@ -35,6 +36,8 @@ _ROOT: Final = Path(__file__).parents[2]
 _DIGEST: Final = hashlib.sha256().digest_size
 
 Program = jax.export.Exported
+
+jax.export.register_namedtuple_serialization(MoleculeBatch, serialized_name="dcmnet.MoleculeBatch")
 
 
 def traced_once(identity: str, trace: Callable[[], Program]) -> Program:

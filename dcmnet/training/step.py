@@ -47,7 +47,7 @@ class BatchReport(NamedTuple):
     finite: Bool[Array, " B"]
 
 
-for _kind in (MoleculeBatch, Observables, Gradient, BatchReport):
+for _kind in (Gradient, BatchReport):
     jax.export.register_namedtuple_serialization(_kind, serialized_name=f"dcmnet.{_kind.__name__}")
 
 

@@ -177,3 +177,26 @@ def outcome(store, old, new):
     is_old = old is not None and found["trial"].attrs["epoch"] == old.attrs["epoch"]
     assert_same_numbers(found["trial"], old if is_old else new)
     return "old" if is_old else "new"
+
+
+STARTED = """
+import json, sys
+from dcmnet.analysis import analyze
+analyze(sys.argv[1], store=sys.argv[2], split="all", overwrite=True, figures=False, ladder=0)
+print(json.dumps(sorted({"e3x", "flax", "sympy"} & set(sys.modules))))
+"""
+
+
+def test_a_second_analysis_needs_neither_flax_nor_e3x(place, tmp_path, monkeypatch):
+    experiment, store, _ = place
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    command = [sys.executable, "-c", STARTED, str(experiment), str(store)]
+    found = []
+    for _ in range(2):
+        ran = subprocess.run(command, capture_output=True, check=True, text=True)
+        found.append((json.loads(ran.stdout.splitlines()[-1]), groups(store)))
+    (first, results), (second, again) = found
+    assert first == ["e3x", "flax", "sympy"]
+    assert second == []
+    for name, group in results.items():
+        xr.testing.assert_equal(group, again[name])
