@@ -41,6 +41,19 @@ def pytest_configure(config):
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture
+def kept(tmp_path):
+    """A folder of programs in which there is none, and nothing in memory."""
+    from tests.kept_programs import forgotten
+
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    forgotten()
+    yield tmp_path / "programs"
+    jax.config.update("jax_compilation_cache_dir", before)
+    forgotten()
+
+
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory):
     """The bundled sample, ingested once. Tests that write into a store take a copy."""

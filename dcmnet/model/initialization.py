@@ -15,7 +15,6 @@ from dcmnet import model as networks
 from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
 from dcmnet.model.compilation import ONCE
-from dcmnet.model.program import kept_shapes
 from dcmnet.model.tracing import Program, traced_once
 from pipeline.loader import make_batch
 
@@ -32,11 +31,8 @@ def initial_parameters(config: ModelConfig, seed: int) -> Parameters:
 
 def parameter_shapes(config: ModelConfig) -> Parameters:
     """Returns the tree of parameters as ``jax.ShapeDtypeStruct``, without computing it."""
-    shapes = kept_shapes(config)
-    if shapes is None:
-        program = _initialization(config)
-        shapes = dict(jax.tree.unflatten(program.out_tree, program.out_avals))
-    return shapes
+    program = _initialization(config)
+    return dict(jax.tree.unflatten(program.out_tree, program.out_avals))
 
 
 def zero_parameters(config: ModelConfig) -> Parameters:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dcmnet import model as networks
 from dcmnet.config import ModelConfig
 from dcmnet.model import Parameters
-from dcmnet.model.tracing import Program, kept, traced_once
+from dcmnet.model.tracing import Program, traced_once
 from pipeline.loader import MoleculeBatch
 
 # What a program takes of a batch, in this order.
@@ -58,7 +58,7 @@ def _program(
         run = jax.jit(of_molecules(networks.create_model(config)))
         return jax.export.export(run)(shapes, *shapes_of_molecules())
 
-    call = traced_once(_identity(config), trace).call
+    call = traced_once(f"charges {config.model_dump_json()}", trace).call
 
     @jax.jit
     def charges(params: Parameters, batch: MoleculeBatch) -> Charges:
@@ -66,19 +66,6 @@ def _program(
         return found
 
     return charges
-
-
-def kept_shapes(config: ModelConfig) -> Parameters | None:
-    """Returns the parameters that a kept program takes, as arrays that have shapes only."""
-    program = kept(_identity(config))
-    if program is None:
-        return None
-    (params, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
-    return dict(params)
-
-
-def _identity(config: ModelConfig) -> str:
-    return f"charges {config.model_dump_json()}"
 
 
 def of_molecules(network: networks.DCMNet) -> Callable[..., Charges]:

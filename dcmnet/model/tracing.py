@@ -55,11 +55,6 @@ def traced_once(identity: str, trace: Callable[[], Program]) -> Program:
     return program
 
 
-def kept(identity: str) -> Program | None:
-    """Returns a program that this machine has kept; None where there is none, or a damaged one."""
-    return _read(_place(identity))
-
-
 def by_shape(function: Callable[..., Any], name: str, *settings: BaseModel) -> Callable[..., Any]:
     """Returns a function that is compiled for each shape of the batch, its last argument.
 
@@ -91,6 +86,7 @@ def by_shape(function: Callable[..., Any], name: str, *settings: BaseModel) -> C
 
 
 def _read(path: Path | None) -> Program | None:
+    """What a file holds; None where there is none, or a damaged one."""
     if path is None or not path.is_file():
         return None
     content = path.read_bytes()

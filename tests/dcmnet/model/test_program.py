@@ -14,6 +14,7 @@ from dcmnet.model import create_model, program, tracing
 from dcmnet.model.initialization import initial_parameters, parameter_shapes
 from dcmnet.model.program import charges_program
 from pipeline.loader import make_batch
+from tests.kept_programs import forgotten, never
 from tests.molecules import SmallNetwork, random_molecule
 
 SIZES = ([1], [5, 2, 9], [3, 3])
@@ -23,26 +24,6 @@ def batch_of(n_atoms, seed=0):
     rng = np.random.default_rng(seed)
     molecules = [random_molecule(rng, n, 8) for n in n_atoms]
     return make_batch([{**each, "total_charge": 1.0} for each in molecules])
-
-
-def forgotten():
-    """Leaves what is on disk."""
-    program._program.cache_clear()
-
-
-@pytest.fixture
-def kept(tmp_path):
-    """A folder of programs in which there is none, and nothing in memory."""
-    before = jax.config.values["jax_compilation_cache_dir"]
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    forgotten()
-    yield tmp_path / "programs"
-    jax.config.update("jax_compilation_cache_dir", before)
-    forgotten()
-
-
-def never(*_):
-    raise AssertionError("a network was traced though its program was kept")
 
 
 @pytest.mark.parametrize("charge_sharing", ["equal", "softness"])
@@ -111,18 +92,13 @@ def test_a_cache_that_cannot_be_written_costs_a_trace_only(kept):
     assert np.isfinite(charges).all()
 
 
-KEPT = (lambda small: None, lambda small: charges_program(small.config, small.params))
-
-
 def of_flax(config, seed):
     hydrogen = make_batch([{"atomic_numbers": [1, 1], "positions": [[0, 0, 0], [0, 0, 0.74]]}])
     return jax.jit(create_model(config).init)(jax.random.key(seed), hydrogen)
 
 
-@pytest.mark.parametrize("keep", KEPT)
-def test_parameters_have_the_shapes_of_the_network(kept, keep):
+def test_parameters_have_the_shapes_of_the_network(kept):
     small = SmallNetwork.make(max_degree=2, charge_sharing="softness")
-    keep(small)
     expected = jax.eval_shape(lambda: of_flax(small.config, 0))
     for shapes in (parameter_shapes(small.config), small.params):
         assert jax.tree.structure(shapes) == jax.tree.structure(expected)

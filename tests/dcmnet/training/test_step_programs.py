@@ -6,7 +6,6 @@ import sys
 
 import jax
 import numpy as np
-import pytest
 
 from dcmnet.model.tracing import by_shape
 from dcmnet.training.optimizer import make_schedule
@@ -19,19 +18,7 @@ from tests.dcmnet.training.training_case import (
     molecules,
     new_state,
 )
-
-
-@pytest.fixture
-def kept(tmp_path):
-    """A folder of programs in which there is none."""
-    before = jax.config.values["jax_compilation_cache_dir"]
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    yield tmp_path / "programs"
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
-def never(*_, **__):
-    raise AssertionError("a function was traced though its program was kept")
+from tests.kept_programs import never
 
 
 def updated(case, n_updates=3):
