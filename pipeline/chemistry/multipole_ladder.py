@@ -80,11 +80,16 @@ def _left(
 ) -> list[float]:
     """RMSE of the target less its projections on the columns of each order and those below."""
     design = np.concatenate(orders, axis=1)[:, : len(target)]
-    basis, triangle = np.linalg.qr(design / np.linalg.norm(design, axis=0))
+    scaled = design / np.linalg.norm(design, axis=0)
+    # The last column of the triangle has the target's part along each column, and what is left.
+    # (NumPy's annotations know of the other modes only.)
+    triangle = np.asarray(np.linalg.qr(np.column_stack([scaled, target]), mode="r"))
+    parts = triangle[:, -1] ** 2
     independent = np.abs(np.diagonal(triangle)) > _INDEPENDENT
-    lengths, rest, begin = [], target, 0
-    for end in np.cumsum([order.shape[1] for order in orders]):
-        own = basis[:, begin:end][:, independent[begin:end]]
-        rest, begin = rest - own @ (own.T @ rest), end
-        lengths.append(float(np.sqrt(np.mean(rest**2))) if end < len(target) else np.nan)
-    return lengths
+    independent[-1] = False
+    ends = np.cumsum([order.shape[1] for order in orders])
+    explained = [independent & (np.arange(len(parts)) < end) for end in ends]
+    return [
+        float(np.sqrt(parts[~by].sum() / len(target))) if end < len(target) else np.nan
+        for end, by in zip(ends, explained, strict=True)
+    ]

@@ -16,6 +16,7 @@ from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.step import initial_state, make_steps
 from pipeline import make_loader
 from pipeline.loader import make_batch
+from tests.benchmarks.published_training import published_steps
 from tests.molecules import random_molecule, random_parameters
 
 STEPS = 20
@@ -82,6 +83,15 @@ def steps_of(features, batch_size, n_dcm=2, rounds=5):
         1e3 * statistics.median(transfers),
         peak and peak / 2**20,
     )
+
+
+def published_of(features, n_dcm=2, rounds=5):
+    """Returns the milliseconds per molecule of steps of the published implementation."""
+    rng = np.random.default_rng(0)
+    few = [random_molecule(rng, int(rng.integers(*ATOMS)), POINTS) for _ in range(8)]
+    model = ModelConfig(features=features, n_dcm=n_dcm)
+    with published_steps(few, model, TrainingConfig().esp_w) as seconds:
+        return 1e3 * statistics.median(seconds() for _ in range(rounds)) / len(few)
 
 
 def _seconds(call):

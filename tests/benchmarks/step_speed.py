@@ -8,6 +8,7 @@ import numpy as np
 
 from dcmnet import run_training
 from dcmnet.config import ModelConfig, TrainingConfig
+from dcmnet.model.compilation import set_up_compilation
 from dcmnet.training.followers import Follower
 from dcmnet.training.optimizer import make_optimizer, make_schedule
 from dcmnet.training.statistics import TOTAL
@@ -21,6 +22,7 @@ from tests.benchmarks.plain_training import (
     plain_parameters,
     plain_step,
 )
+from tests.benchmarks.published_training import published_steps
 from tests.molecules import random_molecule, random_parameters
 
 MODEL = ModelConfig(features=16, max_degree=2, num_iterations=2, num_basis_functions=16, n_dcm=2)
@@ -28,6 +30,8 @@ TRAINING = TrainingConfig(batch_size=16, use_lr_schedule=False)
 BUCKETS = ((9, 12), (13, 16), (17, 20))  # atoms, as in QM9; equally many molecules in each
 POINTS = (1000, 1500)
 ROUNDS = 15
+# Steps, as a training has them; each alone would find the caches as the other way left them.
+IN_A_ROW = 8
 FEW = 126  # training molecules of a small run
 EPOCHS = 60
 
@@ -47,6 +51,29 @@ def seconds_of(function, *arguments):
     return result, time.perf_counter() - start
 
 
+class _Ours:
+    """A network under training."""
+
+    def __init__(self, params):
+        set_up_compilation()  # as a training does
+        schedule = jax.jit(make_schedule(TRAINING, 1))
+        self.steps = make_steps(MODEL, TRAINING, schedule)
+        self.optimizer = make_optimizer(TRAINING, schedule)
+        self._state = initial_state(jax.tree.map(jax.numpy.array, params), self.optimizer)
+        self._nothing = self.steps.no_gradient(params)
+
+    def seconds(self, batch):
+        """Returns the seconds per molecule of a step on a batch."""
+
+        def in_a_row():
+            for _ in range(IN_A_ROW):
+                gradient, _ = self.steps.accumulate(self._state.params, self._nothing, batch)
+                self._state, _ = self.steps.update(self._state, gradient)
+            return self._state
+
+        return seconds_of(in_a_row)[1] / IN_A_ROW / TRAINING.batch_size
+
+
 def step_times():
     """Measures both ways in turn, in one process, after both have compiled.
 
@@ -56,33 +83,47 @@ def step_times():
     """
     rng = np.random.default_rng(0)
     batches = [qm9_like(rng, *bucket) for bucket in BUCKETS]
-    schedule = jax.jit(make_schedule(TRAINING, 1))
-    optimizer = make_optimizer(TRAINING, schedule)
     params = random_parameters(MODEL)
-    steps = make_steps(MODEL, TRAINING, schedule)
-    state = initial_state(jax.tree.map(jax.numpy.array, params), optimizer)
+    ours = _Ours(params)
     trimmed = [jax.device_put(make_batch(molecules)) for molecules in batches]
-    plain = plain_step(PlainNetwork(MODEL), TRAINING, optimizer)
+    plain = plain_step(PlainNetwork(MODEL), TRAINING, ours.optimizer)
     plain_params = plain_parameters(params)
-    plain_state = optimizer.init(plain_params)
+    plain_state = ours.optimizer.init(plain_params)
     one_by_one = [[jax.device_put(padded(m)) for m in molecules] for molecules in batches]
 
-    sums = steps.evaluate(params, trimmed[0])["loss"]
+    sums = ours.steps.evaluate(params, trimmed[0])["loss"]
     losses = [plain(plain_params, plain_state, molecule)[2] for molecule in one_by_one[0]]
     for batch in trimmed:
-        state, _ = steps.train(state, batch)
+        ours.seconds(batch)
 
-    ours, plainly = [], []
-    for i in range(ROUNDS):
-        for batch, molecules in zip(trimmed, one_by_one, strict=True):
-            (state, _), seconds = seconds_of(steps.train, state, batch)
-            ours.append(seconds / TRAINING.batch_size)
-            molecule = molecules[i % len(molecules)]
-            (plain_params, plain_state, _), seconds = seconds_of(
-                plain, plain_params, plain_state, molecule
-            )
-            plainly.append(seconds)
-    return ours, plainly, (float(sums[TOTAL]), float(np.sum(losses)))
+    def plainly(molecules):
+        nonlocal plain_params, plain_state
+        for molecule in molecules[:IN_A_ROW]:
+            plain_params, plain_state, _ = plain(plain_params, plain_state, molecule)
+        return plain_params
+
+    found = [
+        (ours.seconds(batch), seconds_of(plainly, molecules)[1] / IN_A_ROW)
+        for _ in range(ROUNDS)
+        for batch, molecules in zip(trimmed, one_by_one, strict=True)
+    ]
+    return *zip(*found, strict=True), (float(sums[TOTAL]), float(np.sum(losses)))
+
+
+def published_times(folder):
+    """Measures steps on real molecules of 15 to 17 atoms and the published ones in turn.
+
+    Returns:
+        Seconds per molecule of each step, ours and theirs.
+    """
+    few = [m for m in _molecules(_sample(folder), split="all") if len(m["positions"]) >= 15]
+    molecules = [few[i % len(few)] for i in range(TRAINING.batch_size)]
+    ours = _Ours(random_parameters(MODEL))
+    batch = jax.device_put(make_batch(molecules))
+    ours.seconds(batch)
+    with published_steps(molecules[:IN_A_ROW], MODEL, TRAINING.esp_w) as seconds:
+        found = [(ours.seconds(batch), seconds() / IN_A_ROW) for _ in range(ROUNDS)]
+    return tuple(zip(*found, strict=True))
 
 
 def run_times(folder):
@@ -92,8 +133,7 @@ def run_times(folder):
         Seconds per molecule of each of the later epochs, by the epoch's own count and by the
         clock from one record to the next; and those of the plain way's steps.
     """
-    store = Path(folder) / "sample.zarr"
-    ingest(sample_sources(), store)
+    store = _sample(folder)
     clock = _Clock()
     run_training(
         "few",
@@ -126,18 +166,30 @@ class _Clock(Follower):
         self.ends.append(time.perf_counter())
 
 
+def _sample(folder):
+    store = Path(folder) / "sample.zarr"
+    ingest(sample_sources(), store)
+    return store
+
+
+def _molecules(store, **chosen):
+    """Molecules of a store, as they are before they are made a batch."""
+    for batch in make_loader(store, batch_size=1, **chosen):
+        n_atoms, n_grid = int(batch.atom_mask.sum()), int(batch.grid_mask.sum())
+        molecule = {"total_charge": batch.total_charge[0]}
+        for name in ("atomic_numbers", "positions", "monopoles"):
+            molecule[name] = getattr(batch, name)[0, :n_atoms]
+        for name in ("esp", "vdw_surface"):
+            molecule[name] = getattr(batch, name)[0, :n_grid]
+        yield molecule
+
+
 def _plain_times(store):
     optimizer = make_optimizer(TRAINING, make_schedule(TRAINING, 1))
     params = plain_parameters(random_parameters(MODEL))
     step, state = plain_step(PlainNetwork(MODEL), TRAINING, optimizer), optimizer.init(params)
     found = []
-    for batch in make_loader(store, batch_size=1, max_molecules=FEW):
-        n_atoms, n_grid = int(batch.atom_mask.sum()), int(batch.grid_mask.sum())
-        molecule = {name: getattr(batch, name)[0] for name in ("total_charge",)}
-        for name in ("atomic_numbers", "positions", "monopoles"):
-            molecule[name] = getattr(batch, name)[0, :n_atoms]
-        for name in ("esp", "vdw_surface"):
-            molecule[name] = getattr(batch, name)[0, :n_grid]
+    for molecule in _molecules(store, max_molecules=FEW):
         (params, state, _), seconds = seconds_of(step, params, state, padded(molecule))
         found.append(seconds)
     return found[1:]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import device_speed
+from tests.benchmarks.published_training import FOLDER
 from tests.on_device import CARD, CPU, has_card, on
 from tests.stores import random_columns, write_store
 
@@ -39,6 +40,16 @@ def test_steps(capsys):
             )
     # Of a step at the largest batch a card computes longer than it waits.
     assert all(row.idle is None or row.idle < 0.5 for row in rows if row.batch == max(BATCHES))
+
+
+@pytest.mark.skipif(FOLDER is None, reason="DCMNET_PUBLISHED names no published implementation")
+def test_steps_of_the_published_implementation(capsys):
+    found = {F: on(CARD, device_speed.published_of, F) for F in FEATURES}
+    assert all(ms > 0 for ms in found.values())
+    with capsys.disabled():
+        print("\npublished, a molecule per step: features, ms/step, molecules/s")
+        for features, ms in found.items():
+            print(f"{features:8}  {ms:7.2f}  {1e3 / ms:11,.0f}")
 
 
 @pytest.fixture(scope="module")

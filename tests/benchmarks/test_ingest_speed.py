@@ -138,7 +138,9 @@ def qm9(path: Path) -> int:
 def test_qm9(tmp_path, capsys):
     n = qm9(tmp_path / "qm9.npz")
     start = time.perf_counter()
-    report = ingest([tmp_path / "qm9.npz"], tmp_path / "qm9.zarr", workers=2)
+    # Mulliken's charges are a fifth too small for the dipoles, which is a question.
+    said = {"unit.mono": "e"}
+    report = ingest([tmp_path / "qm9.npz"], tmp_path / "qm9.zarr", declare=said, workers=2)
     seconds = time.perf_counter() - start
     keys = report.schema.sources[0].keys
     with capsys.disabled():
