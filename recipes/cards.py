@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from dcmnet.pretrained.card import ModelCard
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "models.md"
 _MARKED: Final = re.compile(r"(<!-- cards -->\n).*(<!-- end of cards -->)", re.DOTALL)
+_TRAINING: Final = re.compile(r"(<!-- training -->\n).*(<!-- end of training -->)", re.DOTALL)
 _ACCURACY: Final = (
     *("molecules", "level of theory", "number", "ESP", "mean", "median", "95 %"),
     *("MBIS charges", "fitted charges", "+ dipoles", "+ quadrupoles"),
@@ -43,19 +45,34 @@ def markdown(card: ModelCard) -> str:
     )
 
 
+def composition(card: ModelCard) -> str:
+    """Returns what a model was trained on, by element, net charge and size."""
+    kinds = (("", "element"), ("net charge ", "charge"), ("heavy atoms: ", "size"))
+    rows = [("geometries", *(f"{part.n_molecules:,}" for part in card.training))]
+    for what, kind in kinds:
+        counts = [getattr(part, f"by_{kind}") for part in card.training]
+        for key in dict.fromkeys(itertools.chain(*counts)):
+            rows.append((what + key, *(f"{count.get(key, 0):,}" for count in counts)))
+    heads = ("", *(f"{part.what} ({part.level_of_theory})" for part in card.training))
+    return _table(heads, rows, left=1)
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] * 2 + ["--:"] * (len(heads) - 2)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -> str:
+    rule = ["---"] * left + ["--:"] * (len(heads) - left)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))
 
 
 def written(page: str) -> str:
     """Returns the page with the tables of the cards as they are."""
-    tables = "\n".join(markdown(read_card(name)) for name in pretrained_names())
-    return _MARKED.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", page)
+    cards = [read_card(name) for name in pretrained_names()]
+    tables = "\n".join(map(markdown, cards))
+    page = _MARKED.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", page)
+    # The same for all of them.
+    return _TRAINING.sub(lambda found: f"{found[1]}\n{composition(cards[0])}\n{found[2]}", page)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -36,6 +37,8 @@ from store_schema.units import HARTREE_IN_KCAL_PER_MOL
 
 _LARGEST_SMALL: Final = 6
 _CARBON: Final = 6
+# Heavy atoms at most, and what such molecules are called.
+_SIZES: Final = ((3, "to 3"), (6, "4 to 6"), (9, "7 to 9"), (np.inf, "10 and more"))
 _LIMITS: Final = (
     "Elements other than those it was trained on: their charges mean nothing.",
     "Ions of charge +2, -2 and beyond, radicals, metals, and clusters of more than two molecules.",
@@ -163,9 +166,32 @@ def training_data(stores: Sequence[Path]) -> tuple[list[TrainingData], Domain]:
                 what=_WHAT[store.stem],
                 n_molecules=len(found),
                 n_ions=sum(bool(round(float(one["total_charge"]))) for one in found),
+                by_element=_counted(symbol for one in found for symbol in _elements(one)),
+                by_charge=_counted(_charge(float(one["total_charge"])) for one in found),
+                by_size=_counted(_size(one) for one in found),
             )
         )
     return parts, domain
+
+
+def _elements(one: Record) -> list[str]:
+    return [chemical_symbols[number] for number in sorted(set(one["Z"]))]
+
+
+def _size(one: Record) -> str:
+    heavy = int((one["Z"] > 1).sum())
+    return next(name for most, name in _SIZES if heavy <= most)
+
+
+def _counted(kinds: Iterable[str]) -> dict[str, int]:
+    """How often each was met, in the order of elements, charges and sizes."""
+    counts = Counter(kinds)
+    order = (*chemical_symbols, *map(_charge, range(-9, 10)), *(name for _, name in _SIZES))
+    return {kind: counts[kind] for kind in order if kind in counts}
+
+
+def _charge(charge: float) -> str:
+    return f"{round(charge):+d}" if round(charge) else "0"
 
 
 def _molecule(one: Record) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib import import_module
 from uuid import uuid4
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
@@ -15,6 +16,14 @@ import numpy as np
 import pytest
 
 from tests.typechecking import checked
+
+# What a checked module imports first is compiled anew, as the module is; so others come before.
+for _package in (
+    *("e3x", "grain", "matplotlib.pyplot", "numba", "optax", "orbax.checkpoint", "pandas"),
+    *("pydantic", "rich.console", "rich.progress", "scipy.spatial", "scipy.stats", "tensorboardX"),
+    *("typer", "xarray", "zarr"),
+):
+    import_module(_package)
 
 # Before anything imports the packages: their annotations are checked from here on.
 PACKAGES = ["store_schema", "pipeline", "dcmnet"]

@@ -13,7 +13,7 @@ from dcmnet.console.options import Checkpoint, ExperimentPath, Overwrite, Split
 
 def analyze(
     experiments: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="EXPERIMENT|dcm2...",
             help="Directory of an experiment, or a model in the box; several are an ensemble.",

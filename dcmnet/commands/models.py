@@ -46,7 +46,7 @@ def predict(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse elements, charges and sizes beyond the training."),
+        typer.Option("--strict", help="Refuse what is beyond the training, or the tested errors."),
     ] = False,
     refine: Annotated[
         bool, typer.Option("--refine", help="Fit the charges to the ESP that INPUT has.")

@@ -15,7 +15,7 @@ ExperimentPath = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Directory of the experiment.")
 ]
 ModelSource = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="EXPERIMENT|dcm2", help="Directory of an experiment, or a model in the box."
     ),

@@ -116,8 +116,8 @@ def load_model(source: str | Path, checkpoint: str = "best") -> TrainedModel:
     """Loads a trained network.
 
     Args:
-        source: Directory of an experiment, a model in the box such as ``dcm2`` (unless
-            something of that name is there), or a published ``.pkl``.
+        source: Directory of an experiment, a model in the box such as ``dcm2`` (a folder
+            of that name is ``./dcm2``, as text), or a published ``.pkl``.
         checkpoint: ``best``, ``latest`` or ``epoch_N`` of the experiment.
 
     Raises:

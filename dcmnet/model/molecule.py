@@ -33,6 +33,7 @@ class Structure:
         esp: Reference ESP, hartree/e.
         grid: Points of that ESP, angstrom.
         periodic: Whether it was given as part of a crystal or a liquid.
+        sites_left_out: Sites that it was given with and that are no atoms.
     """
 
     place: str
@@ -44,6 +45,7 @@ class Structure:
     esp: Float[np.ndarray, " g"] | None = None
     grid: Float[np.ndarray, "g 3"] | None = None
     periodic: bool = False
+    sites_left_out: int = 0
 
     @classmethod
     def of_arrays(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 import zipfile
@@ -24,6 +25,8 @@ import numpy as np
 MODEL = "model.stablehlo"
 METADATA = "metadata.json"
 _MOST_BYTES = 2**31
+# What an XYZ file's comment calls a net charge: whatever ends in "charge", and q.
+_CHARGE = re.compile(r'(?i)(?<![^\s"])((?:[\w-]*charge|q))"?\s*=\s*"?([^\s"]+)')
 # What a prediction relies on.
 _NEEDED: dict[str, tuple[Any, str]] = {
     "cutoff": ((int, float), "a number"),
@@ -154,6 +157,12 @@ class ExportedModel:
             found.append(f"the model has not seen {names} in training: its charges mean nothing")
         if total_charge not in (charges or [total_charge]):
             found.append(f"the model has not seen a net charge of {total_charge:+g} in training")
+        most = self.metadata.get("most_atoms")
+        if most is not None and len(numbers) > most:
+            found.append(
+                f"the model has not seen molecules of {len(numbers)} atoms in training, only of "
+                f"at most {most}"
+            )
         if self.metadata.get("radicals") is False and (numbers.sum() - total_charge) % 2 == 1:
             found.append(
                 "the model has not seen an odd number of electrons in training: the molecule is a "
@@ -210,26 +219,39 @@ def _checked_metadata(metadata: Any) -> dict[str, Any]:
     return metadata
 
 
-def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]]]:
-    """Reads a plain XYZ file of one molecule.
+def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]], float | None]:
+    """Reads an XYZ file of one molecule.
 
     Args:
         path: The file.
         symbols: Symbol of each atomic number.
 
+    Returns:
+        Atomic numbers, positions, and the net charge where the comment gives one.
+
     Raises:
-        SystemExit: There is more in it.
+        SystemExit: There is more in it, or its net charge is not clear.
     """
     with open(path, encoding="utf-8") as file:
         count = int(file.readline())
-        file.readline()
+        given = {text for _, text in _CHARGE.findall(file.readline())}
         rows = [file.readline().split() for _ in range(count)]
         if file.read().strip():
             raise SystemExit(
                 f"Error: {path}: there is more than one molecule in it; nothing was predicted. "
                 "Give a file of each."
             )
-    return [symbols.index(row[0]) for row in rows], [[float(x) for x in row[1:4]] for row in rows]
+    try:
+        charges = {float(text) for text in given}
+    except ValueError:
+        charges = {float("nan"), 0.0}
+    if len(charges) > 1:
+        raise SystemExit(
+            f"Error: {path}: its net charge is not clear: {', '.join(sorted(given))}; nothing was "
+            "predicted. Write one, such as charge=-1, in its comment line."
+        )
+    numbers = [symbols.index(row[0]) for row in rows]
+    return numbers, [[float(x) for x in row[1:4]] for row in rows], charges.pop() if given else None
 
 
 def main(arguments: list[str]) -> int:
@@ -244,26 +266,36 @@ def main(arguments: list[str]) -> int:
         return 1
     path = arguments[1]
     try:
-        numbers, positions = read_xyz(path, model.metadata["symbols"])
+        numbers, positions, given = read_xyz(path, model.metadata["symbols"])
     except (OSError, ValueError, IndexError):
         return _refused(path, "this is not an XYZ file of one molecule with known elements")
     try:
-        total_charge = float(arguments[2]) if len(arguments) == 3 else 0.0
-    except ValueError:
-        return _refused(path, f"the net charge {arguments[2]!r} is not a number")
-    try:
+        total_charge = _net_charge(arguments[2:], given)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            charges, places = model.predict(numbers, positions, total_charge)
+            charges, places = model.predict(numbers, positions, total_charge or 0.0)
     except ValueError as error:
         return _refused(path, str(error))
     for warning in caught:
         print(f"Warning: {warning.message}", file=sys.stderr)
-    if len(arguments) == 2:
+    if total_charge is None:
         print("Note: no net charge was given; 0 was assumed.", file=sys.stderr)
     for q, (x, y, z) in zip(charges.ravel(), places.reshape(-1, 3), strict=True):
         print(f"{x:14.8f} {y:14.8f} {z:14.8f} {q:14.8f}")
     return 0
+
+
+def _net_charge(named: list[str], given: float | None) -> float | None:
+    """Returns the net charge that the command or the file gives; None if neither does."""
+    if not named:
+        return given
+    try:
+        charge = float(named[0])
+    except ValueError:
+        raise ValueError(f"the net charge {named[0]!r} is not a number") from None
+    if given not in (None, charge):
+        raise ValueError(f"the net charge is to be {charge:g}, but its comment says {given:g}")
+    return charge
 
 
 def _refused(path: str, wrong: str) -> int:

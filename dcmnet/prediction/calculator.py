@@ -56,7 +56,8 @@ class DCMCalculator(Calculator):
             others: Models of some elements or atoms; see ``load_mixture``.
             checkpoint: ``best``, ``latest`` or ``epoch_N``.
             total_charge: Net charge, e.
-            strict: Refuse elements that a model has not seen in training.
+            strict: Refuse molecules beyond the training, or whose error to expect is beyond
+                what tests back.
             forces: A calculator that energy and forces are taken from.
             **parameters: As of any ASE calculator.
 

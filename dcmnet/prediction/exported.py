@@ -78,6 +78,7 @@ def _metadata(model: TrainedModel) -> dict[str, Any]:
         "elements": None if model.elements is None else sorted(model.elements),
         "total_charges": None if charges is None else sorted(charges),
         "radicals": model.domain.radicals,
+        "most_atoms": model.domain.most_atoms,
         "cutoff": network.cutoff,
         "n_dcm": network.n_dcm,
         "max_atomic_number": network.max_atomic_number,

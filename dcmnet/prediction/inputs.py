@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -65,7 +66,7 @@ def open_structures(
     Args:
         source: An ``.xyz`` file of one or many frames, files as ``ingest`` takes them, SDF,
             MOL2 or SMILES, or a store.
-        total_charge: Net charge of all of them, whatever the source says.
+        total_charge: Net charge of all of them; a source that says another is refused.
         with_esp: Whether a reference ESP is read, too.
         declare: What inference shall not decide of such files, as for ``ingest``.
 
@@ -136,7 +137,24 @@ class _WithCharge:
 
     def windows(self) -> Iterator[list[Structure]]:
         for window in self.structures.windows():
-            yield [replace(s, total_charge=self.total_charge, charge_given=True) for s in window]
+            yield [self._with_charge(structure) for structure in window]
+
+    def _with_charge(self, structure: Structure) -> Structure:
+        is_other = structure.charge_given and structure.total_charge != self.total_charge
+        if is_other and math.isfinite(self.total_charge):  # what is not finite is refused later
+            raise _other_charge(
+                structure.place, self.total_charge, f"its net charge is {structure.total_charge:g}"
+            )
+        return replace(structure, total_charge=self.total_charge, charge_given=True)
+
+
+def _other_charge(place: str, charge: float, said: str) -> SourceError:
+    return SourceError.of(
+        place,
+        wrong=f"--charge is {charge:g}, but {said}",
+        consequence="nothing was predicted",
+        remedy="Leave --charge out, or give the molecule in its other state",
+    )
 
 
 class _XyzFile:
@@ -158,7 +176,8 @@ class _XyzFile:
         with damage_reported(place, _FRAMES):
             atoms, info, _ = file.frame(index)
         given = net_charge(atoms, place)
-        atoms = atoms[atoms.numbers > 0]  # the others are sites, such as charges
+        n_sites = int((atoms.numbers == 0).sum())  # such as charges
+        atoms = atoms[atoms.numbers > 0]
         name = info.get("molecule_id", info.get("name", f"{self._path.stem}#{index}"))
         return Structure(
             place=place,
@@ -168,6 +187,7 @@ class _XyzFile:
             total_charge=0.0 if given is None else given,
             charge_given=given is not None,
             periodic=bool(atoms.pbc.any()),
+            sites_left_out=n_sites,
         )
 
 
@@ -184,13 +204,11 @@ class _Described:
 
     def _structure(self, geometry: Geometry) -> Structure:
         charge = geometry.charge or 0
-        if self._total_charge not in (None, charge):
-            raise SourceError.of(
+        if self._total_charge is not None and self._total_charge != charge:
+            raise _other_charge(
                 geometry.place,
-                wrong=f"--charge is {self._total_charge:g}, but the formal charges of its atoms "
-                f"sum to {charge}",
-                consequence="nothing was predicted",
-                remedy="Leave --charge out, or give the molecule in its other state",
+                self._total_charge,
+                f"the formal charges of its atoms sum to {charge}",
             )
         return Structure(
             place=geometry.place,

@@ -43,6 +43,8 @@ _FEW_BATCHES: Final = 4
 _LEAST_SPREAD: Final = 1e-4
 # Problems that are listed; a file of another kind would fill the screen.
 _MOST_PROBLEMS: Final = 20
+# Molecules that a warning names.
+_LISTED: Final = 3
 
 OnAdvance = Callable[[int], object]
 
@@ -83,8 +85,8 @@ class Predictor:
 
         Args:
             model: A model, or several.
-            strict: Refuse elements that a model has not seen in training, instead of
-                warning of them.
+            strict: Refuse molecules beyond the training, and those whose error to expect is
+                beyond what tests back, instead of warning of them.
         """
         self.mixture = model if isinstance(model, Mixture) else Mixture((model,))
         self._strict = strict
@@ -191,7 +193,20 @@ class Predictor:
                 spread = esp_spread(members)
                 # Of a lone ion all members say the same, which is no sign that it is right.
                 sure = spread * model.calibration_factor if spread > _LEAST_SPREAD else None
+                self._check_doubt(structure, model, sure)
                 yield replace(members[0], uncertainty=sure)
+
+    def _check_doubt(self, structure: Structure, model: TrainedModel, error: float | None) -> None:
+        limit = model.calibration.limit if model.calibration else None
+        if self._strict and error is not None and limit is not None and error > limit:
+            raise SourceError.of(
+                structure.place,
+                wrong=f"the error of its ESP to expect is {error:.2f} kcal/mol/e; tests back "
+                f"estimates of at most {limit:.2f}",
+                consequence="nothing was predicted",
+                remedy="Look at its geometry, compute a reference, or accept such molecules "
+                "(strict=False; no --strict)",
+            )
 
 
 def predict_arrays(
@@ -209,7 +224,8 @@ def predict_arrays(
         atomic_numbers: Atomic numbers (a,).
         positions: Nuclear positions (a, 3), angstrom.
         total_charge: Net charge, e; the charges sum to it within 1e-12.
-        strict: Refuse elements that a model has not seen in training.
+        strict: Refuse it where it is beyond the training, or its error to expect beyond what
+            tests back.
 
     Raises:
         SourceError: It cannot be predicted.
@@ -263,8 +279,10 @@ class _Looking:
         self._n_pairs: dict[float, list[int]] = {m.config.cutoff: [] for m in mixture.models}
         self._problems: list[Problem] = []
         self._domains = [Domain() for _ in mixture.models]
+        self._strange: list[list[str]] = [[] for _ in mixture.models]
         self._uncharged = 0
         self._periodic = 0
+        self._with_sites = 0
 
     def look(self, window: Sequence[Structure]) -> None:
         """Checks and measures some molecules."""
@@ -273,14 +291,18 @@ class _Looking:
             self._n_atoms.append(structure.n_atoms)
             self._uncharged += not structure.charge_given
             self._periodic += structure.periodic
+            self._with_sites += structure.sites_left_out > 0
             choice = self._mixture.choose(structure)
             used = [model.config.max_atomic_number for model in self._mixture.models]
             problems = problems_of(structure, min(used))
             self._problems += problems
-            for index in range(len(self._domains)):
+            domain = Domain.of(structure)
+            for index, model in enumerate(self._mixture.models):
                 # A network sees every atom of a molecule that it gives charges to.
                 if index == 0 or index in choice:
-                    self._domains[index] |= Domain.of(structure)
+                    self._domains[index] |= domain
+                    if any(domain.beyond(model.domain)):
+                        self._strange[index].append(structure.name)
             if not problems:
                 centred = structure.centred.astype(np.float32)[None]
                 mask = np.ones((1, structure.n_atoms), bool)
@@ -314,6 +336,11 @@ class _Looking:
                 f"{place}: {self._periodic} of {len(self._names)} molecules are periodic; each is "
                 "predicted by itself, and must not be cut by the edge of its cell"
             )
+        if self._with_sites:
+            notices.append(
+                f"{place}: {self._with_sites} of {len(self._names)} molecules have sites that are "
+                "no atoms, such as X; these were left out"
+            )
         return Survey(
             names=tuple(self._names),
             n_atoms=np.array(self._n_atoms, np.int64),
@@ -325,9 +352,12 @@ class _Looking:
     def _unseen(self, place: str) -> list[Problem]:
         """Lists what models have not been trained on, as far as that is known."""
         problems = []
-        for model, domain in zip(self._mixture.models, self._domains, strict=True):
+        for model, domain, strange in zip(
+            self._mixture.models, self._domains, self._strange, strict=True
+        ):
+            which = _listed(strange) if len(self._names) > 1 else ""
             beyond = [
-                (f"{model.name} has not seen {new} in training, only {seen}", consequence)
+                (f"{model.name} has not seen {new} in training, only {seen}{which}", consequence)
                 for new, seen, consequence in domain.beyond(model.domain)
             ]
             if domain.elements and model.elements is None:
@@ -338,11 +368,17 @@ class _Looking:
                     place=place,
                     wrong=wrong,
                     consequence=consequence,
-                    remedy="Train on molecules like these, or predict without --strict",
+                    remedy="Train on molecules like these, or accept them (strict=False; no "
+                    "--strict)",
                 )
                 for wrong, consequence in beyond
             ]
         return problems
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f" (molecules beyond that: {', '.join(names[:_LISTED])}{more})"
 
 
 def _fields(structure: Structure) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def predict_file(
         others: Models of some elements or atoms; see ``load_mixture``.
         checkpoint: ``best``, ``latest`` or ``epoch_N``.
         total_charge: Net charge of every molecule, e; what the source says by default.
-        strict: Refuse elements, net charges and sizes that a model has not seen in training.
+        strict: Refuse elements, net charges and sizes that a model has not seen in training, and
+            errors to expect beyond what tests back.
         refine: Fit each molecule's charges to the ESP that the source has of it.
         restraint: How strongly refined charges are held to the prediction.
         residue: Name of the residue in files for simulations.

@@ -31,8 +31,8 @@ def pretrained_names(box: Path = BOX) -> tuple[str, ...]:
 
 
 def is_pretrained(source: str | Path) -> bool:
-    """Says whether a model in the box is meant: one of that name, and nothing on disk has it."""
-    return str(source) in pretrained_names() and not Path(source).exists()
+    """Says whether a model in the box is meant: its name always is; ``./dcm2`` is a folder."""
+    return str(source) in pretrained_names()
 
 
 def read_card(name: str, box: Path = BOX) -> ModelCard:

@@ -30,12 +30,18 @@ class TrainingData(_Part):
         what: What they are.
         n_molecules: How many geometries.
         n_ions: Of these, how many have a net charge.
+        by_element: How many have an element, by its symbol.
+        by_charge: How many have a net charge, such as ``+1``.
+        by_size: How many have a number of heavy atoms, such as ``4 to 6``.
     """
 
     level_of_theory: str
     what: str
     n_molecules: int
     n_ions: int
+    by_element: dict[str, int]
+    by_charge: dict[str, int]
+    by_size: dict[str, int]
 
 
 class Accuracy(_Part):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 import numpy as np
 from rich import box
@@ -23,19 +26,31 @@ def print_models(cards: Sequence[ModelCard], console: Console) -> None:
     table.add_column("model")
     for name in ("charges per atom", "networks", "neutral", "ions"):
         table.add_column(name, justify="right")
+    table.add_column("at", no_wrap=True)
     table.add_column("elements")
     for card in cards:
-        neutral = [row for row in card.accuracy if row.molecules.startswith(_NEUTRAL)]
-        ions = [row for row in card.accuracy if row.molecules in _IONS]
+        level = _level(card)
+        rows = [row for row in card.accuracy if row.level_of_theory == level]
+        neutral = [row for row in rows if row.molecules.startswith(_NEUTRAL)]
+        ions = [row for row in rows if row.molecules in _IONS]
         table.add_row(
             card.name + (" (default)" if card.name == DEFAULT else ""),
             str(card.model.n_dcm),
             str(card.n_members),
             *(_mean(rows) for rows in (neutral, ions)),
+            level,
             " ".join(card.elements),
         )
     console.print(table)
     console.print("'dcmnet models NAME' shows a model's card", highlight=False)
+
+
+def _level(card: ModelCard) -> str:
+    """Level of theory of most molecules that a model was tested on."""
+    counts: Counter[str] = Counter()
+    for row in card.accuracy:
+        counts[row.level_of_theory] += row.n_molecules
+    return counts.most_common(1)[0][0] if counts else "–"
 
 
 def _mean(rows: Sequence[Accuracy]) -> str:
@@ -54,8 +69,9 @@ def print_card(card: ModelCard, console: Console) -> None:
     for level in dict.fromkeys(row.level_of_theory for row in card.accuracy):
         console.print(_accuracy(card, level))
     console.print(
-        "ESP: its root mean square. MBIS: error of the reference's own charges. fitted: of the "
-        "best charges on the atoms, fitted to each molecule's own ESP.",
+        "n: how many. ESP: its root mean square. MBIS: error of the reference's own charges. q, "
+        "+ μ, + Q: of the best charges, dipoles and quadrupoles on the atoms, fitted to each one's "
+        "own ESP.",
         highlight=False,
     )
     sure = card.calibration
@@ -66,6 +82,7 @@ def print_card(card: ModelCard, console: Console) -> None:
         highlight=False,
     )
     console.print(_training(card))
+    console.print(_composition(card))
     console.print("[bold]Not for[/]", highlight=False)
     for limit in card.limits:
         console.print(f"  {limit}", highlight=False)
@@ -74,13 +91,15 @@ def print_card(card: ModelCard, console: Console) -> None:
 
 def _accuracy(card: ModelCard, level: str) -> Table:
     table = Table(title=f"ESP RMSE of molecules not seen, kcal/mol/e, {level}", box=box.SIMPLE)
+    table.padding = 0  # for 80 columns, as pipes have
     table.add_column("molecules", no_wrap=True)
-    for name in ("number", "ESP", "mean", "median", "95 %", "MBIS", "fitted"):
+    for name in ("n", "ESP", "mean", "median", "95 %", "MBIS", "q", "+ μ", "+ Q"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in card.accuracy:
         if row.level_of_theory == level:
             model = (row.esp, row.mean, row.median, row.percentile_95)
-            numbers = map(_number, (*model, row.monopoles, row.fitted_charges))
+            ladder = (row.fitted_charges, row.fitted_dipoles, row.fitted_quadrupoles)
+            numbers = map(_number, (*model, row.monopoles, *ladder))
             table.add_row(
                 row.molecules.removesuffix(" heavy atoms"), f"{row.n_molecules:,}", *numbers
             )
@@ -93,10 +112,24 @@ def _number(value: float | None) -> str:
 
 def _training(card: ModelCard) -> Table:
     table = Table(title="Trained on, together", box=box.SIMPLE)
-    for name in ("molecules", "level of theory"):
+    for name in ("", "molecules", "level of theory"):
         table.add_column(name)
     for name in ("geometries", "of them ions"):
         table.add_column(name, justify="right")
-    for part in card.training:
-        table.add_row(part.what, part.level_of_theory, f"{part.n_molecules:,}", f"{part.n_ions:,}")
+    for name, part in zip(ascii_uppercase, card.training, strict=False):
+        numbers = f"{part.n_molecules:,}", f"{part.n_ions:,}"
+        table.add_row(name, part.what, part.level_of_theory, *numbers)
+    return table
+
+
+def _composition(card: ModelCard) -> Table:
+    table = Table(title="Of these, geometries of or with", box=box.SIMPLE)
+    table.add_column("")
+    for name, _ in zip(ascii_uppercase, card.training, strict=False):
+        table.add_column(name, justify="right")
+    for what, kind in (("", "element"), ("net charge ", "charge"), ("heavy atoms: ", "size")):
+        counts = [getattr(part, f"by_{kind}") for part in card.training]
+        for key in dict.fromkeys(itertools.chain(*counts)):
+            table.add_row(what + key, *(f"{count.get(key, 0):,}" for count in counts))
+        table.add_section()
     return table

@@ -115,6 +115,30 @@ def test_what_it_has_not_seen_is_said_and_refused_when_strict(model):
             Predictor(model, strict=True).predict([molecule])
 
 
+def test_the_molecules_that_it_has_not_seen_are_named(model):
+    molecules = [structure(name) for name in ("CH3OH", "SiH4", "H2O", "Si2H6")]
+    (said,) = Predictor(model).survey(InMemory(tuple(molecules))).warnings
+    assert "only H, C, N, O, F, S, Cl (molecules beyond that: SiH4, Si2H6)" in said
+
+
+def test_an_error_to_expect_beyond_the_tests_is_refused_when_strict(model):
+    methanol = structure("CH3OH")
+    pressed = dataclasses.replace(methanol, positions=0.5 * methanol.positions)
+    (found,) = Predictor(model).predict([pressed])
+    assert found.uncertainty > model.calibration.limit
+    with pytest.raises(SourceError, match="the error of its ESP to expect is"):
+        Predictor(model, strict=True).predict([pressed])
+    Predictor(model, strict=True).predict([methanol])
+
+
+def test_a_name_means_the_box_and_a_path_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / DEFAULT).mkdir()
+    assert load_model(DEFAULT).ensemble
+    with pytest.raises(ConfigError, match="config"):
+        load_model(f"./{DEFAULT}")
+
+
 def test_arrays_beyond_the_training_are_warned_of(model):
     with pytest.warns(UserWarning, match="has not seen U in training"):
         predict_arrays(model, [92, 1], [[0.0, 0, 0], [0, 0, 2.0]])
@@ -188,6 +212,21 @@ def test_commands_list_the_box_and_predict_without_an_experiment(tmp_path):
     repeated = run(app, ["predict", str(out), "--out", str(again)])
     assert repeated.exit_code == 0, repeated.output
     assert again.read_text() == out.read_text()
+
+
+@pytest.mark.parametrize("words", [["models"], *(["models", name] for name in NAMES)])
+def test_no_number_of_a_card_is_cut_off_in_a_terminal(words):
+    shown = CliRunner().invoke(app, words, env={"COLUMNS": "80"}).output
+    assert "…" not in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_a_card_says_what_the_training_was_like(model):
+    for part in read_card(model.name).training:
+        assert set(part.by_element) <= set(read_card(model.name).elements)
+        assert sum(part.by_charge.values()) == sum(part.by_size.values()) == part.n_molecules
+        assert part.n_molecules - part.by_charge["0"] == part.n_ions
+        assert max(part.by_element.values()) <= part.n_molecules
 
 
 def test_the_cards_are_one_json_document():

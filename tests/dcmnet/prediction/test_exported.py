@@ -84,7 +84,7 @@ def test_it_runs_without_this_package(artefact, tmp_path):
 
 def test_the_file_itself_is_a_program(artefact, tmp_path):
     water = structure("H2O")
-    path = write_frames(tmp_path / "water.xyz", [water])
+    path = without_charge(write_frames(tmp_path / "water.xyz", [water]))
     ran = subprocess.run(
         [sys.executable, artefact, path, "-1"], capture_output=True, text=True, check=False
     )
@@ -148,11 +148,50 @@ def test_it_warns_of_elements_it_has_not_seen(artefact):
 
 
 def test_its_program_says_what_it_assumes_and_has_not_seen(artefact, tmp_path, capsys):
-    path = write_frames(tmp_path / "silane.xyz", [structure("SiH4")])
+    path = without_charge(write_frames(tmp_path / "silane.xyz", [structure("SiH4")]))
     assert main([str(artefact), str(path)]) == 0
     printed = capsys.readouterr().err
     assert "Warning: the model has not seen Si in training: its charges mean nothing" in printed
     assert "no net charge was given; 0 was assumed" in printed
+
+
+@pytest.mark.parametrize(
+    "comment", ["charge=-1", 'name=OH REF_charge="-1.0"', "Q = -1", "charge=-1 total_charge=-1"]
+)
+def test_its_program_takes_the_net_charge_of_the_comment(comment, artefact, tmp_path, capsys):
+    path = commented(write_frames(tmp_path / "oh.xyz", [structure("OH")]), comment)
+    assert main([str(artefact), str(path)]) == 0
+    printed = capsys.readouterr()
+    charges = [float(line.split()[3]) for line in printed.out.splitlines()]
+    assert sum(charges) == pytest.approx(-1, abs=1e-6)
+    assert "assumed" not in printed.err
+    assert main([str(artefact), str(path), "1"]) == 1
+    assert "the net charge is to be 1, but its comment says -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("comment", ["charge=-1 total_charge=0", "charge=minus"])
+def test_its_program_refuses_a_net_charge_that_is_not_clear(comment, artefact, tmp_path):
+    path = commented(write_frames(tmp_path / "oh.xyz", [structure("OH")]), comment)
+    with pytest.raises(SystemExit, match="its net charge is not clear"):
+        main([str(artefact), str(path)])
+
+
+def without_charge(path):
+    return commented(path, "a molecule")
+
+
+def commented(path, comment):
+    """Gives the one frame of an XYZ file another comment line."""
+    count, _, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([count, comment, *rest, ""]))
+    return path
+
+
+def test_a_model_in_the_box_warns_of_sizes_from_a_file(tmp_path):
+    exported = load(export_model("dcm1", tmp_path / "model.dcmx"))
+    chain = np.arange(40.0)[:, None] * [1.5, 0, 0]
+    with pytest.warns(UserWarning, match="not seen molecules of 40 atoms in training, only of"):
+        exported.predict([6] * 40, chain)
 
 
 def test_a_model_in_the_box_warns_of_net_charges_from_a_file(tmp_path):

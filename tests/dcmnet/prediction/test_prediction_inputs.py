@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dcmnet.model.molecule import problems_of
-from dcmnet.prediction import open_structures
+from dcmnet.prediction import InMemory, Predictor, open_structures
 from pipeline.sample import sample_sources
 from store_schema.problems import AmbiguityError, SourceError
+from tests.dcmnet.prediction.prediction_case import model
 from tests.pipeline.inference.convention_table import REFERENCE
 
 CASES = REFERENCE.parent / "cases"
@@ -35,6 +36,24 @@ def test_two_net_charges_that_differ_are_refused(tmp_path):
     (tmp_path / "a.xyz").write_text(f"3\nProperties=species:S:1:pos:R:3 {words}\n{WATER}")
     with pytest.raises(SourceError, match="overall_charge=-1"):
         read(tmp_path / "a.xyz")
+
+
+def test_a_net_charge_that_the_source_contradicts_is_refused(tmp_path):
+    path = tmp_path / "oh.xyz"
+    path.write_text("2\ncharge=-1\nO 0 0 0\nH 0 0 0.97\n")
+    assert read(path, total_charge=-1.0)[0].total_charge == -1
+    with pytest.raises(SourceError, match="--charge is 1, but its net charge is -1"):
+        read(path, total_charge=1.0)
+
+
+def test_sites_that_are_no_atoms_are_counted(tmp_path):
+    path = tmp_path / "water.xyz"
+    atoms = "O 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
+    path.write_text(f"4\ncharge=0\n{atoms}X 0 0 0.2\n3\ncharge=0\n{atoms}")
+    molecules = tuple(read(path))
+    assert [molecule.sites_left_out for molecule in molecules] == [1, 0]
+    (said,) = Predictor(model()).survey(InMemory(molecules)).warnings
+    assert "1 of 2 molecules have sites that are no atoms" in said
 
 
 def test_positions_in_bohr_are_refused(tmp_path):
