@@ -31,7 +31,7 @@ PRESETS: Final[Mapping[str, Mapping[str, object]]] = {
     # From a model that knows more molecules than these: so slow that it keeps what it knows.
     "finetune": {
         "training.num_epochs": 30,
-        "training.learning_rate": 2e-4,
+        "training.learning_rate": 4e-5,
         "training.ema_decay": 0.9,
         "training.chg_w": 0.2,
         "training.save_every_n_epochs": 30,
