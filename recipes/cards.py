@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,12 +46,8 @@ def markdown(card: ModelCard) -> str:
 
 def composition(card: ModelCard) -> str:
     """Returns what a model was trained on, by element, net charge and size."""
-    kinds = (("", "element"), ("net charge ", "charge"), ("heavy atoms: ", "size"))
-    rows = [("geometries", *(f"{part.n_molecules:,}" for part in card.training))]
-    for what, kind in kinds:
-        counts = [getattr(part, f"by_{kind}") for part in card.training]
-        for key in dict.fromkeys(itertools.chain(*counts)):
-            rows.append((what + key, *(f"{count.get(key, 0):,}" for count in counts)))
+    every = [("geometries", [part.n_molecules for part in card.training]), *card.composition()]
+    rows = [(what, *(f"{count:,}" for count in counts)) for what, counts in every]
     heads = ("", *(f"{part.what} ({part.level_of_theory})" for part in card.training))
     return _table(heads, rows, left=1)
 

@@ -73,6 +73,11 @@ class TrainedModel:
         return self.calibration.factor if self.calibration else 1.0
 
     @property
+    def uncertainty_limit(self) -> float | None:
+        """Largest error to expect that tests back; None where nobody measured it."""
+        return self.calibration.limit if self.calibration else None
+
+    @property
     def elements(self) -> frozenset[int] | None:
         """Atomic numbers of its training data, None where they are not on record."""
         return self.domain.elements

@@ -234,24 +234,30 @@ def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]
     """
     with open(path, encoding="utf-8") as file:
         count = int(file.readline())
-        given = {text for _, text in _CHARGE.findall(file.readline())}
+        charge = _charge_of(path, file.readline())
         rows = [file.readline().split() for _ in range(count)]
         if file.read().strip():
             raise SystemExit(
                 f"Error: {path}: there is more than one molecule in it; nothing was predicted. "
                 "Give a file of each."
             )
-    try:
-        charges = {float(text) for text in given}
-    except ValueError:
-        charges = {float("nan"), 0.0}
-    if len(charges) > 1:
-        raise SystemExit(
-            f"Error: {path}: its net charge is not clear: {', '.join(sorted(given))}; nothing was "
-            "predicted. Write one, such as charge=-1, in its comment line."
-        )
     numbers = [symbols.index(row[0]) for row in rows]
-    return numbers, [[float(x) for x in row[1:4]] for row in rows], charges.pop() if given else None
+    return numbers, [[float(x) for x in row[1:4]] for row in rows], charge
+
+
+def _charge_of(path: str, comment: str) -> float | None:
+    """Returns the net charge that a comment line gives; None if it does not."""
+    given = [text for _, text in _CHARGE.findall(comment)]
+    if not given:
+        return None
+    try:
+        (charge,) = {float(text) for text in given}
+    except ValueError:  # no number, or several
+        raise SystemExit(
+            f"Error: {path}: its net charge is not clear: {', '.join(given)}; nothing was "
+            "predicted. Write one, such as charge=-1, in its comment line."
+        ) from None
+    return charge
 
 
 def main(arguments: list[str]) -> int:

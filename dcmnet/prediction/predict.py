@@ -134,7 +134,8 @@ class Predictor:
             survey: What ``survey`` returned of them.
 
         Raises:
-            SourceError: They are no longer the ones that were surveyed.
+            SourceError: They are no longer the ones that were surveyed; or, if strict, an error to
+                expect is beyond what tests back.
         """
         start = 0
         plans = [_Plan.of(survey.sizes(each.config.cutoff)) for each in self.mixture.models]
@@ -197,7 +198,7 @@ class Predictor:
                 yield replace(members[0], uncertainty=sure)
 
     def _check_doubt(self, structure: Structure, model: TrainedModel, error: float | None) -> None:
-        limit = model.calibration.limit if model.calibration else None
+        limit = model.uncertainty_limit
         if self._strict and error is not None and limit is not None and error > limit:
             raise SourceError.of(
                 structure.place,

@@ -156,9 +156,9 @@ def predict_file(
             count = len(survey.names)
             bar.update(reading, total=count)
             report = PredictionReport(path, count, survey.warnings)
-            calibration = predictor.mixture.models[0].calibration
-            report.uncertainty_limit = calibration.limit if calibration else None
-            report.is_calibrated = calibration is not None
+            first = predictor.mixture.models[0]
+            report.uncertainty_limit = first.uncertainty_limit
+            report.is_calibrated = first.calibration is not None
             report.why_no_estimate = _why_no_estimate(predictor.mixture)
             predicted = predictor.run(structures, survey)
             if is_for_simulations(path) and count > 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Final
 
 from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -10,6 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from dcmnet.config import ModelConfig
 from dcmnet.model.calibration import Calibration
 from dcmnet.model.domain import Domain
+
+# What tables put before an element, a net charge, or a number of heavy atoms.
+_KINDS: Final = {"element": "", "charge": "net charge ", "size": "heavy atoms: "}
 
 
 def _symbol(text: str) -> str:
@@ -118,3 +123,10 @@ class ModelCard(_Part):
             self.most_atoms,
             self.radicals,
         )
+
+    def composition(self) -> Iterator[tuple[str, list[int]]]:
+        """Yields a kind of molecules, and how many geometries of each part of the training are."""
+        for kind, what in _KINDS.items():
+            counts = [getattr(part, f"by_{kind}") for part in self.training]
+            for one in dict.fromkeys(itertools.chain(*counts)):
+                yield what + one, [count.get(one, 0) for count in counts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -127,9 +126,6 @@ def _composition(card: ModelCard) -> Table:
     table.add_column("")
     for name, _ in zip(ascii_uppercase, card.training, strict=False):
         table.add_column(name, justify="right")
-    for what, kind in (("", "element"), ("net charge ", "charge"), ("heavy atoms: ", "size")):
-        counts = [getattr(part, f"by_{kind}") for part in card.training]
-        for key in dict.fromkeys(itertools.chain(*counts)):
-            table.add_row(what + key, *(f"{count.get(key, 0):,}" for count in counts))
-        table.add_section()
+    for what, counts in card.composition():
+        table.add_row(what, *(f"{count:,}" for count in counts))
     return table
