@@ -1,9 +1,10 @@
 """Checkpoints of a run (Orbax): asynchronous, atomic, refused by name when they do not fit.
 
 Three series under ``checkpoints/``: ``latest/update_U`` keeps its newest,
-``best/epoch_N`` the one before as well, ``epoch_N`` all. Each checkpoint has three
-items: ``model`` (the parameters to predict with), ``training`` (what a resumed run
-needs besides) and ``progress`` (JSON: epoch, iterator, best value, running sums).
+``best/epoch_N`` the one before as well, ``epoch_N`` all. Each checkpoint has the items
+``model`` (the parameters to predict with) and ``progress`` (JSON: epoch, iterator, best value,
+running sums); the latest, from which a run is resumed, also ``training`` (what that needs
+besides).
 """
 
 from __future__ import annotations
@@ -79,14 +80,13 @@ class Checkpoints:
         manager = self._managers[series]
         if step in manager.all_steps():
             return
-        manager.save(
-            step,
-            args=ocp_args.Composite(
-                model=ocp_args.StandardSave(state.ema_params),
-                training=ocp_args.StandardSave(_training_part(state)),
-                progress=ocp_args.JsonSave(progress.model_dump(mode="json")),
-            ),
-        )
+        items: dict[str, ocp_args.CheckpointArgs] = {
+            "model": ocp_args.StandardSave(state.ema_params),
+            "progress": ocp_args.JsonSave(progress.model_dump(mode="json")),
+        }
+        if series == "latest":
+            items["training"] = ocp_args.StandardSave(_training_part(state))
+        manager.save(step, args=ocp_args.Composite(**items))
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores the latest checkpoint, whatever devices it was saved from.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Int
 from dcmnet.config import ExperimentConfig
 from dcmnet.training.epoch import Data
 from pipeline import Store, make_loader, read_schema
-from pipeline.loader import BatchDataset, MixedDataset
+from pipeline.loader import BatchDataset, MixedDataset, MoleculeBatch
 from pipeline.loader.batch import TARGETS
 from pipeline.loader.parts import WHOLE, Part
 from pipeline.loader.shapes import likely_elsewhere
@@ -42,7 +42,7 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
         ratio = data.ratio or (1.0,) * len(loaders)
         train = MixedDataset([each.train for each in loaders.values()], ratio, sizes)
     notes = [note for store, each in loaders.items() for note in _notes(store, config, each)]
-    passes = {store: functools.partial(iter, each.valid) for store, each in loaders.items()}
+    passes = {store: _passes(each.valid) for store, each in loaders.items()}
     return Data(
         train=train.__iter__(),
         batches_per_epoch=train.batches_per_epoch,
@@ -55,6 +55,8 @@ def make_data(config: ExperimentConfig, part: Part = WHOLE) -> tuple[Data, Int[n
     ), first.train.plan.sizes.rows
 
 
+# Validation molecules that are held in memory: to read few anew takes longer than to predict them.
+_HELD: Final = 256
 # Validation computes a thirtieth of an epoch: what few shapes waste is less than compiling
 # more. The last of them is for batches of very many pairs.
 _VALIDATION_SHAPES: Final = 3
@@ -122,6 +124,14 @@ def _loaders(store: str, config: ExperimentConfig, part: Part) -> _Loaders:
     )
     shapes = likely_elsewhere(valid.plan.shapes, training.batch_size)
     return _Loaders(train, valid.with_shapes(shapes), per_update)
+
+
+def _passes(valid: BatchDataset) -> Callable[[], Iterator[MoleculeBatch]]:
+    """Returns what makes a pass over validation batches."""
+    if valid.n_molecules > _HELD:
+        return functools.partial(iter, valid)
+    held = functools.cache(lambda: tuple(valid))
+    return lambda: iter(held())
 
 
 def _parts_of_a_batch(batches: int, n_molecules: int) -> int:

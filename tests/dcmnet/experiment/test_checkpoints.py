@@ -70,6 +70,12 @@ def test_a_model_is_its_moving_average(saved, trained, which):
     assert progress.epoch == 3
 
 
+def test_only_the_latest_holds_what_a_resumed_run_needs(saved):
+    """The moments of the optimizer are most of what there is to write."""
+    holding = {path.parent.name for path in saved.rglob("training")}
+    assert holding == {"update_2"}
+
+
 def test_latest_and_best_keep_their_newest_and_periodic_all(saved, trained):
     state, like = trained
     newer = PROGRESS.model_copy(update={"epoch": 4})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dcmnet.config import ExperimentConfig
+from dcmnet.training import molecules
 from dcmnet.training.molecules import make_data
 
 
@@ -64,3 +65,17 @@ def test_accumulation_counts_batches_of_the_configuration(sample_store):
     one = data_of(sample_store, batch_size=128)
     four = data_of(sample_store, batch_size=128, gradient_accumulation_steps=4)
     assert four.batches_per_update == 4 * one.batches_per_update
+
+
+@pytest.mark.parametrize("held", [0, 1000])
+def test_each_validation_is_of_the_same_molecules_held_or_read_anew(
+    sample_store, monkeypatch, held
+):
+    monkeypatch.setattr(molecules, "_HELD", held)
+    data = data_of(sample_store)
+    first, second = (list(data.valid()) for _ in range(2))
+    assert sum(int(batch.molecule_mask.sum()) for batch in first) > 1
+    for one, other in zip(first, second, strict=True):
+        assert (one is other) == bool(held)
+        for name, array in one._asdict().items():
+            np.testing.assert_array_equal(array, getattr(other, name))
