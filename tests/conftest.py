@@ -11,11 +11,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 
-from tests.typechecking import checked
+from tests import typechecking
 
 # What a checked module imports first is compiled anew, as the module is; so others come before.
 for _package in (
@@ -26,8 +25,7 @@ for _package in (
     import_module(_package)
 
 # Before anything imports the packages: their annotations are checked from here on.
-PACKAGES = ["store_schema", "pipeline", "dcmnet"]
-jaxtyping.install_import_hook(PACKAGES, f"{checked.__module__}.{checked.__name__}")
+typechecking.install(["store_schema", "pipeline", "dcmnet"])
 
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
@@ -35,6 +33,7 @@ hypothesis.settings.load_profile("project")
 
 # What tests compile runs for milliseconds: compiling it in half the time is worth more.
 _QUICKLY_COMPILED = (
+    "--xla_backend_optimization_level=0 "
     "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling,xla_cpu_disable_new_fusion_emitters"
 )
 
@@ -50,13 +49,21 @@ def pytest_configure(config):
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_runtest_setup():
+    typechecking.begin_test()
+
+
 @pytest.fixture
-def kept(tmp_path):
-    """A folder of programs in which there is none, and nothing in memory."""
+def kept(tmp_path, monkeypatch):
+    """A folder of programs in which there is none, and nothing in memory.
+
+    What XLA compiled is kept: tests compile the same programs.
+    """
+    from dcmnet.model import tracing
     from tests.kept_programs import forgotten
 
     before = jax.config.values["jax_compilation_cache_dir"]
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    monkeypatch.setattr(tracing, "_FOLDER", tmp_path / "programs")
     forgotten()
     yield tmp_path / "programs"
     jax.config.update("jax_compilation_cache_dir", before)

@@ -32,6 +32,7 @@ _SETTINGS: Final = (
     *("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl"),
     *("jax_threefry_partitionable", "jax_numpy_dtype_promotion"),
 )
+_FOLDER: Final = "programs"  # within the cache of what XLA compiles
 _ROOT: Final = Path(__file__).parents[2]
 _DIGEST: Final = hashlib.sha256().digest_size
 
@@ -119,4 +120,4 @@ def _place(identity: str) -> Path | None:
             digest.update(source.read_bytes())
     settings = [str(getattr(jax.config, name)) for name in _SETTINGS]
     digest.update(" ".join([jax.default_backend(), *settings]).encode())
-    return Path(cache) / "programs" / f"{digest.hexdigest()[:32]}.stablehlo"
+    return Path(cache) / _FOLDER / f"{digest.hexdigest()[:32]}.stablehlo"

@@ -25,6 +25,7 @@ import numpy as np
 MODEL = "model.stablehlo"
 METADATA = "metadata.json"
 _MOST_BYTES = 2**31
+_PROPERTIES = re.compile(r'(?i)(?<!\S)properties\s*=\s*"?([^\s"]+)')  # its columns
 # What an XYZ file's comment calls a net charge: whatever ends in "charge", and q.
 _CHARGE = re.compile(r'(?i)(?<![^\s"])((?:[\w-]*charge|q))"?\s*=\s*"?([^\s"]+)')
 # What a prediction relies on.
@@ -234,7 +235,7 @@ def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]
     """
     with open(path, encoding="utf-8") as file:
         count = int(file.readline())
-        charge = _charge_of(path, file.readline())
+        comment = file.readline()
         rows = [file.readline().split() for _ in range(count)]
         if file.read().strip():
             raise SystemExit(
@@ -242,12 +243,29 @@ def read_xyz(path: str, symbols: list[str]) -> tuple[list[int], list[list[float]
                 "Give a file of each."
             )
     numbers = [symbols.index(row[0]) for row in rows]
+    charge = _charge_of(path, comment, _sum_of_initial_charges(comment, rows))
     return numbers, [[float(x) for x in row[1:4]] for row in rows], charge
 
 
-def _charge_of(path: str, comment: str) -> float | None:
-    """Returns the net charge that a comment line gives; None if it does not."""
-    given = [text for _, text in _CHARGE.findall(comment)]
+def _sum_of_initial_charges(comment: str, rows: list[list[str]]) -> str | None:
+    """Returns what a column of initial charges sums to, as ASE writes one; None for nothing."""
+    properties = _PROPERTIES.search(comment)
+    fields = properties.group(1).split(":") if properties else []
+    if properties and fields[:6] != ["species", "S", "1", "pos", "R", "3"]:
+        raise ValueError("the columns are not symbols, positions and others")
+    names, widths = fields[::3], [int(width) for width in fields[2::3]]
+    if "initial_charges" not in names:
+        return None
+    column = sum(widths[: names.index("initial_charges")])
+    total = sum(float(row[column]) for row in rows)
+    # They are written with so many digits that their sum is off by less.
+    whole = total if abs(total - round(total)) > 0.02 else round(total)
+    return str(whole) if abs(total) > 1e-3 else None
+
+
+def _charge_of(path: str, comment: str, initial: str | None) -> float | None:
+    """Returns the net charge that a comment line or initial charges give; None if none does."""
+    given = [text for _, text in _CHARGE.findall(comment)] + ([initial] if initial else [])
     if not given:
         return None
     try:

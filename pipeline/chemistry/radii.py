@@ -47,14 +47,18 @@ def surface_distance(
     atoms: Atoms, points: Float[np.ndarray, "molecule point 3"]
 ) -> Float[np.ndarray, "molecule point"]:
     """Returns each point's distance to the nearest atom, in van der Waals radii; NaN at padding."""
-    radii = van_der_waals_radii(atoms.numbers)
+    weights = 1.0 / van_der_waals_radii(atoms.numbers) ** 2
+    coordinates = np.moveaxis(points, -1, 0).astype(np.float64, order="C")
+    # Squares until the end, in place: memory is what this waits for.
     nearest = np.full(points.shape[:2], np.inf)
+    square, part = np.empty_like(nearest), np.empty_like(nearest)
     for atom in range(atoms.positions.shape[1]):
-        distance = np.sqrt(
-            sum(
-                (points[:, :, axis] - atoms.positions[:, atom, None, axis]) ** 2
-                for axis in range(3)
-            )
-        )
-        nearest = np.fmin(nearest, distance / radii[:, atom, None])
-    return np.where(np.isfinite(points).all(axis=-1) & np.isfinite(nearest), nearest, np.nan)
+        square[...] = 0.0
+        for axis, coordinate in enumerate(coordinates):
+            np.subtract(coordinate, atoms.positions[:, atom, None, axis], out=part)
+            np.multiply(part, part, out=part)
+            square += part
+        square *= weights[:, atom, None]
+        np.fmin(nearest, square, out=nearest)
+    known = np.isfinite(points).all(axis=-1) & np.isfinite(nearest)
+    return np.where(known, np.sqrt(nearest), np.nan)

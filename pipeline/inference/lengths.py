@@ -48,7 +48,7 @@ _FEW_INSIDE, _MOST = 0.1, 0.5
 _NEIGHBOURS = (0.6, 0.7, 0.8, 1.25, 1.4, 1.6)
 _APART, _OTHER_FACTOR = 0.1, 7.0
 # Surfaces in use lie at 1 to 3 van der Waals radii.
-_SURFACE, _SURFACE_SPREAD = 1.7, 0.22
+_SURFACE, _SURFACE_SPREAD, _FAR = 1.7, 0.22, 20.0
 # A wrong unit of the grid multiplies what fitted charges leave of the ESP; how much they
 # leave of a single molecule's in the right one says little.
 _RESIDUAL_SPREAD, _RESIDUAL_SPREAD_OF_ONE = 0.25, 0.6
@@ -197,15 +197,16 @@ def _measured(atoms: Atoms, grid: Grid, factor: float) -> _Place:
     known = distances[np.isfinite(distances)]
     if not known.size:
         return _Place(np.inf, 1.0, 0.0)
-    outside = there & (distances >= PENETRATED)
+    distance, outside = float(np.median(known)), there & (distances >= PENETRATED)
+    inside = 1 - float(outside.sum()) / float(there.sum())
+    # A few points say nothing of all, and points far away next to nothing.
+    if inside > _MOST or distance > _FAR:
+        return _Place(distance, 1.0, inside)
     usable = outside & np.isfinite(grid.esp)
     esp = np.where(usable, grid.esp, 0.0)
     fit = fit_charges(atoms.positions, atoms.mask, points, usable, esp)
     explained = fit.residual[np.isfinite(fit.residual)]
-    residual = float(np.median(explained)) if explained.size else 1.0
-    inside = 1 - float(outside.sum()) / float(there.sum())
-    # A few points say nothing of all: an ESP inside the atoms is not explained.
-    return _Place(float(np.median(known)), 1.0 if inside > _MOST else residual, inside)
+    return _Place(distance, float(np.median(explained)) if explained.size else 1.0, inside)
 
 
 def center_units(atoms: Atoms, centers: Float[np.ndarray, "molecule 3"]) -> list[Hypothesis]:

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import zipfile
 
+import ase.io
 import jax
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
 
 from dcmnet.experiment.directory import load_model
 from dcmnet.model.trained import TrainedModel
@@ -17,10 +19,12 @@ from dcmnet.prediction.artefact_runner import (
     main,
     padded_pairs,
     pairs_within,
+    read_xyz,
     with_total_charge,
 )
 from dcmnet.pretrained import pretrained_names
 from pipeline.loader import make_batch
+from pipeline.structures.xyz import net_charge
 from store_schema.problems import ConfigError
 from tests.dcmnet.prediction.prediction_case import model, structure, write_frames
 from tests.molecules import random_molecule
@@ -167,6 +171,32 @@ def test_its_program_takes_the_net_charge_of_the_comment(comment, artefact, tmp_
     assert "assumed" not in printed.err
     assert main([str(artefact), str(path), "1"]) == 1
     assert "the net charge is to be 1, but its comment says -1" in capsys.readouterr().err
+
+
+def columns(path, properties, *rows):
+    path.write_text("\n".join(["2", f'Properties={properties} pbc="F F F"', *rows]) + "\n")
+    return path
+
+
+COLUMNS = "species:S:1:pos:R:3:magmoms:R:1:initial_charges:R:1"
+
+
+@pytest.mark.parametrize(
+    ("initial", "given"), [((-0.8, -0.2003), -1.0), ((-0.8, 0.8), None), ((0.4, 0.2), 0.6)]
+)
+def test_initial_charges_give_a_net_charge(initial, given, tmp_path):
+    """As the package reads them."""
+    rows = [f"O 0 0 0 0.5 {initial[0]}", f"H 0 0 1.0 0.5 {initial[1]}"]
+    path = columns(tmp_path / "oh.xyz", COLUMNS, *rows)
+    assert read_xyz(str(path), chemical_symbols)[2] == pytest.approx(given)
+    assert net_charge(ase.io.read(path), "oh") == pytest.approx(given)
+
+
+def test_columns_in_another_order_are_refused(artefact, tmp_path, capsys):
+    rows = ["0 0 0 O", "0 0 1 H"]
+    path = columns(tmp_path / "oh.xyz", "pos:R:3:species:S:1", *rows)
+    assert main([str(artefact), str(path), "-1"]) == 1
+    assert "Error" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("comment", ["charge=-1 total_charge=0", "charge=minus"])

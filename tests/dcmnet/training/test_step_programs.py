@@ -1,9 +1,5 @@
 """Programs of a training that machines keep: what is traced, bit by bit, and traced once."""
 
-import json
-import subprocess
-import sys
-
 import jax
 import numpy as np
 
@@ -18,7 +14,7 @@ from tests.dcmnet.training.training_case import (
     molecules,
     new_state,
 )
-from tests.kept_programs import never
+from tests.kept_programs import never, second_start
 
 
 def updated(case, n_updates=3):
@@ -89,24 +85,16 @@ def test_jax_sees_through_a_program(kept):
 
 
 STARTED = """
-import json, sys
 from rich.console import Console
 from dcmnet import run_training
 from tests.experiments import SETTINGS
-name, store, out = sys.argv[1:]
-_, best, _ = run_training(name, store, out=out, console=Console(quiet=True), **SETTINGS)
-print(json.dumps([sorted({"e3x", "flax", "sympy"} & set(sys.modules)), best]))
+_, found, _ = run_training(
+    "again", sys.argv[1], out=sys.argv[2], console=Console(quiet=True), **SETTINGS
+)
 """
 
 
-def test_a_second_training_needs_neither_flax_nor_e3x(sample_store, tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
-    found = []
-    for name in ("first", "second"):
-        command = [sys.executable, "-c", STARTED, name, str(sample_store), str(tmp_path)]
-        ran = subprocess.run(command, capture_output=True, check=True, text=True)
-        found.append(json.loads(ran.stdout.splitlines()[-1]))
-    (first, best), (second, again) = found
-    assert first == ["e3x", "flax", "sympy"]
-    assert second == []
-    assert again == best
+def test_a_second_training_needs_neither_flax_nor_e3x(trained, sample_store, tmp_path):
+    imported, best = second_start(STARTED, sample_store, tmp_path)
+    assert imported == []
+    assert best == trained[1]
