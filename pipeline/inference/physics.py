@@ -123,7 +123,7 @@ def _positions(work: Interpreter) -> Atoms:
     declared = work.declarations.unit(key, "positions")
     if not np.nan_to_num(atoms.positions).any():
         if work.whole and (atoms.mask.sum(axis=1) > 1).all():
-            raise _nothing_in(work, key, "positions", "the atoms would lie in one place")
+            raise _nothing_in(work, key, "positions", "the atoms would have no places of their own")
         evidence = "all atoms lie at the origin, so that their unit makes no difference"
         candidates = certain("positions", evidence, declared)
     elif not any(hypothesis.misfit for hypothesis in candidates):
@@ -155,9 +155,11 @@ def _padding_has_places(numbers: np.ndarray, positions: np.ndarray) -> bool:
 
 
 def _nothing_in(work: Interpreter, key: str, expected: str, consequence: str) -> SourceError:
+    values = np.asarray(work.columns[key])
+    is_lost = values.dtype.kind == "f" and not np.isfinite(values).any()
     return SourceError.of(
         f"{work.source.place}, {key}",
-        wrong=f"all values are 0, which cannot be {expected}",
+        wrong=f"all values are {'NaN or infinity' if is_lost else '0'}, which cannot be {expected}",
         consequence=f"{consequence}, and nothing was stored",
         remedy="Look at how the file was written, or leave the key out",
     )

@@ -54,6 +54,7 @@ _FIELD_SIZE: Final = (0.6, 1.67)
 _LARGEST_CHARGE: Final = 5.0
 _POINTS, _POINTS_A_COLUMN = 256, 4
 _PLACES: Final = ("positions", "vdw_surface", "esp")
+_POINT: Final = "grid point"
 
 
 class Finding(NamedTuple):
@@ -103,7 +104,9 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
     # As they are stored: what float64 can hold, float32 may not.
     placed = block.values["positions"]
     lost = atoms.mask & ~np.isfinite(placed).all(axis=-1)
-    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} atoms have no position")
+    yield Finding(
+        lost.any(axis=1), lambda row: _some(lost[row].sum(), "atom", "has", "have") + " no position"
+    )
     bonds = nearest_bonds(atoms)
     closest = bonds.min(axis=1, initial=np.inf)
     yield Finding(
@@ -118,6 +121,11 @@ def _atoms(block: CanonicalBlock) -> Iterator[Finding]:
             f"its atoms are {closest[row]:.2f} covalent radii apart: it may be in another unit"
         ),
     )
+
+
+def _some(count: int | np.integer, thing: str, of_one: str, of_many: str) -> str:
+    """Returns how many there are, with the verb that this takes."""
+    return f"{count} {thing} {of_one}" if count == 1 else f"{count} {thing}s {of_many}"
 
 
 def _stretched(
@@ -170,14 +178,18 @@ def _grid(block: CanonicalBlock) -> Iterator[Finding]:
     if "vdw_surface" not in block.values:
         return
     lost = grid.mask & ~finite_rows(grid.points)
-    yield Finding(lost.any(axis=1), lambda row: f"{int(lost[row].sum())} grid points have no place")
+    yield Finding(
+        lost.any(axis=1), lambda row: _some(lost[row].sum(), _POINT, "has", "have") + " no place"
+    )
     if not grid.points.shape[1]:
         return
     inside = np.zeros(block.n_molecules, dtype=np.int64)
     some = np.flatnonzero(_perhaps_inside(block, lost))
     atoms = Atoms(block.atoms.numbers[some], block.atoms.positions[some], block.atoms.mask[some])
     inside[some] = (surface_distance(atoms, grid.points[some]) < INSIDE).sum(axis=1)
-    yield Finding(inside > 0, lambda row: f"{inside[row]} grid points lie inside the atoms")
+    yield Finding(
+        inside > 0, lambda row: _some(inside[row], _POINT, "lies", "lie") + " inside the atoms"
+    )
 
 
 def _perhaps_inside(

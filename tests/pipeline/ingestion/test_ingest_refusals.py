@@ -105,6 +105,8 @@ def test_arrays_of_zeros_are_called_that(tmp_path, columns):
         stored(tmp_path, columns | {"esp": nothing["esp"]})
     with pytest.raises(SourceError, match="all values are 0, which cannot be positions"):
         stored(tmp_path, columns | {"R": nothing["R"]})
+    with pytest.raises(SourceError, match="R: all values are NaN or infinity, which cannot be pos"):
+        stored(tmp_path, columns | {"R": np.full_like(columns["R"], np.nan)})
 
 
 def test_no_number_of_points_and_repeated_ids_are_warned_of(tmp_path, columns):
