@@ -71,7 +71,8 @@ def _refuse_unrelated(work: Interpreter, key: str, wrong: str) -> None:
         raise AmbiguityError.of(
             f"{work.source.place}, {key}",
             wrong=f"these cannot be forces on molecules that stand alone: {wrong}",
-            consequence="atoms, axes or molecules may be in another order; nothing was stored",
+            consequence="atoms, axes or molecules may be in another order, or turned; nothing was "
+            "stored",
             remedy=f"Look at its axes; --declare {key}=forces takes it as it is, "
             f"--declare {key}=unknown leaves it out",
         )

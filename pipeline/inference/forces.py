@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.turning import net_and_turning
 from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, weigh
 from store_schema.units import weight_of
 
@@ -25,6 +26,9 @@ _CURVATURE: Final = 0.3
 # So many pairs that correlate less contradict each other. Forces on a molecule of some atoms add up
 # to less of their size; in data it is a few percent, or less than nothing at minima.
 _ENOUGH_PAIRS, _UNRELATED, _NET, _FEW_ATOMS = 12, 0.5, 0.3, 3
+# Nor do they turn it: torques are a thousandth of what another order or frame makes them. At
+# minima, where little is left of either, they are as large as the net force.
+_TURNING, _TURNING_OF_NET = 0.05, 5.0
 # Pairs are looked for among so many geometries that follow.
 _FOLLOWING: Final = 64
 # E and F seldom have different units of energy, and forces are hardly given by pm or m; as
@@ -163,18 +167,24 @@ def are_unrelated(
 ) -> str:
     """Says why values cannot be forces of these molecules, whatever their unit; empty if they can.
 
-    Forces on a molecule that stands alone add up to nothing, and are slopes of its energies.
+    Forces on a molecule that stands alone add up to nothing, do not turn it, and are slopes of
+    its energies.
     """
     known = np.isfinite(forces).all(axis=-1) & atoms.mask
     whole = known.sum(axis=1) == atoms.mask.sum(axis=1)
     rows = whole & (known.sum(axis=1) > _FEW_ATOMS)
     if rows.any():
-        pulls = np.where(atoms.mask[rows, :, None], forces[rows], 0.0)
-        size = np.linalg.norm(pulls, axis=-1).sum(axis=1)
-        net = np.linalg.norm(pulls.sum(axis=1), axis=-1)
-        share = float(np.median(np.divide(net, size, out=np.zeros_like(net), where=size > 0)))
-        if share > _NET:
-            return f"the sum over a molecule is {100 * share:.0f} % of their size, not nothing"
+        some = Atoms(atoms.numbers[rows], atoms.positions[rows], atoms.mask[rows])
+        net, turning = (
+            float(np.median(total.share)) for total in net_and_turning(some, forces[rows])
+        )
+        if net > _NET:
+            return f"the sum over a molecule is {100 * net:.0f} % of their size, not nothing"
+        if turning > max(_TURNING, _TURNING_OF_NET * net):
+            return (
+                f"they turn the molecules (torques are {100 * turning:.0f} % of their size, not "
+                "nothing)"
+            )
     if near is not None and near.n >= _ENOUGH_PAIRS and abs(near.correlation) < _UNRELATED:
         return f"the work does not follow the energies (correlation {near.correlation:.2f})"
     return ""

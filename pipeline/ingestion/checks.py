@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from ase.data import covalent_radii
@@ -26,6 +26,9 @@ from pipeline.inference.lengths import (
 )
 from pipeline.ingestion.canonical import CanonicalBlock
 from pipeline.ingestion.field_agreement import field_agreement
+from pipeline.ingestion.finding import Finding
+from pipeline.ingestion.force_checks import forces
+from pipeline.ingestion.moment_checks import UNEXPLAINED, moments
 from store_schema import VARIABLES
 
 # Distances within a grid in single precision are right to much better than this.
@@ -33,13 +36,7 @@ _ROUNDED: Final = 1.05
 _WHOLE_CHARGE: Final = 1e-3
 # Partitions integrate numerically; their sums are a few hundredths off at worst.
 _MONOPOLE_SUM: Final = 0.1
-# Charges alone leave much of the ESP of a nonpolar molecule; with dipoles and, for a few such
-# as F2, quadrupoles on the atoms little is left of any real one, and nearly all of a misaligned
-# one.
-_UNEXPLAINED: Final = 0.3
 _CHARGE_OF_ESP: Final = 0.5
-# Dipoles of fitted charges are within a tenth of e·Å of the true ones, or a tenth of those.
-_DIPOLE: Final = (0.3, 0.2)
 # Correlation of monopoles and fitted charges that shows their sign. Their ratio differs by
 # threefold between sound molecules, and says nothing.
 _CORRELATED: Final = 0.8
@@ -50,23 +47,11 @@ _TOTAL: Final = 0.1
 # Fields correlate at least so much with those of fitted charges, and are so many times as large.
 _FIELD: Final = 0.5
 _FIELD_SIZE: Final = (0.6, 1.67)
-# Charges that no atom has, in e.
-_LARGEST_CHARGE: Final = 5.0
+# No molecule holds more electrons beyond its nuclei than these, or than half one per atom.
+_MOST_ELECTRONS: Final = 8
 _POINTS, _POINTS_A_COLUMN = 256, 4
 _PLACES: Final = ("positions", "vdw_surface", "esp")
 _POINT: Final = "grid point"
-
-
-class Finding(NamedTuple):
-    """Molecules that fail a check.
-
-    Attributes:
-        failed: Which ones, one flag per molecule.
-        reason: Says why one of them failed, given its row in the block.
-    """
-
-    failed: np.ndarray
-    reason: Callable[[int], str]
 
 
 def faults(block: CanonicalBlock) -> list[str]:
@@ -78,7 +63,7 @@ def faults(block: CanonicalBlock) -> list[str]:
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
     checks = (
         *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _field, _alike),
-        *(_dipoles, _energies),
+        *(moments, forces, _energies),
     )
     with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
         for check in checks:
@@ -219,6 +204,13 @@ def _charges(block: CanonicalBlock) -> Iterator[Finding]:
             np.abs(charge) > np.maximum(nuclear, 1),
             lambda row: f"its net charge is {charge[row]:g}, of its nuclei {nuclear[row]}",
         )
+        n_atoms = block.atoms.mask.sum(axis=1)
+        yield Finding(
+            -charge > np.maximum(_MOST_ELECTRONS, n_atoms // 2),
+            lambda row: (
+                f"its net charge would be {charge[row]:g}, as where an ESP lacks the nuclei's part"
+            ),
+        )
 
 
 def _monopoles(block: CanonicalBlock) -> Iterator[Finding]:
@@ -254,7 +246,7 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
     zero = some & ~np.nan_to_num(grid.esp).any(axis=1)
     yield Finding(zero, lambda _: "its ESP is zero everywhere")
     left = _unexplained(block)
-    unexplained = left > _UNEXPLAINED
+    unexplained = left > UNEXPLAINED
     yield Finding(
         unexplained,
         lambda row: (
@@ -330,42 +322,12 @@ def _energies(block: CanonicalBlock) -> Iterator[Finding]:
     )
 
 
-def _dipoles(block: CanonicalBlock) -> Iterator[Finding]:
-    """Dipoles are what the charges that explain the ESP have, and those are of a sensible size."""
-    charges = block.fit.charges
-    known = np.isfinite(block.fit.residual) & (block.fit.unexplained < _UNEXPLAINED)
-    size = np.sqrt((charges**2).sum(axis=1) / np.maximum(block.atoms.mask.sum(axis=1), 1))
-    yield Finding(
-        known & (size > _LARGEST_CHARGE),
-        lambda row: f"charges of {size[row]:.0f} e explain its ESP: it may be in another unit",
-    )
-    expected = np.einsum("ma,max->mx", charges, np.nan_to_num(block.atoms.positions))
-    found = {
-        "dipole": (block.values.get("dipole"), expected),
-        "dipole_magnitude": (
-            block.values.get("dipole_magnitude"),
-            np.linalg.norm(expected, axis=1),
-        ),
-    }
-    for name, (given, other) in found.items():
-        if given is None or name in block.declared:
-            continue
-        apart = np.abs(given - other) if given.ndim == 1 else np.linalg.norm(given - other, axis=1)
-        scale = np.abs(other) if given.ndim == 1 else np.linalg.norm(other, axis=1)
-        yield Finding(
-            known & (apart > _DIPOLE[0] + _DIPOLE[1] * scale),
-            lambda row, name=name, apart=apart: (  # type: ignore[misc]
-                f"its {name.replace('_', ' ')} is {apart[row]:.2f} e·Å from what its ESP gives"
-            ),
-        )
-
-
 def _unexplained(block: CanonicalBlock) -> Float[np.ndarray, " molecule"]:
     """Part of the ESP that no charges, and where it matters no multipoles, explain."""
     left = np.nan_to_num(block.fit.unexplained)
     n_atoms = block.atoms.mask.sum(axis=1)
     for columns, quadrupoles in ((4, False), (10, True)):
-        suspicious = left > _UNEXPLAINED
+        suspicious = left > UNEXPLAINED
         for count in np.unique(n_atoms[suspicious]):
             rows = np.flatnonzero(suspicious & (n_atoms == count))
             _explain(block, left, rows, columns * int(count), quadrupoles)

@@ -79,8 +79,39 @@ def test_forces_of_other_molecules_are_asked_about(tmp_path):
     columns["E"] = columns["E"] + 0.5 * (step**2).sum(axis=(1, 2))
     columns["F"] = -(step - step.sum(axis=1, keepdims=True) * real / real.sum(axis=1)[:, None])
     columns["F"] = columns["F"][rng.permutation(n)]
-    with pytest.raises(AmbiguityError, match=r", F: .*work does not follow"):
+    with pytest.raises(AmbiguityError, match=r", F: .*(work does not follow|turn the mol)"):
         stored(tmp_path, columns)
+
+
+def reversed_atoms(forces, n_atoms):
+    for row, n in enumerate(n_atoms):
+        forces[row, :n] = forces[row, :n][::-1].copy()
+    return forces
+
+
+def turned(forces, _):
+    rng = np.random.default_rng(0)
+    frames, _ = np.linalg.qr(rng.normal(size=(len(forces), 3, 3)))
+    return np.einsum("mxy,may->max", frames, forces)
+
+
+MISPLACED = {
+    "axes": lambda forces, _: forces[..., [1, 2, 0]],
+    "mirrored": lambda forces, _: forces * [-1, 1, 1],
+    "atoms": reversed_atoms,
+    "frames": turned,
+}
+
+
+@pytest.mark.parametrize("unit", [None, "hartree/angstrom"])
+@pytest.mark.parametrize("how", MISPLACED)
+def test_forces_that_turn_the_molecules_are_asked_about(tmp_path, how, unit):
+    """Neither changes their sum; forces of another frame even follow no energy by chance."""
+    columns = roles()
+    columns["F"] = MISPLACED[how](columns["F"], (columns["Z"] > 0).sum(axis=1))
+    words = {} if unit is None else {"F_unit": np.array(unit)}
+    with pytest.raises(AmbiguityError, match="turn the molecules"):
+        stored(tmp_path, columns | words)
 
 
 @pytest.mark.parametrize("text", ["J/mol", "J mol-1", "MeV", "uHartree"])

@@ -185,7 +185,7 @@ def hole_in_esp(columns):
 
 FAULTS = {
     overlap: "covalent radii apart",
-    lost_position: "have no position",
+    lost_position: "atom has no position",
     no_element: "is no element",
     wrong_count: "atoms and has",
     failed_partition: "the partition failed",
