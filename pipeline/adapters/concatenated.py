@@ -1,19 +1,28 @@
-"""Atoms of all molecules one after the other, as many for each as ``N`` says."""
+"""Atoms of all molecules one after the other, as many for each as ``N`` says.
+
+Or as ``ptr`` and ``batch`` say, which graph libraries write: where each molecule starts, and which
+one each atom belongs to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from pipeline.adapters.array_file import ArrayFile
 from pipeline.adapters.columns import Block, Column
 from pipeline.adapters.layout import Names
 from pipeline.adapters.npz import NpzFile
 from pipeline.adapters.padded import layout_of, metadata_of, unpackable
+
+# Keys of graph libraries: where each molecule starts, and which one each atom belongs to.
+_STARTS: Final = ("ptr", "atom_ptr", "offsets", "offset", "atom_offsets")
+_MEMBERS: Final = ("batch", "atom_batch", "batch_index", "molecule_index", "mol_index", "idx_m")
 
 
 class ConcatenatedSource:
@@ -138,16 +147,41 @@ def _ends(file: ArrayFile, names: Names) -> dict[str, Int[np.ndarray, " molecule
         ("atom", "n_atoms", ("atomic_numbers", "positions")),
         ("grid_point", "n_grid", ("esp", "vdw_surface")),
     ):
-        counts = names.first(columns, count)
         keys = [key for name in several if (key := names.first(columns, name)) is not None]
-        if counts is None or not keys or columns[counts].dtype.kind not in "iuf":
+        if not keys:
+            continue
+        numbers = _counts(file, names.first(columns, count), axis, columns[keys[0]].shape[0])
+        if numbers is None:
             continue
         lengths = {columns[key].shape[0] for key in keys}
         plain = all(len(columns[key].shape) <= 2 for key in keys)
         if len(lengths) != 1 or not plain or (axis == "atom" and len(keys) < len(several)):
             continue
-        numbers = file.read(counts).reshape(-1).astype(np.float64)
         whole = np.isfinite(numbers).all() and (numbers >= 1).all()
         if len(numbers) > 1 and whole and numbers.sum() == lengths.pop():
             ends[axis] = np.rint(numbers).astype(np.int64).cumsum()
     return ends if "atom" in ends else {}
+
+
+def _counts(
+    file: ArrayFile, key: str | None, axis: str, length: int
+) -> Float[np.ndarray, " molecule"] | None:
+    """How many entries of an axis each molecule has, as a key or the index of a graph says."""
+    columns = file.columns
+    if key is not None:
+        plain = columns[key].dtype.kind in "iuf"
+        return file.read(key).reshape(-1).astype(np.float64) if plain else None
+    if axis != "atom":
+        return None
+    for other, column in columns.items():
+        if column.dtype.kind not in "iu" or len(column.shape) != 1:
+            continue
+        if other.lower() in _STARTS and column.shape[0] > 1:
+            starts = file.read(other).astype(np.int64)
+            if starts[0] == 0 and starts[-1] == length:
+                return np.diff(starts).astype(np.float64)
+        if other.lower() in _MEMBERS and column.shape[0] == length:
+            members = file.read(other).astype(np.int64)
+            if members.size and members[0] == 0 and (np.diff(members) >= 0).all():
+                return np.bincount(members).astype(np.float64)
+    return None

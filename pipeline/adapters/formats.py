@@ -14,9 +14,13 @@ from pipeline.adapters.hdf5_file import Hdf5File
 from pipeline.adapters.hdf5_groups import Hdf5Groups, records_of
 from pipeline.adapters.layout import Names
 from pipeline.adapters.npz import NpzFile
+from store_schema.problems import SourceError
 
 _HDF5: Final = (".h5", ".hdf5")
 SUFFIXES: Final = (".npz", *_HDF5, *ESP_FILES, *FRAME_FILES)
+
+# Met in folders of data; a file without a known suffix may still be NPZ.
+_TABLES: Final = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".parquet", ".pkl", ".pt", ".mat")
 
 Opened = NpzFile | Hdf5File | Hdf5Groups | Frames | EspRecord
 # Formats that hold molecules one by one.
@@ -36,6 +40,13 @@ def open_file(path: Path, names: Names, allow_pickle: bool = False) -> Opened:
         ConfigError: A package that the format needs is missing.
     """
     suffix = path.suffix.lower()
+    if suffix in _TABLES:
+        raise SourceError.of(
+            str(path),
+            wrong=f"{suffix} is no format of reference data that is read: {', '.join(SUFFIXES)}",
+            consequence="nothing was read",
+            remedy="Write its columns as arrays of an NPZ file",
+        )
     if suffix in _HDF5:
         file = Hdf5(path)
         records, metadata, left_out = records_of(file, names)

@@ -16,7 +16,7 @@ _SQUEEZED, _FLAT, _SHARED, _NO_FIT = 0.25, 1.0, 0.5, 10.0
 
 
 # What may be written as text; all else is numbers.
-_TEXT = ("molecule_id", "energy", "atomic_numbers")
+_TEXT = ("molecule_id", "energy", "atomic_numbers", "total_charge")
 # What may be given once for all molecules.
 _ONCE = ("atomic_numbers", "vdw_surface")
 COUNTS = {"n_atoms", "n_grid"}

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.arrays import Atoms, numeric
 from pipeline.inference.equilibration import equilibrated_charges
 from pipeline.inference.hypothesis import (
+    CONTRADICTED,
     Curve,
     Evidence,
     Hypothesis,
@@ -147,8 +148,10 @@ def _equilibrated(
 
 def total_charge_hypotheses(values: np.ndarray, reference: Reference | None) -> list[Hypothesis]:
     """Weighs whether values can be net charges: whole, and what the ESP says."""
-    values = values.reshape(len(values)).astype(np.float64)
+    values, is_text = numeric(values.reshape(len(values))), values.dtype.kind in "US"
     known = np.isfinite(values)
+    if is_text and not known.all():
+        return [Hypothesis("total_charge", "e", CONTRADICTED, "some are no numbers")]
     off = (
         float(np.sqrt(np.mean((values[known] - np.rint(values[known])) ** 2))) if known.any() else 0
     )

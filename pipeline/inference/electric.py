@@ -75,7 +75,7 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
     own = work.weighed_as(first, readings) if first else readings
     work.record_together(first, own, others)
     if "esp" not in work.readings and not work.declarations.esp_points:
-        work.warnings.append("there is no ESP; a model cannot be trained on one")
+        work.warnings.append("there is no ESP, so no model can be trained on it")
     reference = _settled(work, atoms, of_esp)
     if reference is None:
         _doubt_multiplicities(work, atoms)
@@ -203,7 +203,7 @@ def _net_charges(
     """Net charges as a key has them that can mean nothing else, as declared, or of monopoles."""
     key = work.next_key("total_charge")
     if key is not None:
-        return work.columns[key].astype(np.float64).reshape(-1)
+        return numeric(work.columns[key]).reshape(-1)
     declared = work.declarations.total_charge
     if declared is None and monopoles is not None:
         return np.rint(np.nansum(monopoles, axis=1))

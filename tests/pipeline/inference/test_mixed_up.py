@@ -167,3 +167,36 @@ def test_a_grid_that_was_left_behind_is_a_question(tmp_path):
         stored(tmp_path, columns)
     report = stored(tmp_path, columns, "b", vdw_surface="vdw_surface")
     assert report.n_molecules
+
+
+@pytest.mark.parametrize("key", ["ptr", "batch"])
+def test_the_index_of_a_graph_says_where_molecules_end(tmp_path, key):
+    columns = concatenated(8)
+    n_atoms = columns.pop("N")
+    index = np.r_[0, n_atoms.cumsum()] if key == "ptr" else np.repeat(np.arange(8), n_atoms)
+    assert stored(tmp_path, columns | {key: index}).n_molecules == 8
+    found = open_store(tmp_path / "a.zarr").to_dataset()
+    np.testing.assert_array_equal(found["n_atoms"], n_atoms)
+    shuffled = np.roll(index, 1)
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns | {key: shuffled}, "b")
+
+
+@pytest.mark.parametrize("written", ["{:+d}", "{}", "{}.0"])
+def test_net_charges_may_be_text(tmp_path, written):
+    with np.load(CLASSIC.parent / sample_sources()[1].name) as raw:
+        columns = {key: raw[key].copy() for key in raw.files}
+    charges = columns["charge"]
+    text = np.array([written.format(int(charge)) for charge in charges])
+    stored(tmp_path, columns | {"charge": text})
+    found = open_store(tmp_path / "a.zarr").to_dataset()["total_charge"]
+    assert sorted(found.values) == sorted(charges)
+    with pytest.raises(DcmError):
+        stored(tmp_path, columns | {"charge": np.full(len(text), "anion")}, "b")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".txt", ".parquet"])
+def test_a_table_is_called_no_format_and_not_a_damaged_one(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_text("a,b\n1,2\n")
+    with pytest.raises(SourceError, match=f"{suffix} is no format of reference data"):
+        ingest([tmp_path / f"a{suffix}"], tmp_path / "a.zarr")
