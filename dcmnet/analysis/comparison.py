@@ -82,7 +82,7 @@ def compare(
     earlier training are left alone and others made next to them.
 
     Args:
-        contenders: Two or more directories of experiments; ``DIRECTORY@epoch_20`` names a
+        contenders: Two or more directories of experiments; ``DIRECTORY@epoch_50`` names a
             checkpoint. The others are compared with the first.
         split: Molecules to analyse where that has not been done.
         store: Store with the results; the one the experiments were trained on where left
@@ -99,7 +99,7 @@ def compare(
             wrong="these are not two or more different experiments or checkpoints: "
             f"{', '.join(map(str, contenders)) or 'none'}",
             consequence="there is nothing to compare",
-            remedy="Name them like 'dcmnet compare experiments/a experiments/b@epoch_20'",
+            remedy="Name them like 'dcmnet compare experiments/a experiments/b@epoch_50'",
         )
     path = str(store or _common_store(contenders))
     found = [_contender(str(c), split, path) for c in contenders]

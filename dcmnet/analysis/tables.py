@@ -123,18 +123,29 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(table)
     for label in comparison.summary.index[1:]:
         console.print(f"[bold]{escape(str(label))}[/] less {escape(first)}", highlight=False)
-        differences = _table("unit", "molecules", "change", "95 % interval", "better")
+        differences = _table("molecules", "change", "95 % interval", "better")
         for name, row in comparison.differences.loc[label].iterrows():
-            interval = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["molecules"] > 1 else ""
+            ends = f"{_change(row['low'])} to {_change(row['high'])}"
+            interval = ends if row["molecules"] > 1 else ""
             differences.add_row(
-                ERROR_LABELS[name],
-                unit_symbol(name),
+                f"{ERROR_LABELS[name]}, {unit_symbol(name)}",
                 f"{row['molecules']:,.0f}",
-                f"{row['difference']:+.3f}",
+                _change(row["difference"]),
                 interval,
                 f"{row['better']:.0%}",
             )
         console.print(differences)
+
+
+def _change(value: float) -> str:
+    """Writes a change in at most seven characters."""
+    return (
+        f"{value:+.3f}"
+        if abs(value) < 10
+        else f"{value:+.1f}"
+        if abs(value) < 1000
+        else f"{value:+.1e}"
+    )
 
 
 def _number(value: float | None) -> str:

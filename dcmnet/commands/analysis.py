@@ -57,13 +57,14 @@ def analyze(
         progress=True,
     )
     print_analysis(analysis, Console())
+    _say_what_boxes_know(experiments)
 
 
 def compare(
     experiments: Annotated[
         list[str],
         typer.Argument(
-            metavar="EXPERIMENT...", help="Directories; DIRECTORY@epoch_20 names a checkpoint."
+            metavar="EXPERIMENT...", help="Directories; DIRECTORY@epoch_50 names a checkpoint."
         ),
     ],
     store: Annotated[
@@ -82,6 +83,7 @@ def compare(
     check_figure(out)
     comparison = run(experiments, split=split, store=store)
     print_comparison(comparison, Console())
+    _say_what_boxes_know(experiments)
     for path in save_comparison(comparison, out):
         typer.echo(path)
 
@@ -120,3 +122,16 @@ def demo(
     from dcmnet.demo import run
 
     run(out, Console())
+
+
+def _say_what_boxes_know(models: list[str]) -> None:
+    """Says that a model in the box may know the molecules that it was measured on."""
+    from dcmnet.pretrained import is_pretrained
+
+    for name in (each for each in models if is_pretrained(each)):
+        Console().print(
+            f"[yellow]Note:[/] {name} may have been trained on some of these molecules; 'dcmnet "
+            f"models {name}' has its errors for molecules that it has not seen",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -23,6 +23,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOON = 0.02
 # Exit codes of a command that a signal ended, as shells count them.
 ENDED = {130: "Interrupted", 143: "Stopped by SIGTERM"}
+_RESUMED = {
+    "train": " Continue with 'dcmnet resume' and the experiment's directory.",
+    "resume": " Continue with the same command.",
+    "reference": " Continue with the same command.",
+}
 _PYTHONS_FORMAT = warnings.formatwarning
 
 
@@ -56,7 +61,8 @@ def refuse_politely(run: Callable[[], None]) -> None:
     except SystemExit as ending:
         if ending.code in ENDED:
             what = "nothing is half written, and what was there before is whole"
-            typer.echo(f"{ENDED[ending.code]}: {what}.", err=True)
+            how = _RESUMED.get(next(iter(sys.argv[1:]), ""), "")
+            typer.echo(f"{ENDED[ending.code]}: {what}.{how}", err=True)
         raise
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

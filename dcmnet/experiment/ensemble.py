@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,12 @@ from store_schema.documents import read_validated
 from store_schema.problems import CheckpointError, ConfigError
 
 _FILE: Final = "ensemble.json"
+# Settings in which members may differ: what is random, what is reported and saved, and where
+# a store lies.
+_OF_A_MEMBER: Final = (
+    *("store", "more_stores", "seed", "time_limit_minutes", "print_every_n_epochs"),
+    *("save_every_n_epochs", "summary_every_n_epochs"),
+)
 
 
 class EnsembleRecord(BaseModel):
@@ -78,6 +85,12 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
             consequence="their spread would mean nothing",
             remedy="Give one model in the box alone, or experiments that differ in training.seed",
         )
+    if unlike := _unlike(sources):
+        warnings.warn(
+            f"members of the ensemble differ in {', '.join(unlike)}, not in training.seed alone: "
+            "their spread says less of their errors",
+            stacklevel=2,
+        )
     return TrainedModel(
         first.config,
         first.params,
@@ -88,6 +101,25 @@ def load_ensemble(sources: Sequence[str | Path], checkpoint: str = "best") -> Tr
         ensemble=[other.params for other in others],
         calibration=_recorded(sources[0], prints),
     )
+
+
+def _unlike(sources: Sequence[str | Path]) -> list[str]:
+    """Returns the settings that make members unlike, other than their seed."""
+    if not all(Path(source).is_dir() for source in sources):  # published parameters have none
+        return []
+    first, *others = (experiment_config(source) for source in sources)
+    found = []
+    for part in ("data", "training"):
+        settings = getattr(first, part)
+        found += [
+            f"{part}.{name}"
+            for name in type(settings).model_fields
+            if name not in _OF_A_MEMBER
+            and any(
+                getattr(getattr(each, part), name) != getattr(settings, name) for each in others
+            )
+        ]
+    return found
 
 
 def member_names(sources: Sequence[str | Path], checkpoint: str) -> tuple[str, ...]:

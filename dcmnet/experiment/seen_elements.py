@@ -62,6 +62,12 @@ def seen_elements(directory: Path, config: ExperimentConfig) -> frozenset[int] |
         return None
 
 
+def new_elements(config: ExperimentConfig) -> frozenset[int]:
+    """Returns the atomic numbers of the training molecules that the model to start from lacks."""
+    known = _elements_of(config.init_from) if config.init_from else None
+    return frozenset() if known is None else elements_of_stores(config) - known
+
+
 def elements_of_stores(config: ExperimentConfig) -> frozenset[int]:
     """Returns the atomic numbers of the training split of an experiment's stores.
 

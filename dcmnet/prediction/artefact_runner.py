@@ -28,6 +28,9 @@ _MOST_BYTES = 2**31
 _PROPERTIES = re.compile(r'(?i)(?<!\S)properties\s*=\s*"?([^\s"]+)')  # its columns
 # What an XYZ file's comment calls a net charge: whatever ends in "charge", and q.
 _CHARGE = re.compile(r'(?i)(?<![^\s"])((?:[\w-]*charge|q))"?\s*=\s*"?([^\s"]+)')
+# Bonds of molecules in another unit are so many times too long; atoms further apart have none.
+_STRETCHED, _DISSOCIATED = 1.4, 2.6
+_NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 # What a prediction relies on.
 _NEEDED: dict[str, tuple[Any, str]] = {
     "cutoff": ((int, float), "a number"),
@@ -131,6 +134,8 @@ class ExportedModel:
         self, atomic_numbers: Any, positions: Any, total_charge: float
     ) -> tuple[np.ndarray, np.ndarray]:
         numbers, nuclei = np.asarray(atomic_numbers), np.asarray(positions, np.float64)
+        if numbers.dtype.kind not in "iuf":
+            raise ValueError(f"expected atomic numbers, found {numbers}")
         if numbers.ndim != 1 or not len(numbers) or nuclei.shape != (len(numbers), 3):
             raise ValueError(
                 f"expected atomic numbers (a,) and positions (a, 3) of at least one atom, "
@@ -138,16 +143,35 @@ class ExportedModel:
             )
         largest = self.metadata["max_atomic_number"]
         if np.any((numbers < 1) | (numbers > largest) | (numbers != np.rint(numbers))):
-            raise ValueError(f"expected whole atomic numbers from 1 to {largest}, found {numbers}")
+            sites = " (0 is a site X: leave it out)" if np.any(numbers == 0) else ""
+            raise ValueError(
+                f"expected whole atomic numbers from 1 to {largest}{sites}, found {numbers}"
+            )
         if not (np.isfinite(nuclei).all() and np.isfinite(total_charge)):
             raise ValueError("expected finite positions and total charge, found NaN or infinity")
         apart = nuclei[:, None] - nuclei
         distance = np.sqrt((apart**2).sum(axis=-1))[np.triu_indices(len(numbers), 1)]
         if len(distance) and distance.min() < 0.2:
             raise ValueError(f"expected atoms apart from each other, two are {distance.min():.3f}")
+        self._refuse_another_unit(numbers, apart)
         for unseen in self._unseen(numbers, total_charge):
             warnings.warn(unseen, stacklevel=3)
         return numbers, nuclei
+
+    def _refuse_another_unit(self, numbers: np.ndarray, apart: np.ndarray) -> None:
+        """Raises a ValueError where all bonds are as long as if bohr were read as angstrom."""
+        radii = np.array(self.metadata.get("covalent_radii") or ())
+        if not len(radii) or len(numbers) < 3 or np.isin(numbers, _NOBLE_GASES).any():
+            return
+        radius = radii[numbers.astype(int)]
+        bonds = np.sqrt((apart**2).sum(axis=-1)) / (radius[:, None] + radius)
+        np.fill_diagonal(bonds, np.inf)
+        nearest = bonds.min(axis=1)
+        if nearest.min() > _STRETCHED and nearest.max() < _DISSOCIATED:
+            raise ValueError(
+                f"all bonds are at least {nearest.min():.2f} times too long: positions must be in "
+                "angstrom, and may be in bohr"
+            )
 
     def _unseen(self, numbers: np.ndarray, total_charge: float) -> list[str]:
         found = []

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, Int
 
 from dcmnet.model.molecule import Structure
 from dcmnet.prediction.artefact_runner import with_total_charge
+from store_schema.problems import SourceError
 from store_schema.units import BOHR_IN_ANGSTROM
 
 # Distances held at once, so that memory does not grow with the grid.
@@ -84,14 +86,25 @@ class ChargedMolecule:
         """Dipole about the origin, e*angstrom."""
         return np.asarray(self.charges @ self.charge_positions)
 
-    def esp(self, points: Float[np.ndarray, "g 3"]) -> Float[np.ndarray, " g"]:
+    def esp(self, points: npt.ArrayLike) -> Float[np.ndarray, " g"]:
         """Returns the electrostatic potential at points, in hartree/e.
 
         V(r) = sum_k q_k / |r - x_k| in atomic units.
 
         Args:
-            points: Places in angstrom.
+            points: Places (g, 3) in angstrom.
+
+        Raises:
+            SourceError: They are not rows of x, y and z.
         """
+        points = np.asarray(points, np.float64)
+        if points.shape != (len(points), 3):
+            raise SourceError.of(
+                f"{self.structure.place}, points",
+                wrong=f"their shape is {points.shape}, not (points, 3)",
+                consequence="there is no ESP at them",
+                remedy="Give a row of x, y and z in angstrom for each point",
+            )
         step = max(1, _DISTANCES // max(1, len(self.charges)))
         blocks = [points[start : start + step] for start in range(0, len(points), step)]
         return np.concatenate(

@@ -12,7 +12,7 @@ from typing import Any, Final
 import jax
 import jax.export
 import jax.numpy as jnp
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 
 from dcmnet.experiment.directory import load_model
 from dcmnet.experiment.versions import installed_versions
@@ -83,6 +83,7 @@ def _metadata(model: TrainedModel) -> dict[str, Any]:
         "n_dcm": network.n_dcm,
         "max_atomic_number": network.max_atomic_number,
         "symbols": chemical_symbols[: network.max_atomic_number + 1],
+        "covalent_radii": covalent_radii[: network.max_atomic_number + 1].tolist(),
         "units": {"length": "angstrom", "charge": "e"},
         "versions": installed_versions(_VERSIONED),
     }

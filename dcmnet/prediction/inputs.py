@@ -24,7 +24,7 @@ from pipeline.structures import (
     read_structures,
     smiles_problem,
 )
-from store_schema.problems import SourceError
+from store_schema.problems import ConfigError, SourceError
 
 # Molecules that are in memory at once.
 WINDOW: Final = 2048
@@ -74,6 +74,13 @@ def open_structures(
         SourceError: There is no such file, or it is of another kind.
     """
     text, path = str(source), Path(source)
+    if declare and not _is_inferred(text, path):
+        raise ConfigError.of(
+            f"--declare {next(iter(declare))}",
+            wrong=f"nothing is inferred of {text}, whose format or store says what its values are",
+            consequence="nothing was predicted",
+            remedy="Leave it out; XYZ files are in angstrom",
+        )
     found: Structures
     if "://" in text or (path / "zarr.json").is_file():
         from dcmnet.prediction.stored_inputs import StoredStructures
@@ -104,6 +111,13 @@ def open_structures(
             remedy="Name such a file, or the folder of a store",
         )
     return found if total_charge is None else _WithCharge(found, total_charge)
+
+
+def _is_inferred(text: str, path: Path) -> bool:
+    """Whether these are files of which ``ingest`` infers what they mean."""
+    if "://" in text or (path / "zarr.json").is_file() or path.suffix.lower() in _XYZ:
+        return False
+    return path.suffix.lower() not in STRUCTURE_FILES and (path.is_dir() or _names_files(text))
 
 
 def _names_files(text: str) -> bool:

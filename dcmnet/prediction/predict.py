@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jaxtyping import Int
 
 from dcmnet.model.domain import MEANINGLESS, Domain
-from dcmnet.model.molecule import Structure, problems_of
+from dcmnet.model.molecule import Structure, problems_of, symbols_of
 from dcmnet.model.program import charges_program
 from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.charges import ChargedMolecule
@@ -284,6 +284,7 @@ class _Looking:
         self._uncharged = 0
         self._periodic = 0
         self._with_sites = 0
+        self._elements: set[int] = set()
 
     def look(self, window: Sequence[Structure]) -> None:
         """Checks and measures some molecules."""
@@ -294,6 +295,7 @@ class _Looking:
             self._periodic += structure.periodic
             self._with_sites += structure.sites_left_out > 0
             choice = self._mixture.choose(structure)
+            self._elements |= set(structure.atomic_numbers.tolist())
             used = [model.config.max_atomic_number for model in self._mixture.models]
             problems = problems_of(structure, min(used))
             self._problems += problems
@@ -327,6 +329,10 @@ class _Looking:
         if strict and unseen:
             raise SourceError(unseen)
         notices = [f"{p.place}: {p.wrong}; {p.consequence}" for p in unseen]
+        if absent := set(self._mixture.by_element) - self._elements:
+            notices.append(
+                f"{place}: no molecule has {symbols_of(absent)}, which a model was named for"
+            )
         if self._uncharged:
             notices.append(
                 f"{place}: {self._uncharged} of {len(self._names)} molecules give no net charge; "

@@ -18,7 +18,7 @@ from dcmnet.config import ExperimentConfig
 from dcmnet.experiment.checkpoints import Checkpoints
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import MetricsFile
-from dcmnet.experiment.seen_elements import record_elements
+from dcmnet.experiment.seen_elements import new_elements, record_elements
 from dcmnet.experiment.state import Progress
 from dcmnet.model import Parameters
 from dcmnet.model.initialization import (
@@ -27,6 +27,7 @@ from dcmnet.model.initialization import (
     with_element_bias,
     zero_parameters,
 )
+from dcmnet.model.molecule import symbols_of
 from dcmnet.model.parameter_table import print_parameters
 from dcmnet.pretrained import DEFAULT
 from dcmnet.training.epoch import Data, Trainer
@@ -217,6 +218,12 @@ def _starting_parameters(
 ) -> Parameters:
     model, seed = config.model, config.training.seed
     if config.init_from:
+        if strange := new_elements(config):
+            _print_note(
+                f"{config.init_from} has not seen {symbols_of(strange)} in training: it has to "
+                "learn them from these molecules alone",
+                console,
+            )
         return parameters_from(
             config.init_from, model, seed, lambda text: _print_note(text, console)
         )

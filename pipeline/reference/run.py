@@ -176,7 +176,7 @@ def _vacant(out: str | Path) -> Path:
     """The local path by which a result is prepared.
 
     Raises:
-        StoreError: There is something at ``out`` already.
+        StoreError: There is something at ``out`` already, or it is of no kind that is written.
     """
     if "://" in str(out):  # which says itself whether it is there, once it is written
         return Path(str(out).rstrip("/").rsplit("/", 1)[-1])
@@ -187,6 +187,13 @@ def _vacant(out: str | Path) -> Path:
             wrong="there is something of this name already",
             consequence="nothing was calculated",
             remedy="Name another, or remove it",
+        )
+    if path.suffix[1:].isalpha() and path.suffix.lower() not in (".npz", ".zarr"):
+        raise StoreError.of(
+            str(out),
+            wrong=f"{path.suffix} is neither a store nor an NPZ file",
+            consequence="nothing was calculated",
+            remedy="Name one that ends in .zarr or .npz",
         )
     return path
 

@@ -1,6 +1,7 @@
 """Ensembles: the spread of their ESPs, what it is worth, and where it is stated."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -136,6 +137,18 @@ def test_members_of_different_kinds_are_refused(members, tmp_path):
         load_ensemble([members[0][0], other])
     with pytest.raises(ConfigError, match="dcm2 is an ensemble already"):
         load_ensemble(["dcm2", "dcm1"])
+
+
+def test_members_that_differ_in_more_than_their_seed_are_warned_of(members, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_ensemble(members[0][1:])
+    other = copy(members[0][1], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["training"] |= {"num_epochs": 77, "save_every_n_epochs": 5}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match=r"differ in training\.num_epochs, not"):
+        load_ensemble([members[0][2], other])
 
 
 def test_the_report_shows_how_right_it_is(members, analysed, tmp_path):

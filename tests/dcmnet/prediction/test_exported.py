@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from dcmnet.experiment.directory import load_model
 from dcmnet.model.trained import TrainedModel
-from dcmnet.prediction import export_model, predict_arrays
+from dcmnet.prediction import artefact_runner, export_model, predict_arrays
 from dcmnet.prediction.artefact_runner import (
     load,
     main,
@@ -23,6 +23,7 @@ from dcmnet.prediction.artefact_runner import (
     with_total_charge,
 )
 from dcmnet.pretrained import pretrained_names
+from pipeline.inference import lengths
 from pipeline.loader import make_batch
 from pipeline.structures.xyz import net_charge
 from store_schema.problems import ConfigError
@@ -289,3 +290,22 @@ def test_a_radical_is_warned_of_by_a_model_of_closed_shells(artefact):
     exported.predict(hydroxyl.atomic_numbers, hydroxyl.positions, -1.0)
     with pytest.warns(UserWarning, match="odd number of electrons"):
         exported.predict(hydroxyl.atomic_numbers, hydroxyl.positions)
+
+
+def test_positions_in_bohr_are_refused_as_the_package_does(artefact):
+    methanol, exported = structure(), load(artefact)
+    exported.predict(methanol.atomic_numbers, methanol.positions)
+    with pytest.raises(ValueError, match="times too long: positions must be in angstrom"):
+        exported.predict(methanol.atomic_numbers, 1.8897 * methanol.positions)
+    assert (artefact_runner._STRETCHED, artefact_runner._DISSOCIATED) == (
+        lengths.STRETCHED,
+        lengths._DISSOCIATED,
+    )
+    assert artefact_runner._NOBLE_GASES == lengths.NOBLE_GASES
+
+
+def test_what_is_no_atomic_number_is_named(artefact):
+    with pytest.raises(ValueError, match="0 is a site X"):
+        load(artefact).predict([8, 0], [[0, 0, 0], [0, 0, 1]])
+    with pytest.raises(ValueError, match="expected atomic numbers"):
+        load(artefact).predict(["O"], [[0, 0, 0]])

@@ -151,3 +151,9 @@ def test_a_restraint_is_a_weight(predicted, restraint):
     points = points_around(predicted[0].structure.positions)
     with pytest.raises(ConfigError, match="0 or more"):
         refine_charges(predicted[0], np.zeros(200), points, restraint)
+
+
+def test_an_element_that_no_molecule_has_is_warned_of():
+    mixture = Mixture(MODELS[:2], by_element={54: 1})
+    with pytest.warns(UserWarning, match="no molecule has Xe"):
+        Predictor(mixture).predict([structure()])

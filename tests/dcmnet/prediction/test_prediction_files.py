@@ -167,3 +167,18 @@ def test_a_store_that_is_none_is_refused(tmp_path):
     (tmp_path / "s.zarr" / "zarr.json").write_text("{}")
     with pytest.raises(StoreError):
         predict_file(model(), tmp_path / "s.zarr", tmp_path / "a.xyz")
+
+
+def test_points_are_rows_of_places():
+    (molecule,) = Predictor(model()).predict([structure()])
+    point = [0.0, 0.0, 9.0]
+    np.testing.assert_array_equal(molecule.esp([point]), molecule.esp(np.array([point])))
+    with pytest.raises(SourceError, match=r"\(3,\), not \(points, 3\)"):
+        molecule.esp(point)
+
+
+@pytest.mark.parametrize("source", ["some.xyz", "CCO"])
+def test_a_declaration_that_nothing_takes_is_refused(frames, source, monkeypatch):
+    monkeypatch.chdir(frames.parent)
+    with pytest.raises(ConfigError, match=f"nothing is inferred of {source}"):
+        open_structures(source, declare={"unit.positions": "bohr"})

@@ -1,6 +1,7 @@
 """Starting from another model: what fits is taken, and the charges are made to fit."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.loader import make_batch
 from store_schema.problems import CheckpointError
 from tests.experiments import SETTINGS
 from tests.molecules import SmallNetwork, random_molecule, random_parameters
+from tests.stores import random_columns, write_store
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,13 @@ def test_a_run_goes_on_from_fewer_charges(trained, sample_store, tmp_path):
         (directory / "config.json").read_text().replace(str(trained[2]), "gone")
     )
     assert resume(directory)[1] == best
+
+
+def test_elements_that_the_model_to_start_from_has_not_seen_are_named(trained, rng, tmp_path):
+    columns = random_columns(rng, [3, 4, 3, 4, 3, 4], [20] * 6)
+    columns["atomic_numbers"][:, 0] = 26
+    store = write_store(tmp_path / "iron.zarr", columns, split=["train"] * 6)
+    console = Console(record=True, width=200)
+    fields = {**SETTINGS, "num_epochs": 1, "n_dcm": 2, "init_from": str(trained[2])}
+    run_training("iron", store, out=str(tmp_path), console=console, **fields)
+    assert re.search(r"has not seen .*Fe.* in training", console.export_text())

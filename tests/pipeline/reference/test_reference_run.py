@@ -174,3 +174,10 @@ def test_the_command_says_what_it_did(molecules, tmp_path, capsys):
     assert f"{len(FEW)} molecules at GFN2-xTB (semi-empirical" in said
     assert "bad.smi, line 1" in said
     assert "of this name already" in outcome("reference", "O", *words)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.npzz", "a.xyz"])
+def test_what_is_neither_a_store_nor_npz_is_refused(tmp_path, name):
+    with pytest.raises(StoreError, match="neither a store nor an NPZ file"):
+        reference(["O"], tmp_path / name, level="xtb")
+    assert not list(tmp_path.iterdir())
