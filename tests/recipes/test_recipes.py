@@ -119,7 +119,7 @@ def test_a_model_trained_on_displaced_geometries_has_the_bands_of_the_reference(
     reference(
         ["O"], store, level="PBE0/def2-SVP", n_points=400, conformers=60, displace=0.1, workers=1
     )
-    weights = {"dipole_w": 10.0, "learning_rate": 2e-3, "num_epochs": 150}
+    weights = {"dipole_w": 10.0, "learning_rate": 2e-3, "num_epochs": 600}
     run_training("own", store, out=str(tmp_path), preset="finetune", init_from="dcm2", **weights)
     found = spectrum(load_model(tmp_path / "own"), "H2O")
     np.testing.assert_allclose(found.wavenumbers, [1643, 3866, 3966], atol=30)

@@ -1,6 +1,7 @@
 """Analyses as users start them: two at once both arrive, and a killed one leaves no trace."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys

@@ -43,6 +43,7 @@ def here(trained, sample_store, tmp_path, monkeypatch):
     shutil.copy(sample_sources()[1], tmp_path / "mydata" / "a.npz")
     write_frames(tmp_path / "molecules.xyz", structures(5))
     write_frames(tmp_path / "water.xyz", [structure("H2O")])
+    write_frames(tmp_path / "hydroxide.xyz", [structure("OH", total_charge=-1.0)])
     write_frames(tmp_path / "molecule.xyz", [structure()])
     for name in ("trajectory", "conformers"):
         write_frames(tmp_path / f"{name}.xyz", shaken(structure(), 3))
