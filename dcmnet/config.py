@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.files import write_text
 from store_schema.documents import read_json as read_document
@@ -215,6 +224,19 @@ class DataConfig(_Config):
         return self
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise ValueError(
+            f"{text!r} is no name of letters, digits, '.', '_' and '-' that begins with a letter "
+            "or digit"
+        )
+    return text
+
+
+# Of a folder.
+Name = Annotated[str, AfterValidator(_name)]
+
+
 def _text_of_path(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
@@ -232,7 +254,7 @@ class ExperimentConfig(_Config):
         track: Trackers that follow the run besides TensorBoard.
     """
 
-    name: str = Field(default="dcmnet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "dcmnet"
     out: Annotated[str, BeforeValidator(_text_of_path)] = "experiments"
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -105,7 +105,7 @@ def usable_place(place: object) -> Iterator[None]:
         raise StoreError.of(
             str(place),
             wrong=(
-                "no store can be here: "
+                "nothing can be written here: "
                 + (error.strerror or str(error)).lower()
                 + (f" at {error.filename}" if error.filename not in (None, str(place)) else "")
             ),

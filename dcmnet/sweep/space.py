@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dcmnet.config import ExperimentConfig, field_paths, parse, read_json
+from dcmnet.config import ExperimentConfig, Name, field_paths, parse, read_json
 from store_schema.problems import ConfigError, Problem
 
 Value = bool | int | float | str | None
@@ -132,7 +132,7 @@ class SweepConfig(_Part):
         store: The store; set by the command.
     """
 
-    name: str = Field(default="sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "sweep"
     trials: int = Field(default=20, ge=1)
     search: dict[str, Distribution] = Field(min_length=1)
     fixed: dict[str, Any] = {}
