@@ -79,8 +79,8 @@ def killed_when_staged(process, store, count):
 
 
 def assert_files_whole(experiment):
-    """Whatever an analysis wrote beside the experiment can be read."""
-    for path in (experiment / "analysis").glob("*.*"):
+    """Whatever an analysis wrote beside the experiment can be read; what it had not, is hidden."""
+    for path in (experiment / "analysis").glob("[!.]*.*"):
         if path.suffix == ".png":
             matplotlib.image.imread(path)
         elif path.suffix == ".json":

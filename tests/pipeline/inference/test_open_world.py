@@ -23,6 +23,7 @@ def test_no_file_is_read_wrong(records, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not REFERENCE.exists(), reason="the reference data is not here")
 def test_what_a_file_tells_is_mostly_settled(records, tmp_path):
     found = list(results(records, tmp_path, range(CASES)))
