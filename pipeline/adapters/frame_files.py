@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
+from ase.data import chemical_symbols
 
 if TYPE_CHECKING:
     import ase
@@ -98,7 +99,8 @@ class XyzFile:
 
         with self._path.open("rb") as file:
             file.seek(int(self._starts[index]))
-            text = file.read(int(self._starts[index + 1] - self._starts[index])).decode("utf-8")
+            content = file.read(int(self._starts[index + 1] - self._starts[index]))
+        text = _with_symbols(content.decode("utf-8-sig"))
         try:
             atoms = next(iter(ase.io.iread(io.StringIO(text), index=0, format="extxyz")))
         except KeyError as error:  # of its table of elements
@@ -128,8 +130,25 @@ def _is_said(key: str, comment: str) -> bool:
     return re.search(rf"{re.escape(key)}[\"']?\s*=", comment) is not None
 
 
+def _with_symbols(text: str) -> str:
+    """A frame whose rows begin with symbols, where they begin with atomic numbers."""
+    count, comment, *rows = text.split("\n")
+    properties = re.search(r'(?i)properties\s*=\s*"?([^\s"]+)', comment)
+    if properties and not properties[1].startswith("species:"):
+        return text
+    parts = [row.strip().split(None, 1) for row in rows]
+    first = [part[0] for part in parts if part]
+    counted = [str(number) for number in range(1, len(first) + 1)]
+    if not all(map(str.isdecimal, first)) or (len(first) > 1 and first == counted):
+        return text  # symbols, or atoms that are counted
+    if max(map(int, first), default=0) >= len(chemical_symbols):
+        return text
+    named = [" ".join([chemical_symbols[int(part[0])], *part[1:]]) for part in parts if part]
+    return "\n".join([count, comment, *named, ""])
+
+
 def _count(line: bytes) -> int:
-    text = line.decode("utf-8", errors="replace").strip()
+    text = line.decode("utf-8-sig", errors="replace").strip()
     if not text.isdigit():
         raise ValueError(f"{text[:40]!r} where the number of atoms should be")
     return int(text)

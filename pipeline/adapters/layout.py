@@ -24,6 +24,8 @@ COUNTS = {"n_atoms", "n_grid"}
 _OF_ATOMS = 2
 # Why an entry without an axis is not stored.
 METADATA = "metadata of the file"
+# Text of the whole file, also where it is a list.
+_UNITS = ("unit", "units")
 # Why an array is not stored that may be of atoms or of molecules.
 AMBIGUOUS = "it is as long as the atoms and as the geometries, and may be of either"
 
@@ -243,7 +245,9 @@ def _layout(
     single = n == 1 and columns[positions].shape == (atoms, 3)
     for key, column in columns.items():
         options = _fits(names.meanings(key), column, n, atoms, grid)
-        if options:
+        if key.lower() in _UNITS and column.dtype.kind in "US":
+            ignored[key] = METADATA
+        elif options:
             fits[key] = options
         elif single and column.dtype.kind in "biuf" and not names.meanings(key):
             kept[key] = column.shape

@@ -90,10 +90,13 @@ def metadata_of(file: ArrayFile, layout: Layout) -> dict[str, str]:
     found = dict(file.attributes)
     for key, reason in layout.ignored.items():
         if reason == METADATA:
-            value = file.read(key).item()
-            text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
-            found[key] = str(text)
+            values = np.atleast_1d(file.read(key)).ravel().tolist()
+            found[key] = ", ".join(map(_text, values))
     return found
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def picked(file: ArrayFile, layout: Layout, rows: Int[np.ndarray, " row"]) -> Block:

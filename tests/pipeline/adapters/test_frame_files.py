@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from pipeline import ingest, read_schema
 from pipeline.adapters import discover
+from pipeline.adapters.frame_files import XyzFile
 from store_schema.problems import AmbiguityError, SourceError
 from store_schema.units import HARTREE_IN_EV
 from tests.pipeline.adapters.written_formats import stored, water
@@ -117,3 +118,25 @@ def test_columns_without_a_name_are_said_to_be_left_out(tmp_path):
     (tmp_path / "a.xyz").write_text("\n".join(["3", "", *rows]) + "\n")
     report = ingest([tmp_path / "a.xyz"], tmp_path / "a.zarr")
     assert any("columns after the positions" in warning for warning in report.warnings)
+
+
+WATER = [("O", 8, "0 0 0.12"), ("H", 1, "0 0.76 -0.48"), ("H", 1, "0 -0.76 -0.48")]
+
+
+@pytest.mark.parametrize("comment", ["", 'Properties=species:S:1:pos:R:3 pbc="F F F"'])
+def test_atomic_numbers_and_a_byte_order_mark_are_read(comment, tmp_path):
+    rows = [f"  {number} {place}" for _, number, place in WATER]
+    text = "\n".join(["3", comment, *rows]) + "\n"
+    (tmp_path / "a.xyz").write_text(text + text, encoding="utf-8-sig")
+    file = XyzFile(tmp_path / "a.xyz")
+    assert len(file) == 2
+    for frame in file.frames():
+        assert frame.atoms.get_chemical_symbols() == ["O", "H", "H"]
+        np.testing.assert_allclose(frame.atoms.positions[1], [0, 0.76, -0.48])
+
+
+def test_atoms_that_are_counted_have_no_elements(tmp_path):
+    rows = [f"{index} {place}" for index, (_, _, place) in enumerate(WATER, 1)]
+    (tmp_path / "a.xyz").write_text("\n".join(["3", "", *rows]))
+    with pytest.raises(ValueError, match="no symbol of an element"):
+        XyzFile(tmp_path / "a.xyz").frame(0)

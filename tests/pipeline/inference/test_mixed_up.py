@@ -200,3 +200,13 @@ def test_a_table_is_called_no_format_and_not_a_damaged_one(tmp_path, suffix):
     (tmp_path / f"a{suffix}").write_text("a,b\n1,2\n")
     with pytest.raises(SourceError, match=f"{suffix} is no format of reference data"):
         ingest([tmp_path / f"a{suffix}"], tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("written", [["eV", "angstrom"], [b"eV", b"angstrom"]])
+def test_a_list_of_units_may_be_an_array(tmp_path, written):
+    columns = {key: roles()[key] for key in "ZRE"}
+    columns["E"] = columns["E"] * 27.211386
+    report = stored(tmp_path, columns | {"units": np.array(written)})
+    assert report.schema.sources[0].keys["E"].unit == "eV"
+    with pytest.raises(AmbiguityError, match="hartree"):
+        stored(tmp_path, columns | {"units": np.array(["hartree", "angstrom"])}, "b")
