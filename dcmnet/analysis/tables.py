@@ -124,38 +124,21 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for label in comparison.summary.index[1:]:
         console.print(f"[bold]{escape(str(label))}[/] less {escape(first)}", highlight=False)
         differences = _table("molecules", "change", "95 % interval", "better")
-        for name, row in comparison.differences.loc[label].iterrows():
-            ends = f"{_change(row['low'])} to {_change(row['high'])}"
-            interval = ends if row["molecules"] > 1 else ""
+        for error, row in comparison.differences.loc[label].iterrows():
+            low, change, high = (_number(row[name], "+") for name in ("low", "difference", "high"))
             differences.add_row(
-                f"{ERROR_LABELS[name]}, {unit_symbol(name)}",
+                f"{ERROR_LABELS[error]}, {unit_symbol(error)}",
                 f"{row['molecules']:,.0f}",
-                _change(row["difference"]),
-                interval,
+                change,
+                f"{low} to {high}" if row["molecules"] > 1 else "",
                 f"{row['better']:.0%}",
             )
         console.print(differences)
 
 
-def _change(value: float) -> str:
-    """Writes a change in at most seven characters."""
-    return (
-        f"{value:+.3f}"
-        if abs(value) < 10
-        else f"{value:+.1f}"
-        if abs(value) < 1000
-        else f"{value:+.1e}"
-    )
-
-
-def _number(value: float | None) -> str:
-    """Writes a number in at most six characters."""
+def _number(value: float | None, sign: str = "") -> str:
+    """Writes a number in at most six characters; with ``+`` its sign, too."""
     if value is None:
         return ""
-    return (
-        f"{value:.3f}"
-        if abs(value) < 10
-        else f"{value:.2f}"
-        if abs(value) < 1000
-        else f"{value:.3g}"
-    )
+    kind = ".3f" if abs(value) < 10 else ".2f" if abs(value) < 1000 else ".3g"
+    return f"{value:{sign}{kind}}"

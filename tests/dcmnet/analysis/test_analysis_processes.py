@@ -79,7 +79,7 @@ def killed_when_staged(process, store, count):
 
 
 def assert_files_whole(experiment):
-    """Whatever an analysis wrote beside the experiment can be read; what it had not, is hidden."""
+    """What an analysis wrote beside the experiment can be read; half-written files are hidden."""
     for path in (experiment / "analysis").glob("[!.]*.*"):
         if path.suffix == ".png":
             matplotlib.image.imread(path)

@@ -44,7 +44,7 @@ def test_a_quadrupole_is_that_of_the_esp(tmp_path, factor):
 
 
 def test_no_molecule_holds_many_electrons_beyond_its_nuclei(tmp_path):
-    """An ESP of the electrons alone, as some programs write it beside that of the nuclei."""
+    """The ESP of the electrons alone, which some programs write next to that of the nuclei."""
     some = columns()
     real = (some["Z"] > 0)[:, None]
     apart = np.linalg.norm(some["vdw_surface"][:, :, None] - some["R"][:, None], axis=-1)
