@@ -15,7 +15,7 @@ from pipeline.chemistry.arrays import Atoms, Grid, numeric
 from pipeline.inference import charges, dipoles, quadrupoles
 from pipeline.inference.hypothesis import Hypothesis, certain, curve, unsettled, weigh
 from pipeline.inference.interpretation import Interpreter
-from pipeline.inference.potential import Fitted, fitted_charges, potential_units
+from pipeline.inference.potential import Fitted, fitted_charges, potential_units, shift_of
 from pipeline.inference.reference import (
     Reference,
     line,
@@ -74,6 +74,9 @@ def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | 
 
     own = work.weighed_as(first, readings) if first else readings
     work.record_together(first, own, others)
+    if fitted is not None and "esp" in work.readings:
+        scaled = fitted.scaled(work.readings["esp"].factor)
+        _refuse_shifted(work, work.readings["esp"].key, shift_of(atoms, grid, scaled))
     if "esp" not in work.readings and not work.declarations.esp_points:
         work.warnings.append("there is no ESP, so no model can be trained on it")
     reference = _settled(work, atoms, of_esp)
@@ -194,6 +197,20 @@ def _refuse_formal(work: Interpreter, key: str, atoms: Atoms) -> None:
         consequence="a model would learn them, so nothing was stored",
         remedy=f"Say --declare {key}=unknown to keep them as they are, or --declare "
         f"{key}=atomic_charges if they are meant so",
+    )
+
+
+def _refuse_shifted(work: Interpreter, key: str, shift: float) -> None:
+    """Raises an AmbiguityError for an ESP that does not vanish far away."""
+    if not shift or "esp" in work.declared:
+        return
+    raise AmbiguityError.of(
+        f"{work.source.place}, {key}",
+        wrong=f"the ESP seems to count from another zero: about {shift:.2g} hartree/e are added to "
+        "that of the molecules, whose net charges would not be whole",
+        consequence="charges cannot reproduce it, as in a periodic calculation; nothing was stored",
+        remedy=f"Subtract what is added; --declare unit.{key}={work.records[key].unit} takes it as "
+        "it is",
     )
 
 

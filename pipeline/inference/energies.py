@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pipeline.chemistry.arrays import Atoms
 from pipeline.chemistry.radii import van_der_waals_radii
@@ -156,6 +156,13 @@ def total_ratios(
     middle = float(np.median(ratios[known]))
     even = middle > 0 and np.median(np.abs(ratios[known] / middle - 1)) < _ZEROS[0].scatter
     return ratios if even else None
+
+
+def free_atom_energies(
+    elements: Int[np.ndarray, " element"],
+) -> Float[np.ndarray, " element"]:
+    """Returns what atoms of each element add to total energies, binding included, in hartree."""
+    return np.array([_of_atom(_ZEROS[0], int(element)) for element in elements])
 
 
 class _Fit(NamedTuple):

@@ -32,6 +32,9 @@ _EEQ_SCALE, _EEQ_SPREAD, _EEQ_SPREAD_OF_ONE = 0.96, 0.12, 0.35
 _LEAST_ALIGNMENT: Final = 0.6
 # Charges on atoms are some tenths of e, within a factor of a few.
 _TYPICAL_CHARGE, _CHARGE_SPREAD = 0.28, 0.8
+# Sums of neutral molecules' charges have a median within 0.002 e of 0 in the reference data; in so
+# many molecules, with nearly all on the same side, a larger one is a constant in the ESP.
+_SHIFTED, _LEAST_SHIFTED, _SAME_SIDE = 0.012, 8, 0.9
 # Points of a molecule that its ESP is compared on.
 _COMPARED: Final = 160
 
@@ -145,6 +148,31 @@ def _against_electronegativities(atoms: Atoms, grid: Grid, fitted: Fitted) -> Cu
     n = species(atoms, rows)
     spread = math.hypot(_EEQ_SPREAD, _EEQ_SPREAD_OF_ONE / math.sqrt(n))
     return curve(ratio / _EEQ_SCALE, spread)
+
+
+def shift_of(atoms: Atoms, grid: Grid, fitted: Fitted) -> float:
+    """Returns the constant that an ESP seems to be shifted by; 0 where there is no sign of one.
+
+    A constant on a shell is about the potential of a net charge, so that the charges which explain
+    the ESP of a neutral molecule sum to it.
+
+    Args:
+        atoms: Atoms, in Å.
+        grid: Grid in Å, ESP in the file's unit.
+        fitted: Charges that explain the ESP, in e.
+    """
+    neutral = np.flatnonzero(np.rint(fitted.sums) == 0)
+    sums = fitted.sums[neutral]
+    if len(sums) < _LEAST_SHIFTED or abs(float(np.median(sums))) < _SHIFTED:
+        return 0.0
+    if max((sums > 0).mean(), (sums < 0).mean()) < _SAME_SIDE:
+        return 0.0
+    shifts = []
+    for row, usable, total in zip(fitted.rows[neutral], fitted.usable[neutral], sums, strict=True):
+        middle = atoms.positions[row][atoms.mask[row]].mean(axis=0)
+        distance = np.linalg.norm(grid.points[row][usable] - middle, axis=-1)
+        shifts.append(total * (BOHR_IN_ANGSTROM / distance).mean())
+    return float(np.median(shifts))
 
 
 @dataclass(frozen=True)

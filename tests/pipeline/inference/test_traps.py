@@ -65,7 +65,7 @@ def test_a_few_energies_unlike_the_others_are_set_aside(tmp_path, factor):
     columns = {key: columns[key] for key in ("Z", "R", "E", "N")}
     report = stored(tmp_path, columns)
     assert report.n_quarantined == 2
-    assert all("total energy" in reason for reason in report.reasons)
+    assert all("what its atoms have" in reason for reason in report.reasons)
 
 
 def binding():
@@ -204,3 +204,25 @@ def test_formal_charges_are_not_taken_for_those_of_atoms(dtype, tmp_path):
         ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
     report = ingest([tmp_path / "a.npz"], tmp_path / "a.zarr", declare={"charges": "unknown"})
     assert report.n_molecules == 8
+
+
+@pytest.mark.parametrize("shift", [0.004, -0.006])
+def test_an_esp_that_counts_from_another_zero_is_a_question(tmp_path, shift):
+    columns = classic()
+    some = ("id", "Z", "R", "N", "esp", "vdw_surface", "n_grid", "mono")
+    there = columns["vdw_surface"].any(axis=-1)
+    columns["esp"] = np.where(there, columns["esp"] + shift, columns["esp"])
+    columns = {key: columns[key] for key in some}
+    with pytest.raises(AmbiguityError, match=r"another zero: about (-0\.006|0\.004)\d* hartree/e"):
+        stored(tmp_path, columns)
+    report = stored(tmp_path, columns, "b", declare={"unit.esp": "hartree/e"})
+    assert report.n_molecules == len(columns["Z"])
+
+
+def test_single_molecules_whose_esp_is_shifted_are_set_aside(tmp_path):
+    columns = classic()
+    there = columns["vdw_surface"].any(axis=-1)[:2]
+    columns["esp"][:2] = np.where(there, columns["esp"][:2] + 0.01, columns["esp"][:2])
+    report = stored(tmp_path, columns)
+    assert report.n_quarantined == 2
+    assert all("another zero" in reason for reason in report.reasons)
