@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -213,8 +215,10 @@ def test_an_esp_that_counts_from_another_zero_is_a_question(tmp_path, shift):
     there = columns["vdw_surface"].any(axis=-1)
     columns["esp"] = np.where(there, columns["esp"] + shift, columns["esp"])
     columns = {key: columns[key] for key in some}
-    with pytest.raises(AmbiguityError, match=r"another zero: about (-0\.006|0\.004)\d* hartree/e"):
+    with pytest.raises(AmbiguityError, match="another zero") as question:
         stored(tmp_path, columns)
+    found = re.search(r"about (\S+) hartree/e", str(question.value))
+    assert float(found.group(1)) == pytest.approx(shift, rel=0.2)
     report = stored(tmp_path, columns, "b", declare={"unit.esp": "hartree/e"})
     assert report.n_molecules == len(columns["Z"])
 
