@@ -32,6 +32,8 @@ from store_schema.semantics import UNKNOWN
 _WORSE = 2.0
 # In e; declared net charges further from what the ESP gives are wrong.
 _CONTRADICTED_CHARGE = 0.5
+# Part of the molecules that are smaller than the arrays where a count is the width of these.
+_FEWER = 0.5
 
 
 @np.errstate(invalid="ignore", over="ignore")  # what is absurdly large fits nothing
@@ -172,7 +174,8 @@ def _discard_width(work: Interpreter, atoms: Atoms) -> None:
         return
     width = work.source.layout.max_atoms
     given = numeric(work.columns[reading.key])
-    if (given == width).all() and (atoms.mask.sum(axis=1) < width).all():
+    fewer = atoms.mask.sum(axis=1) < width
+    if (given == width).all() and fewer.mean() > _FEWER:
         del work.readings["n_atoms"]
         record = work.records[reading.key]
         evidence = (f"it is the padded width of {width}, not a number of atoms",)

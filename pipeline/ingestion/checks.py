@@ -29,6 +29,7 @@ from pipeline.ingestion.field_agreement import field_agreement
 from pipeline.ingestion.finding import Finding
 from pipeline.ingestion.force_checks import forces
 from pipeline.ingestion.moment_checks import UNEXPLAINED, moments
+from pipeline.ingestion.proportion_checks import proportions
 from store_schema import VARIABLES
 
 # Distances within a grid in single precision are right to much better than this.
@@ -64,7 +65,7 @@ def faults(block: CanonicalBlock) -> list[str]:
     reasons: list[list[str]] = [[] for _ in range(block.n_molecules)]
     checks = (
         *(_atoms, _finite, _counts, _grid, _charges, _monopoles, _potential, _field, _alike),
-        *(moments, forces, energies),
+        *(moments, proportions, forces, energies),
     )
     with np.errstate(invalid="ignore", over="ignore"):  # infinities fail by themselves
         for check in checks:
