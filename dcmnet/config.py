@@ -82,10 +82,11 @@ class LossConfig(_Config):
     The loss of a molecule is the sum of its terms, each half the mean squared error
     times its weight: of the ESP over valid points ((hartree/e)^2), of the electric field
     over components at these points ((hartree/e/bohr)^2), of the monopoles over atoms
-    (e^2), of the dipole over components ((e*angstrom)^2) and of the quadrupole over
-    components ((e*angstrom^2)^2). An absent target adds nothing. With ``esp_loss`` of ``rmse``
-    the ESP counts by its root mean squared error times 1 kcal/mol/e, where both have the same
-    slope: molecules of large errors, such as ions, no longer outweigh all others.
+    (e^2), of the dipole over components ((e*angstrom)^2) and of the quadrupole, without its
+    trace, over components ((e*angstrom^2)^2). An absent target adds nothing. With
+    ``esp_loss`` of ``rmse`` the ESP counts by its root mean squared error times 1 kcal/mol/e,
+    where both have the same slope: molecules of large errors, such as ions, no longer outweigh
+    all others.
 
     Attributes:
         esp_loss: How the ESP's errors of a molecule count: by their mean square, as published,

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from dcmnet.config import LossConfig
 from dcmnet.model.electrostatics import inverse_distances
 from dcmnet.model.observables import Observables
+from pipeline.chemistry.fitted_multipoles import traceless
 from pipeline.chemistry.radii import VDW_RADII
 from pipeline.loader import MoleculeBatch
 from store_schema.units import HARTREE_IN_KCAL_PER_MOL
@@ -89,6 +90,7 @@ def molecule_losses(
         mask = jnp.broadcast_to(
             (batch.has_quadrupole & batch.molecule_mask)[:, None, None], batch.quadrupole.shape
         )
-        error = optax.l2_loss(predicted.quadrupole, batch.quadrupole)
+        # A trace does not show outside, and many programs write quadrupoles without it.
+        error = optax.l2_loss(traceless(predicted.quadrupole - batch.quadrupole))
         terms["quadrupole"] = config.quadrupole_w * _mean_over(error, mask)
     return terms

@@ -5,6 +5,8 @@ Least squares as for charges (`fitted_charges`), with dipoles and quadrupoles as
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -112,7 +114,9 @@ def moments(
     return dipole, traceless(quadrupole)
 
 
-def traceless(tensor: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """Removes the trace of tensors."""
-    trace = np.trace(tensor, axis1=-2, axis2=-1)[..., None, None]
-    return tensor - trace * np.eye(3) / 3
+def traceless(tensor: Float[Any, "*batch 3 3"]) -> Float[Any, "*batch 3 3"]:
+    """Removes the trace of tensors, of NumPy or JAX."""
+    xp = tensor.__array_namespace__()
+    trace = xp.trace(tensor, axis1=-2, axis2=-1)[..., None, None]
+    unit = xp.broadcast_to(xp.eye(3, dtype=tensor.dtype), tensor.shape)
+    return tensor - trace * unit / 3

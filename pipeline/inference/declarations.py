@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.chemistry.centers import POINTS
+from pipeline.inference.quadrupole_forms import COMPONENTS, CONVENTIONS, STORED, is_order
 from store_schema.problems import ConfigError, Problem
 from store_schema.semantics import SEMANTICS, UNKNOWN
 from store_schema.units import SIGNED, parse_unit
@@ -15,7 +16,26 @@ from store_schema.units import SIGNED, parse_unit
 if TYPE_CHECKING:
     from pipeline.inference.hypothesis import Hypothesis
 
-_UNIT, _POINT = "unit.", "point."
+_UNIT, _POINT, _ORDER, _CONVENTION = "unit.", "point.", "order.", "convention."
+
+
+class _Detail(NamedTuple):
+    """What can be declared of a key besides its meaning and its unit.
+
+    Attributes:
+        allows: Whether a value is one.
+        expected: What it has to be, for messages.
+    """
+
+    allows: Callable[[str], bool]
+    expected: str
+
+
+_DETAILS: Final = {
+    _POINT: _Detail(lambda text: text in POINTS, f"one of {', '.join(POINTS)}"),
+    _ORDER: _Detail(is_order, f"an order of six components such as {STORED}"),
+    _CONVENTION: _Detail(lambda text: text in CONVENTIONS, f"one of {', '.join(CONVENTIONS)}"),
+}
 
 
 class Sibling(NamedTuple):
@@ -54,6 +74,8 @@ class Declarations:
         semantics: Meaning of keys, by key.
         units: Unit as written, by key or variable.
         points: Point that a dipole is about, by key or variable.
+        orders: Order of the six components of a quadrupole, by key or variable.
+        conventions: Convention of a quadrupole, by key or variable.
         total_charge: Net charge in e of molecules whose source has none.
         level_of_theory: As declared; empty if not.
         force: Believe a declaration that physics contradicts.
@@ -67,6 +89,8 @@ class Declarations:
     semantics: Mapping[str, str]
     units: Mapping[str, str]
     points: Mapping[str, str]
+    orders: Mapping[str, str]
+    conventions: Mapping[str, str]
     total_charge: float | None = None
     level_of_theory: str = ""
     force: bool = False
@@ -90,19 +114,15 @@ class Declarations:
         """
         text = {str(key): str(value) for key, value in (declare or {}).items()}
         semantics: dict[str, str] = {}
-        units: dict[str, str] = {}
-        points: dict[str, str] = {}
+        details: dict[str, dict[str, str]] = {prefix: {} for prefix in (_UNIT, *_DETAILS)}
         charge: float | None = None
         problems = []
         for key, value in text.items():
-            if key.startswith(_UNIT):
-                units[key.removeprefix(_UNIT)] = value
-            elif key.startswith(_POINT):
-                points[key.removeprefix(_POINT)] = value
-                if value not in POINTS:
-                    problems.append(
-                        _problem(key, value, f"{value!r} is not one of {', '.join(POINTS)}")
-                    )
+            prefix = next((each for each in details if key.startswith(each)), None)
+            if prefix is not None:
+                details[prefix][key.removeprefix(prefix)] = value
+                if prefix in _DETAILS and not (detail := _DETAILS[prefix]).allows(value):
+                    problems.append(_problem(key, value, f"{value!r} is not {detail.expected}"))
             elif key == "total_charge":
                 try:
                     charge = float(int(value))
@@ -117,8 +137,19 @@ class Declarations:
                     problems.append(_problem(key, value, f"{value!r} is not one of {known}"))
         if problems:
             raise ConfigError(problems)
-        theory = text.get("level_of_theory", "")
-        return cls(text, semantics, units, points, charge, theory, force, drop_inside, esp_points)
+        return cls(
+            text,
+            semantics,
+            units=details[_UNIT],
+            points=details[_POINT],
+            orders=details[_ORDER],
+            conventions=details[_CONVENTION],
+            total_charge=charge,
+            level_of_theory=text.get("level_of_theory", ""),
+            force=force,
+            drop_inside=drop_inside,
+            esp_points=esp_points,
+        )
 
     def unit(self, key: str, semantics: str) -> str | None:
         """Returns the declared unit of a key, None if there is none.
@@ -142,15 +173,25 @@ class Declarations:
 
     def point(self, key: str, semantics: str) -> str | None:
         """Returns the declared point that a dipole is about, None if there is none."""
-        names = (key, SEMANTICS[semantics].stored_as, semantics)
-        return next((self.points[name] for name in names if name in self.points), None)
+        return _said(self.points, key, semantics)
+
+    def quadrupole_form(self, key: str, semantics: str) -> tuple[str | None, str | None]:
+        """Returns the declared order of components and convention, None for what is not."""
+        has_order = semantics == COMPONENTS
+        order = _said(self.orders, key, semantics) if has_order else None
+        return order, _said(self.conventions, key, semantics)
 
     def check_keys(self, keys: Iterable[str]) -> None:
         """Raises a ConfigError for declarations about keys that no source has."""
         known = set(keys) | {meaning.stored_as for meaning in SEMANTICS.values()} | set(SEMANTICS)
         strangers = [key for key in self.semantics if key not in known]
-        strangers += [_UNIT + key for key in self.units if key not in known]
-        strangers += [_POINT + key for key in self.points if key not in known]
+        details = (self.units, self.points, self.orders, self.conventions)
+        strangers += [
+            prefix + key
+            for prefix, declared in zip((_UNIT, *_DETAILS), details, strict=True)
+            for key in declared
+            if key not in known
+        ]
         if strangers:
             raise ConfigError(
                 _problem(
@@ -160,6 +201,12 @@ class Declarations:
                 )
                 for key in strangers
             )
+
+
+def _said(declared: Mapping[str, str], key: str, semantics: str) -> str | None:
+    """What is declared of a key, by its name, its variable or its meaning; None if nothing is."""
+    names = (key, SEMANTICS[semantics].stored_as, semantics)
+    return next((declared[name] for name in names if name in declared), None)
 
 
 def _no_minus(key: str, value: str, quantity: str) -> ConfigError:

@@ -119,7 +119,8 @@ def _readings(work: Interpreter, key: str, context: _Context) -> list[Hypothesis
             point = work.declarations.point(key, semantics)
             found += dipoles.dipole_hypotheses(semantics, values, references, point)
         elif semantics.startswith("quadrupole"):
-            found += quadrupoles.quadrupole_hypotheses(semantics, values, reference)
+            form = work.declarations.quadrupole_form(key, semantics)
+            found += quadrupoles.quadrupole_hypotheses(semantics, values, reference, *form)
         elif semantics == "total_charge":
             found += charges.total_charge_hypotheses(values, reference)
         elif semantics == "atomic_charges":

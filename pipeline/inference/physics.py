@@ -24,6 +24,7 @@ from pipeline.inference.hypothesis import Hypothesis, certain
 from pipeline.inference.interpretation import Interpretation, Interpreter
 from pipeline.inference.kept import keep_rest
 from pipeline.inference.placement import Shift, displaced
+from pipeline.inference.quadrupole_forms import COMPONENTS, QUADRUPOLES
 from pipeline.inference.reference import Reference
 from store_schema.problems import AmbiguityError, ConfigError, SourceError
 from store_schema.semantics import UNKNOWN
@@ -261,13 +262,25 @@ def _check_declared_units(work: Interpreter) -> None:
     for key in work.declarations.units.keys() & work.records.keys():
         record = work.records[key]
         if record.stored_as and not record.unit:
-            what = "kept as they are" if record.semantics == UNKNOWN else record.semantics
-            raise ConfigError.of(
-                f"{work.source.place}, --declare unit.{key}={work.declarations.units[key]}",
-                wrong=f"the values of {key} are {what.replace('_', ' ')}, which have no unit",
-                consequence="nothing was stored",
-                remedy=f"Leave it out, or say what {key} is with --declare {key}=MEANING",
-            )
+            raise _meaningless(work, key, f"unit.{key}", "which have no unit")
+    for key in work.declarations.orders.keys() & work.records.keys():
+        if work.records[key].semantics != COMPONENTS:
+            raise _meaningless(work, key, f"order.{key}", "not six components of a quadrupole")
+    for key in work.declarations.conventions.keys() & work.records.keys():
+        if work.records[key].semantics not in QUADRUPOLES:
+            raise _meaningless(work, key, f"convention.{key}", "not quadrupoles of molecules")
+
+
+def _meaningless(work: Interpreter, key: str, declared: str, wrong: str) -> ConfigError:
+    """The error that what is declared of a key makes no sense of what it is."""
+    semantics = work.records[key].semantics
+    what = "kept as they are" if semantics == UNKNOWN else semantics.replace("_", " ")
+    return ConfigError.of(
+        f"{work.source.place}, --declare {declared}={work.declarations.text[declared]}",
+        wrong=f"the values of {key} are {what}, {wrong}",
+        consequence="nothing was stored",
+        remedy=f"Leave it out, or say what {key} is with --declare {key}=MEANING",
+    )
 
 
 def _check_declared_meanings(work: Interpreter) -> None:

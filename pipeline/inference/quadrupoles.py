@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,14 +13,29 @@ from scipy.optimize import least_squares
 
 from pipeline.chemistry.centers import spelled
 from pipeline.chemistry.fitted_multipoles import traceless
-from pipeline.inference.hypothesis import NO_FIT, Hypothesis, curve, deviation, unsettled, weigh
-from pipeline.inference.reference import Reference, line
+from pipeline.inference.hypothesis import (
+    CONTRADICTED,
+    NO_FIT,
+    Hypothesis,
+    curve,
+    deviation,
+    unsettled,
+    weigh,
+)
+from pipeline.inference.quadrupole_forms import Form, columns_of, forms
+from pipeline.inference.reference import Line, Reference, line
 from store_schema.semantics import QUADRUPOLE_COMPONENTS
 from store_schema.units import FACTORS
 
 # Relative errors of fitted quadrupoles, of which what they leave of the ESP is a part, and of
 # those of monopoles compared with their dipoles'.
-_SPREAD, _OF_RESIDUAL, _ALIGNMENT_SPREAD, _MONOPOLES = 0.02, 0.3, 0.06, 1.5
+_SPREAD, _OF_RESIDUAL, _MONOPOLES = 0.02, 0.3, 1.5
+# How far correlations are from 1: with the ESP's quadrupoles, and with those of monopoles, of all
+# molecules and of one. In the reference data they are within 0.0015, 0.005, and 0.28.
+_ALIGNMENT, _ALIGNMENT_OF_MONOPOLES, _ALIGNMENT_OF_ONE = 0.03, 0.015, 0.1
+# What is left by the right order of components, as a part of the square, with the ESP and with
+# monopoles; each of so many molecules says independently which order leaves least.
+_LEFT, _LEFT_BY_MONOPOLES, _TELLING = 5e-4, 0.03, 10
 # Dipoles on the atoms do not explain the ESP of F2, nor give its quadrupole.
 _EXPLAINED: Final = 0.1
 # Quadrupoles are about another point if they are this far off, as a part of their size, and if
@@ -28,106 +44,129 @@ _MISPLACED, _CLOSER, _LEAST_TO_MOVE = 0.1, 0.5, 4
 _FACTORS: Final = tuple(FACTORS["quadrupole"].values())
 # Traces and asymmetries below this part of a tensor are rounding.
 _ROUNDING: Final = 0.02
-# The upper triangle by rows, the order of Gaussian, and the lower triangle by rows; and how seldom
-# they are met, as negative logarithms.
-_ORDERS: Final = {
-    "": ((), 0.0),
-    "in the order xx yy zz xy xz yz ": ((0, 3, 4, 1, 5, 2), 0.0),
-    "in the order xx xy yy xz yz zz ": ((0, 1, 3, 2, 4, 5), 3.0),
-}
-# A. D. Buckingham, Q. Rev. Chem. Soc. 13 (1959) 183: 3/2 of the traceless tensor. Seldom
-# written without a word, so that plain ones are preferred where nothing decides.
-_BUCKINGHAM, _SELDOM = 2 / 3, 4.0
 
 
 def quadrupole_hypotheses(
-    semantics: str, values: np.ndarray, reference: Reference | None
+    semantics: str,
+    values: np.ndarray,
+    reference: Reference | None,
+    order: str | None = None,
+    convention: str | None = None,
 ) -> list[Hypothesis]:
     """Weighs units, orders and conventions of quadrupoles.
 
     Args:
         semantics: ``quadrupole_components`` or ``quadrupole_tensor``.
         values: As in the file, molecules of the sample first.
-        reference: What they should be.
+        reference: What they should be; None where nothing says.
+        order: Order of the components, where it is declared.
+        convention: Convention, where it is declared.
     """
-    if reference is None:
-        return unsettled(semantics, "there is no ESP and no monopoles to hold it against")
-    values = values.reshape(len(values), -1)[reference.rows].astype(np.float64)
+    values, known = values.reshape(len(values), -1).astype(np.float64), reference
+    if known is None:
+        values = values[np.isfinite(values).all(axis=1)]
+    else:
+        values, known = _compared(values, known)
+    if not values.any() or (known is not None and not np.isfinite(known.quadrupole).all()):
+        return unsettled(semantics, "there is none to hold against another")
+    written = forms(semantics, order, convention)
+    tensors = {form.order: quadrupole_tensor(values, columns_of(form.order)) for form in written}
+    lines = {}
+    if known is not None:
+        lines = {name: line(traceless(t), known.quadrupole) for name, t in tensors.items()}
+    without_trace = {name for name, tensor in tensors.items() if _trace(tensor) <= _ROUNDING}
+    found = []
+    for form in written:
+        against = 0.0
+        if form.order not in without_trace:
+            # Where one order leaves no trace, it is the diagonal that it says.
+            against += 2 * NO_FIT if without_trace else 0.0
+            against += 2 * CONTRADICTED if form.convention == "buckingham" else 0.0
+        if known is None:
+            readings = weigh(semantics, (), lambda _: _NOTHING, extra=against, scale=form.scale)
+        else:
+            against += _worse_than_another(form.order, lines, known)
+            readings = _weighed(
+                semantics, tensors[form.order], known, lines[form.order], form, against=against
+            )
+        columns = columns_of(form.order)
+        found += [replace(h, prior=h.prior + form.seldom, order=columns) for h in readings]
+    return found or unsettled(semantics, "it is zero in every molecule that was looked at")
+
+
+_NOTHING: Final = "there is no ESP and no monopoles to hold it against"
+
+
+def _compared(
+    values: Float[np.ndarray, "molecule k"], reference: Reference
+) -> tuple[Float[np.ndarray, "known k"], Reference]:
+    """Leaves the molecules whose quadrupoles are known, from the file and from the reference."""
+    values = values[reference.rows]
     known = np.isfinite(values).all(axis=1)
     if (known & (reference.residual < _EXPLAINED)).any():
         known &= reference.residual < _EXPLAINED
-    values, expected = values[known], reference.quadrupole[known]
-    reference = reference._replace(
+    return values[known], reference._replace(
+        rows=reference.rows[known],
         residual=reference.residual[known],
         dipole=reference.dipole[known],
+        quadrupole=reference.quadrupole[known],
         charges=reference.charges[known],
         kinds=reference.kinds[known],
         centers={name: center[known] for name, center in reference.centers.items()},
     )
-    if not values.any() or not np.isfinite(expected).all():
-        return unsettled(semantics, "there is none to hold against another")
-    orders = _ORDERS if semantics == "quadrupole_components" else {"": _ORDERS[""]}
-    tensors = {text: quadrupole_tensor(values, order) for text, (order, _) in orders.items()}
-    # Where one order leaves no trace, it is the diagonal that it says.
-    tracing = {text for text, tensor in tensors.items() if _trace(tensor) > _ROUNDING}
-    hypotheses = [
-        replace(
-            h,
-            order=order,
-            evidence=text + h.evidence,
-            prior=h.prior + seldom,
-            misfit=h.misfit + (2 * NO_FIT if text in tracing and tracing < {*orders} else 0.0),
-        )
-        for text, (order, seldom) in orders.items()
-        for h in _weighed(semantics, tensors[text], expected, reference)
-    ]
-    return hypotheses or unsettled(semantics, "it is zero in every molecule that was looked at")
+
+
+def _worse_than_another(order: str, lines: Mapping[str, Line], reference: Reference) -> float:
+    """How much less probable an order is than the best, by what each leaves of the quadrupoles.
+
+    The likelihood of normal deviations whose size is not known: a power of their squares.
+    """
+    least = _LEFT if reference.is_sharp else _LEFT_BY_MONOPOLES
+    left = {name: max(0.0, 1 - found.alignment**2) + least for name, found in lines.items()}
+    molecules = min(len(reference.quadrupole), _TELLING)
+    return molecules * math.log(left[order] / min(left.values()))
 
 
 def _weighed(
     semantics: str,
     tensors: Float[np.ndarray, "molecule 3 3"],
-    expected: Float[np.ndarray, "molecule 3 3"],
     reference: Reference,
+    found: Line,
+    form: Form,
+    *,
+    against: float,
 ) -> list[Hypothesis]:
-    """Weighs units and conventions of tensors whose components are in order."""
+    """Weighs units of tensors whose components are in order."""
+    expected, given = reference.quadrupole, traceless(tensors)
     size = np.linalg.norm(tensors)
     skew = float(np.linalg.norm(tensors - tensors.transpose(0, 2, 1)) / size)
-    trace = _trace(tensors)
-    given = traceless(tensors)
-    ratio, alignment = line(given, expected)
-    spread, wide = _MONOPOLES * reference.spread, 2.0
-    if reference.is_sharp:
-        spread, wide = math.hypot(_SPREAD, _OF_RESIDUAL * float(np.median(reference.residual))), 1.0
-    misfit = deviation(abs(alignment), 1.0, _ALIGNMENT_SPREAD * wide)
-    misfit += deviation(skew, 0.0, _ROUNDING)
-    conventions = {"": 1.0}
-    if trace < _ROUNDING:
-        conventions["as Buckingham's 3/2 of the traceless tensor "] = _BUCKINGHAM
+    ratio, alignment = found
     if not math.isfinite(ratio) or not ratio:
         return []
+    spread = _MONOPOLES * reference.spread
+    aligned = _ALIGNMENT_OF_MONOPOLES + _ALIGNMENT_OF_ONE / math.sqrt(len(given))
+    if reference.is_sharp:
+        residual = float(np.median(reference.residual))
+        spread, aligned = math.hypot(_SPREAD, _OF_RESIDUAL * residual), _ALIGNMENT
+    misfit = against + deviation(abs(alignment), 1.0, aligned) + deviation(skew, 0.0, _ROUNDING)
     best = math.copysign(1, ratio) * min(
-        (scale * factor for scale in conventions.values() for factor in _FACTORS),
+        (form.scale * factor for factor in _FACTORS),
         key=lambda factor: abs(math.log(factor / abs(ratio))),
     )
     moved = _moved(best * given, expected, reference)
     if moved:
         misfit += 2 * NO_FIT
     evidence = curve(ratio, spread, broad=reference.broad[0], broad_sigma=reference.broad[1])
-    return [
-        replace(h, prior=h.prior + (_SELDOM if convention else 0.0))
-        for convention, scale in conventions.items()
-        for h in weigh(
-            semantics,
-            [evidence],
-            lambda factor, convention=convention: (  # type: ignore[misc]
-                f"{convention}it is {factor / ratio:.3g} times that of {reference.origin} "
-                f"(correlation {math.copysign(1, factor) * alignment:.2f}){moved}"
-            ),
-            extra=misfit,
-            scale=scale,
-        )
-    ]
+    return weigh(
+        semantics,
+        [evidence],
+        lambda factor: (
+            f"{form.text}it is {factor / ratio:.3g} times that of {reference.origin} "
+            f"(correlation {math.copysign(1, factor) * alignment:.2f}){moved}"
+        ),
+        extra=misfit,
+        scale=form.scale,
+    )
 
 
 def _trace(tensors: Float[np.ndarray, "molecule 3 3"]) -> float:

@@ -10,6 +10,7 @@ from pipeline.chemistry.centers import ORIGIN, POINTS
 from pipeline.inference.declarations import Declarations, Sibling
 from pipeline.inference.hypothesis import CONTRADICTED, NO_FIT, Hypothesis
 from pipeline.inference.joint import Weighed
+from pipeline.inference.quadrupole_forms import COMPONENTS, CONVENTIONS, QUADRUPOLES, name_of
 from pipeline.inference.words import Word
 from store_schema.problems import AmbiguityError, ConfigError
 from store_schema.provenance import Origin
@@ -223,8 +224,16 @@ def _remedy(key: str, readings: Sequence[Hypothesis]) -> str:
         parts.append(
             f"the point it is about with --declare point.{key}=POINT ({' or '.join(points)})"
         )
-    if len({h.order for h in readings}) > 1:
-        parts.append("the order of its components by writing it as a 3 by 3 tensor")
+    orders = sorted({name_of(h.order) for h in readings if h.semantics == COMPONENTS})
+    if len(orders) > 1:
+        parts.append(
+            f"the order of its components with --declare order.{key}=ORDER ({' or '.join(orders)})"
+        )
+    if len({h.scale for h in readings if h.semantics in QUADRUPOLES}) > 1:
+        parts.append(
+            f"its convention with --declare convention.{key}=CONVENTION "
+            f"({' or '.join(CONVENTIONS)})"
+        )
     if not parts:
         parts.append(f"its unit with --declare unit.{key}=UNIT, if you know it")
     return "Say " + " and ".join(parts)

@@ -86,8 +86,10 @@ def _weighed(
                 yield variable, dipoles.dipole_hypotheses(semantics, values[variable], [reference])
         tensor = values.get("quadrupole")
         if tensor is not None and np.nan_to_num(tensor).any() and reference.is_sharp:
-            plain = quadrupoles.quadrupole_hypotheses("quadrupole_tensor", tensor, reference)
-            yield "quadrupole", [h for h in plain if h.scale == 1]
+            plain = quadrupoles.quadrupole_hypotheses(
+                "quadrupole_tensor", tensor, reference, convention="plain"
+            )
+            yield "quadrupole", plain
     yield from _slopes(atoms, values)
 
 

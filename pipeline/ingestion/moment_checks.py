@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipeline.chemistry.arrays import Atoms
+from pipeline.chemistry.fitted_multipoles import traceless
 from pipeline.ingestion.canonical import CanonicalBlock
 from pipeline.ingestion.finding import Finding
 
@@ -39,7 +40,7 @@ def moments(block: CanonicalBlock) -> Iterator[Finding]:
     )
     positions = np.nan_to_num(atoms.positions)
     dipole = np.einsum("ma,max->mx", fit.charges, positions)
-    quadrupole = _traceless(np.einsum("ma,max,may->mxy", fit.charges, positions, positions))
+    quadrupole = traceless(np.einsum("ma,max,may->mxy", fit.charges, positions, positions))
     found: dict[str, tuple[np.ndarray, np.ndarray, tuple[float, float], str]] = {}
     values = block.values
     if "dipole" in values:
@@ -48,7 +49,7 @@ def moments(block: CanonicalBlock) -> Iterator[Finding]:
         magnitude = np.linalg.norm(dipole, axis=1)
         found["dipole magnitude"] = values["dipole_magnitude"], magnitude, _DIPOLE, "e·Å"
     if "quadrupole" in values:
-        found["quadrupole"] = _traceless(values["quadrupole"]), quadrupole, _QUADRUPOLE, "e·Å²"
+        found["quadrupole"] = traceless(values["quadrupole"]), quadrupole, _QUADRUPOLE, "e·Å²"
     for name, (given, expected, (least, part), unit) in found.items():
         if name.replace(" ", "_") in block.declared:
             continue
@@ -74,7 +75,7 @@ def _impossible(block: CanonicalBlock) -> Iterator[Finding]:
         given = values.get(name)
         if given is None:
             continue
-        size = _size(_traceless(given) if name == "quadrupole" else given)
+        size = _size(traceless(given) if name == "quadrupole" else given)
         yield Finding(
             size > limit,
             lambda row, name=name, size=size: (  # type: ignore[misc]
@@ -95,13 +96,6 @@ def _extent(
     apart = np.linalg.norm(positions - centers[:, None], axis=-1)
     away = np.linalg.norm(centers, axis=1)
     return away, 2 * (np.where(there, apart, 0.0).max(axis=1, initial=0.0) + _BEYOND)
-
-
-def _traceless(
-    tensors: Float[np.ndarray, "molecule 3 3"],
-) -> Float[np.ndarray, "molecule 3 3"]:
-    tensors = tensors.astype(np.float64)
-    return tensors - np.trace(tensors, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
 
 
 def _size(moments: Float[np.ndarray, "molecule *rest"]) -> Float[np.ndarray, " molecule"]:

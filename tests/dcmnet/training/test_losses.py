@@ -52,7 +52,10 @@ def expected_losses(molecule, prediction, b):
             reference = np.asarray(molecule[name], float)
             value = getattr(prediction, name)[b].astype(float)
             value = value[tuple(slice(size) for size in reference.shape)]
-            terms[name] = WEIGHTS[name] * 0.5 * np.mean((value - reference) ** 2)
+            error = value - reference
+            if name == "quadrupole":
+                error -= np.trace(error) * np.eye(3) / 3
+            terms[name] = WEIGHTS[name] * 0.5 * np.mean(error**2)
         else:
             terms[name] = 0.0
     return terms
@@ -75,6 +78,17 @@ def test_every_molecule_has_its_own_loss(seed, absent):
     for name, values in found.items():
         expected = [expected_losses(m, prediction, b)[name] for b, m in enumerate(molecules)]
         np.testing.assert_allclose(values, [*expected, 0, 0], rtol=1e-4)
+
+
+def test_traces_of_quadrupoles_do_not_count(rng):
+    """The trap of a model that is taught the trace of traceless quadrupoles, which is zero."""
+    molecules = molecules_of(rng)
+    prediction = random_prediction(rng)
+    expected = losses(prediction, batch_of(molecules), CONFIG)["quadrupole"]
+    for molecule in molecules:
+        molecule["quadrupole"] = molecule["quadrupole"] + rng.normal(scale=5.0) * np.eye(3)
+    found = losses(prediction, batch_of(molecules), CONFIG)["quadrupole"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_batch_loss_is_the_mean_of_the_losses_of_its_molecules(rng):

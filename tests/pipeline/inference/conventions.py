@@ -24,6 +24,7 @@ from tests.pipeline.inference.convention_units import (
     POTENTIAL,
     QUADRUPOLE,
     SETS,
+    VOIGT_ORDER,
 )
 from tests.pipeline.inference.written import Written, fit, permuted
 
@@ -289,7 +290,7 @@ class Writer:
         if have_charges:
             kinds += ["charges"]
         if np.isfinite(tensor).all() and self.with_esp:
-            kinds += ["six", "nine", "(n,3,3)", "flat", "six", "Gaussian's six"]
+            kinds += ["six", "nine", "(n,3,3)", "flat", "six", "Gaussian's six", "Voigt's six"]
         kind = self.choose("Q", kinds)
         said = {"charge", "charge (n,1)"}
         if kind.startswith("charge") and kind != "charges":
@@ -308,6 +309,7 @@ class Writer:
             columns["Q"] = {
                 "six": np.stack([tensor[:, i, j] for i, j in QUADRUPOLE_COMPONENTS], axis=1),
                 "Gaussian's six": np.stack([tensor[:, i, j] for i, j in GAUSSIAN_ORDER], axis=1),
+                "Voigt's six": np.stack([tensor[:, i, j] for i, j in VOIGT_ORDER], axis=1),
                 "nine": tensor.reshape(n, 9),
                 "(n,3,3)": tensor,
                 "flat": tensor.ravel(),
