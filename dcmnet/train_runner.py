@@ -195,8 +195,8 @@ def _refuse_another(experiment: Experiment, config: ExperimentConfig) -> None:
             str(experiment.directory),
             wrong="the experiment has another " + ", ".join(others),
             consequence="nothing was started",
-            remedy="Give the settings it began with, resume with 'dcmnet resume', or choose "
-            "another name",
+            remedy="Give the settings it began with, resume with 'dcmnet resume', or start another "
+            f"from its parameters with --init-from {experiment.directory}",
         )
 
 

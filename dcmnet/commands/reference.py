@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from store_schema.words import counted
+
 if TYPE_CHECKING:
     from pipeline.reference.run import ReferenceReport
 
@@ -71,24 +73,26 @@ def print_reference(report: ReferenceReport, console: Console) -> None:
     """Prints what was calculated, and what was not."""
     resumed = f", {report.n_resumed:,} of them before" if report.n_resumed else ""
     console.print(
-        f"[green]{report.n_molecules:,} molecules[/] at {escape(report.level)}{resumed}; "
-        f"they are in {escape(report.out)}",
+        f"[green]{counted(report.n_molecules, 'molecule')}[/] at {escape(report.level)}{resumed}; "
+        f"written to {escape(report.out)}",
         highlight=False,
         soft_wrap=True,
     )
     if report.n_without_charge:
         console.print(
-            f"[yellow]Warning:[/] {report.n_without_charge:,} structures do not say their net "
-            "charge, which was taken to be 0; --charge gives it",
+            f"[yellow]Warning:[/] {counted(report.n_without_charge, 'structure', 'does do')} not "
+            "say the net charge, which was taken to be 0; --charge gives it",
             highlight=False,
             soft_wrap=True,
         )
     if report.n_repeated:
         console.print(
-            f"[yellow]Warning:[/] {report.n_repeated:,} molecules were named twice; "
-            "they are in it once"
+            f"[yellow]Warning:[/] {counted(report.n_repeated, 'molecule', 'was were')} named "
+            "twice, and calculated once"
         )
     if report.failures:
-        console.print(f"[yellow]{len(report.failures):,} molecules were left out:[/]")
+        console.print(
+            f"[yellow]{counted(len(report.failures), 'molecule', 'was were')} left out:[/]"
+        )
         for place, reason in list(report.failures.items())[:_LISTED]:
             console.print(f"  {escape(place)}: {escape(reason)}", highlight=False, soft_wrap=True)

@@ -104,6 +104,12 @@ def run_to_end(run: Run, *, resume: bool, verbose: bool = False) -> tuple[Parame
             with processes.together():
                 checkpoints.keep_until(progress.epoch)
                 data.train.set_state(progress.iterator or {})
+            if is_over(config.training, progress):
+                _print_note(
+                    f"The run is over, after {progress.epoch} epochs. To train on, start another "
+                    f"from it: --init-from {experiment.directory}",
+                    console,
+                )
         if verbose:
             print_parameters(devices.local(trainer.state.params), console)
         with _reporter(run, progress, trainer, data) as reporter:

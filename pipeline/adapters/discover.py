@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -144,7 +145,7 @@ def _files(text: str) -> list[Path]:
 def _within(folder: Path) -> list[Path]:
     """NPZ files in a folder; else files of ESPs; else those of the one other format.
 
-    Structures of the same molecules often lie in the same folder.
+    Structures of the same molecules often lie in the same folder: a warning names what is left.
 
     Raises:
         SourceError: There are files of several other formats.
@@ -156,6 +157,13 @@ def _within(folder: Path) -> list[Path]:
         by_format.setdefault(path.suffix.lower(), []).append(path)
     for suffix in (".npz", *ESP_FILES):
         if suffix in by_format:
+            others = sorted(by_format.keys() - {suffix})
+            if others:
+                warnings.warn(
+                    f"{folder}: only its {suffix} files are read; files of other formats "
+                    f"({', '.join(others)}) are left out, which may have the same molecules",
+                    stacklevel=2,
+                )
             return by_format[suffix]
     if len(by_format) < 2:
         return found

@@ -69,13 +69,13 @@ class CanonicalBlock:
             return {}
         counted = (grid.given > 0) & (grid.given <= grid.width)
         return {
-            "count padding as grid points, which was left out": int(
+            "padding is counted as grid points, and was left out": int(
                 (counted & (grid.given > grid.n_grid)).sum()
             ),
-            "have points beyond their number of grid points, which were left out": int(
+            "there are points beyond the number of grid points, which were left out": int(
                 (counted & (grid.given < grid.unpadded)).sum()
             ),
-            "have grid points where their number is 0, which were counted": int(
+            "there are grid points where their number is 0, which were counted": int(
                 ((grid.given == 0) & (grid.n_grid > 0)).sum()
             ),
         }

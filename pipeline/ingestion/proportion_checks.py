@@ -29,7 +29,8 @@ def proportions(block: CanonicalBlock) -> Iterator[Finding]:
     positions = np.nan_to_num(atoms.positions)
     middle = positions.sum(axis=1) / np.maximum(atoms.mask.sum(axis=1), 1)[:, None]
     arms = np.where(atoms.mask[..., None], positions - middle[:, None], 0.0)
-    own = np.einsum("ma,max->mx", charges, arms)
+    there = np.isfinite(monopoles).any(axis=1)[:, None]
+    own = np.where(there, np.einsum("ma,max->mx", charges, arms), np.nan)
     if "dipole" in block.values:
         net = block.values.get("total_charge", np.rint(charges.sum(axis=1)))
         name, expected = "dipole", block.values["dipole"] - np.nan_to_num(net)[:, None] * middle

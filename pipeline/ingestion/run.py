@@ -30,6 +30,7 @@ from pipeline.store.molecules import StoreWriter
 from store_schema import VARIABLES, SourceFile, SourceRecord, StoreSchema, Variable
 from store_schema.names import ATOM, ATOMIC_MOMENTS, AXES, GRID_POINT, REQUIRED
 from store_schema.problems import ConfigError, SourceError
+from store_schema.words import counted
 
 OnInvalid = Literal["quarantine", "raise"]
 
@@ -149,7 +150,7 @@ def _contents(files: Sequence[SourceFile]) -> tuple[str, ...]:
 
 
 def _have(n: int) -> str:
-    return "1 molecule has" if n == 1 else f"{n} molecules have"
+    return counted(n, "molecule", "has have")
 
 
 def _points_of_derived(esp_from: str | None, esp_points: int | None) -> int:
@@ -271,7 +272,7 @@ class _Run:
         self.records.append(record)
         self._warn(plan, stored, quarantined, present)
         self.warnings += [
-            f"{plan.source.place}: {count} molecules {what}"
+            f"{plan.source.place}: in {counted(count, 'molecule')}, {what}"
             for what, count in miscounted.items()
             if count
         ]

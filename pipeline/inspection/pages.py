@@ -15,6 +15,7 @@ from pipeline.inspection.inspect import Histogram, StoreInspection
 from pipeline.inspection.validate import StoreValidation
 from store_schema import SourceRecord
 from store_schema.provenance import KeyRecord
+from store_schema.words import counted
 
 _BAR_WIDTH = 32
 _LABELS = {"n_atoms": "atoms per molecule", "n_grid": "grid points per molecule"}
@@ -25,7 +26,7 @@ def print_report(report: IngestReport, store: str | Path, console: Console) -> N
     for source in report.schema.sources:
         _print_source(source, console, evidence=False)
     console.print(
-        f"[green]{report.n_molecules:,} molecules added[/], "
+        f"[green]{counted(report.n_molecules, 'molecule')} added[/], "
         f"{report.n_quarantined:,} set aside; "
         f"{escape(str(store))} holds {report.schema.n_molecules:,}",
         highlight=False,
@@ -41,7 +42,7 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
     schema = inspection.store_schema
     size = inspection.bytes_on_disk
     console.print(
-        f"[bold]{escape(inspection.store)}[/] · {schema.n_molecules:,} molecules"
+        f"[bold]{escape(inspection.store)}[/] · {counted(schema.n_molecules, 'molecule')}"
         + (f" · {size / 1e6:,.1f} MB" if size is not None else "")
         + f" · schema version {schema.version}",
         highlight=False,
@@ -65,15 +66,15 @@ def print_inspection(inspection: StoreInspection, console: Console) -> None:
 def print_validation(validation: StoreValidation, console: Console) -> None:
     """Prints whether a store is sound, and every problem it has."""
     console.print(
-        f"[bold]{escape(validation.store)}[/] · {validation.n_molecules:,} molecules read",
+        f"[bold]{escape(validation.store)}[/] · {counted(validation.n_molecules, 'molecule')} read",
         highlight=False,
     )
     for problem in validation.problems:
         console.print(f"[red]✗[/] {escape(str(problem))}", highlight=False)
     if validation.problems:
         console.print(
-            f"[red]{len(validation.problems)} problems[/], "
-            f"{validation.n_faulty:,} molecules are not sound",
+            f"[red]{counted(len(validation.problems), 'problem')}[/], "
+            f"{counted(validation.n_faulty, 'molecule', 'is are')} not sound",
             highlight=False,
         )
     else:
@@ -120,7 +121,8 @@ def _print_source(source: SourceRecord, console: Console, *, evidence: bool) -> 
     names = [file.name for file in source.files]
     shown = " + ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
     console.print(
-        f"[bold]{escape(shown)}[/] · {source.convention} · {source.n_molecules:,} molecules"
+        f"[bold]{escape(shown)}[/] · {source.convention} · "
+        + counted(source.n_molecules, "molecule")
         + (f" · {source.n_quarantined:,} quarantined" if source.n_quarantined else ""),
         highlight=False,
     )

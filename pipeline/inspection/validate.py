@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.ingestion.plan import spread
 from pipeline.store.base import UNREADABLE, Store, StoreLike
 from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
+from store_schema.words import counted
 
 # Molecules, atoms and points looked at once; bounds memory whatever the size of the store.
 _BLOCK_MOLECULES, _BLOCK_ROWS = 1024, 2**20
@@ -64,7 +66,7 @@ def validate_store(store: StoreLike) -> StoreValidation:
     if not molecules.sizes.get(MOLECULE, 0):
         problems.append(_problem(str(store), MOLECULE, "it has none"))
     present: Counter[str] = Counter()
-    found, n_faulty = _faulty_molecules(str(store), molecules, present)
+    found, n_faulty = _faulty_molecules(str(store), schema, molecules, present)
     if QUARANTINE_GROUP in tree.children:
         try:
             _count_present(tree[QUARANTINE_GROUP].to_dataset(), present)
@@ -182,7 +184,7 @@ def _count_present(block: xr.Dataset, present: Counter[str]) -> None:
 
 
 def _faulty_molecules(
-    store: str, molecules: xr.Dataset, present: Counter[str]
+    store: str, schema: StoreSchema, molecules: xr.Dataset, present: Counter[str]
 ) -> tuple[list[Problem], int]:
     """Problems of values, with the molecules that have them; counts what is present."""
     names: dict[str, list[str]] = {}
@@ -191,17 +193,17 @@ def _faulty_molecules(
     n = molecules.sizes.get(MOLECULE, 0)
     wide = molecules.sizes.get(GRID_POINT, 0) + 8 * molecules.sizes.get(ATOM, 0)
     step = max(1, min(_BLOCK_MOLECULES, _BLOCK_ROWS // max(wide, 1)))
-    for start in range(0, n, step):
-        block = molecules.isel({MOLECULE: slice(start, start + step)})
+    for rows, declared in _blocks(schema, n, step):
+        block = molecules.isel({MOLECULE: rows})
         try:
             block = block.load()
             values = {str(name): block[name].values for name in block.variables}
         except UNREADABLE as error:
             n_faulty += block.sizes[MOLECULE]
-            rows = f"molecules {start} to {start + block.sizes[MOLECULE] - 1}"
-            return [_problem(store, rows, f"they cannot be read: {error}")], n_faulty
+            place = f"molecules {rows.start} to {rows.stop - 1}"
+            return [_problem(store, place, f"they cannot be read: {error}")], n_faulty
         _count_present(block, present)
-        for row, reasons in enumerate(_reasons(values)):
+        for row, reasons in enumerate(_reasons(values, declared)):
             n_faulty += bool(reasons)
             for kind in reasons:
                 counts[kind] += 1
@@ -210,16 +212,30 @@ def _faulty_molecules(
     return [
         _problem(
             store,
-            f"{count} molecules such as {', '.join(names[kind])}",
+            f"{counted(count, 'molecule')} such as {', '.join(names[kind])}",
             f"they do not pass the checks of ingest: {kind}",
         )
         for kind, count in counts.most_common()
     ], n_faulty
 
 
-def _reasons(values: dict[str, np.ndarray]) -> list[list[str]]:
+def _blocks(schema: StoreSchema, n: int, step: int) -> Iterator[tuple[slice, frozenset[str]]]:
+    """Rows to look at together, of one source each, with the variables whose unit was declared."""
+    start = 0
+    for source in schema.sources:
+        records = source.keys.values()
+        said = {r.stored_as for r in records if r.unit_from in ("declared", "forced")}
+        end = min(source.first_molecule + source.n_molecules, n)
+        for first in range(start, end, step):
+            yield slice(first, min(first + step, end)), frozenset(said)
+        start = max(start, end)
+    for first in range(start, n, step):  # of which the schema does not know
+        yield slice(first, min(first + step, n)), frozenset()
+
+
+def _reasons(values: dict[str, np.ndarray], declared: frozenset[str]) -> list[list[str]]:
     """Reasons against each molecule of a block, padding that is not empty included."""
-    block = _as_block(values)
+    block = replace(_as_block(values), declared=declared)
     reasons = [[text] if text else [] for text in faults(block)]
     beyond = {ATOM: ~block.atoms.mask, GRID_POINT: ~block.grid.mask}
     for name in values.keys() & VARIABLES.keys():

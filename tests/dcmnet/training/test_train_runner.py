@@ -1,5 +1,6 @@
 """Runs from configuration to checkpoints: what they leave, how they go on, what they refuse."""
 
+import io
 import signal
 
 import jax
@@ -134,8 +135,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(
 def test_a_finished_run_resumes_to_itself(trained, tmp_path):
     _, best, directory = trained
     again = copy(directory, tmp_path / "again")
-    assert resume(again)[1] == best
+    said = Console(file=io.StringIO(), width=200)
+    assert resume(again, said)[1] == best
     assert metrics(again) == metrics(directory)
+    assert f"--init-from {again}" in said.file.getvalue().replace("\n", "")
 
 
 def test_an_experiment_is_never_overwritten(trained, sample_store):

@@ -170,7 +170,7 @@ def test_a_number_of_points_that_counts_padding_is_told(tmp_path):
     columns["n_grid"][4:] = columns["esp"].shape[1]
     report, molecules = stored(tmp_path, columns)
     np.testing.assert_array_equal(molecules.n_grid, truth)
-    assert any("8 molecules count padding" in warning for warning in report.warnings)
+    assert any("in 8 molecules, padding is counted" in warning for warning in report.warnings)
 
 
 def test_energies_from_another_zero_are_a_question(tmp_path):

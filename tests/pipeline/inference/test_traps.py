@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import ingest, open_store
+from pipeline.inspection.validate import validate_store
 from pipeline.sample import sample_sources
 from store_schema.problems import AmbiguityError, ConfigError
 from tests.pipeline.inference.convention_table import molecules
@@ -221,6 +222,7 @@ def test_an_esp_that_counts_from_another_zero_is_a_question(tmp_path, shift):
     assert float(found.group(1)) == pytest.approx(shift, rel=0.2)
     report = stored(tmp_path, columns, "b", declare={"unit.esp": "hartree/e"})
     assert report.n_molecules == len(columns["Z"])
+    assert not validate_store(tmp_path / "b.zarr").problems
 
 
 def test_single_molecules_whose_esp_is_shifted_are_set_aside(tmp_path):

@@ -7,6 +7,7 @@ from pipeline import ingest
 from pipeline.chemistry.arrays import Atoms
 from pipeline.inference.energies import free_atom_energies
 from pipeline.ingestion.energy_checks import _from_rule
+from pipeline.inspection.validate import validate_store
 from pipeline.sample import sample_sources
 
 ELEMENTS = np.array([1, 6, 7, 8, 9, 17])
@@ -42,6 +43,18 @@ def test_so_is_a_wrong_element(tmp_path):
     report = stored(tmp_path, some)
     assert report.n_quarantined == 1
     assert "an element may be wrong" in next(iter(report.reasons))
+
+
+def test_energies_of_another_source_count_from_another_zero(tmp_path):
+    some = columns()
+    few = {key: values[:9].copy() for key, values in some.items()}
+    few["E"] -= free_atom_energies(np.arange(1, 19))[few["Z"] - 1].sum(axis=1, where=few["Z"] > 0)
+    np.savez(tmp_path / "a.npz", **some)
+    np.savez(tmp_path / "b.npz", **few)
+    declare = {"unit.E": "hartree"}
+    report = ingest([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "a.zarr", declare=declare)
+    assert report.n_quarantined == 0
+    assert not validate_store(tmp_path / "a.zarr").problems
 
 
 def made(rng, n):

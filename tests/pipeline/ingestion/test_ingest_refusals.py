@@ -113,7 +113,9 @@ def test_no_number_of_points_and_repeated_ids_are_warned_of(tmp_path, columns):
     columns["n_grid"][:2] = 0
     columns["id"][5] = columns["id"][4]
     warnings = stored(tmp_path, columns).warnings
-    assert any("2 molecules have grid points where their number is 0" in w for w in warnings)
+    assert any(
+        "in 2 molecules, there are grid points where their number is 0" in w for w in warnings
+    )
     assert any("1 molecule has an id that another has" in w for w in warnings)
 
 

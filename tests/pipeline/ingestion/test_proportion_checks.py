@@ -33,6 +33,12 @@ def test_dipoles_in_another_unit_are_set_aside_without_an_esp(tmp_path, factor):
     assert all("times that of its monopoles" in reason for reason in report.reasons)
 
 
+def test_molecules_without_monopoles_are_sound(tmp_path):
+    some = columns()
+    some["mono"][polar(some)] = np.nan
+    assert stored(tmp_path, some).n_quarantined == 0
+
+
 @pytest.mark.parametrize("dropped", [(), ("Dxyz",)])
 @pytest.mark.parametrize("factor", [0.3, 3.0])
 def test_so_are_monopoles_of_another_size(tmp_path, factor, dropped):
