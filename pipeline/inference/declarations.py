@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.chemistry.centers import POINTS
 from pipeline.inference.quadrupole_forms import COMPONENTS, CONVENTIONS, STORED, is_order
@@ -16,7 +18,12 @@ from store_schema.units import SIGNED, parse_unit
 if TYPE_CHECKING:
     from pipeline.inference.hypothesis import Hypothesis
 
+# Entry of a file that declares what ``--declare`` does, as a JSON object.
+DECLARE: Final = "dcm_store_declare"
 _UNIT, _POINT, _ORDER, _CONVENTION = "unit.", "point.", "order.", "convention."
+
+
+_TEXTS: Final = TypeAdapter(dict[str, str])
 
 
 class _Detail(NamedTuple):
@@ -149,6 +156,36 @@ class Declarations:
             force=force,
             drop_inside=drop_inside,
             esp_points=esp_points,
+        )
+
+    def with_those_of(self, metadata: Mapping[str, str], place: str) -> Declarations:
+        """Returns these, and what a file declares of itself; these have the last word.
+
+        Args:
+            metadata: Text of the entries of the file that are not per molecule.
+            place: How messages name it.
+
+        Raises:
+            ConfigError: What it declares means nothing.
+        """
+        if DECLARE not in metadata:
+            return self
+        try:
+            own = _TEXTS.validate_json(metadata[DECLARE])
+        except ValidationError as error:
+            raise ConfigError.of(
+                f"{place}, {DECLARE}",
+                wrong='this is no JSON object of texts, such as {"unit.esp": "hartree/e"}',
+                consequence="nothing was stored",
+                remedy="Correct it, or leave it out and use --declare",
+            ) from error
+        both = self.parse(own | dict(self.text))
+        return replace(
+            both,
+            force=self.force,
+            drop_inside=self.drop_inside,
+            esp_points=self.esp_points,
+            siblings=self.siblings,
         )
 
     def unit(self, key: str, semantics: str) -> str | None:

@@ -251,7 +251,7 @@ def _ambiguous(said: Said, weighed: Sequence[Weighed]) -> AmbiguityError:
         )
     elif word is not None and _is_contradicted(word, weighed):
         named = [each.hypothesis for each in weighed if each.hypothesis.unit is not None]
-        other = min(named, key=lambda h: h.misfit, default=best)
+        other = next(iter(named), best)  # the most probable
         measured = f"read as {other.name}, {other.evidence}"
         wrong = f"the file contradicts itself: {word.said}, but {measured}"
         remedy = f"Look at how the file was made, then --declare unit.{said.key}=UNIT"

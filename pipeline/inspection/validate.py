@@ -18,7 +18,7 @@ from pipeline.ingestion.canonical import CanonicalBlock, charges_that_explain
 from pipeline.ingestion.checks import faults
 from pipeline.ingestion.plan import spread
 from pipeline.store.base import UNREADABLE, Store, StoreLike
-from store_schema import SEMANTICS, VARIABLES, Problem, StoreSchema
+from store_schema import SEMANTICS, VARIABLES, Problem, SourceRecord, StoreSchema
 from store_schema.names import ATOM, GRID_POINT, MOLECULE, QUARANTINE_GROUP, REQUIRED
 from store_schema.words import counted
 
@@ -159,7 +159,10 @@ def _doubted(store: str, schema: StoreSchema, molecules: xr.Dataset) -> Iterator
         block = molecules.isel({MOLECULE: rows}).load()
         values = {str(name): block[name].values for name in block.variables}
         parts = _as_block(values)
+        believed = _declared(source)
         for doubt in doubts(parts.atoms, parts.grid, values):
+            if doubt.variable in believed:
+                continue
             keys = {k: r for k, r in source.keys.items() if r.stored_as == doubt.variable}
             key, record = next(iter(keys.items()), (doubt.variable, None))
             read = f", read in {record.unit}" if record is not None and record.unit else ""
@@ -223,14 +226,18 @@ def _blocks(schema: StoreSchema, n: int, step: int) -> Iterator[tuple[slice, fro
     """Rows to look at together, of one source each, with the variables whose unit was declared."""
     start = 0
     for source in schema.sources:
-        records = source.keys.values()
-        said = {r.stored_as for r in records if r.unit_from in ("declared", "forced")}
         end = min(source.first_molecule + source.n_molecules, n)
         for first in range(start, end, step):
-            yield slice(first, min(first + step, end)), frozenset(said)
+            yield slice(first, min(first + step, end)), _declared(source)
         start = max(start, end)
     for first in range(start, n, step):  # of which the schema does not know
         yield slice(first, min(first + step, n)), frozenset()
+
+
+def _declared(source: SourceRecord) -> frozenset[str]:
+    """Variables whose unit the user declared, who was believed or refused then."""
+    records = source.keys.values()
+    return frozenset(r.stored_as for r in records if r.unit_from in ("declared", "forced"))
 
 
 def _reasons(values: dict[str, np.ndarray], declared: frozenset[str]) -> list[list[str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from pipeline.files import replaced
+from pipeline.inference.declarations import DECLARE
 from pipeline.reference.parts import UNITS
 
 # Keys whose first axis, and for which alone, is as long as the molecule.
@@ -19,6 +20,19 @@ _PER_ATOM: Final = (
     *("Z", "R", "F", "mono"),
     *("atomic_dipoles", "atomic_quadrupoles", "atomic_octupoles"),
 )
+
+
+# What inference cannot know of small files, and need not: such as meanings that shapes leave open.
+_MEANINGS: Final = {
+    "dipole": "molecular_dipole_vector",
+    "quadrupole": "quadrupole_tensor",
+    "atomic_quadrupoles": "atomic_quadrupoles",
+    "atomic_octupoles": "atomic_octupoles",
+    "F": "forces",
+    "electric_field": "electric_field",
+    "point.dipole": "origin",
+    "convention.quadrupole": "plain",
+}
 
 
 def gather(files: Sequence[Path], out: Path, level: str) -> None:
@@ -49,7 +63,11 @@ def gather(files: Sequence[Path], out: Path, level: str) -> None:
                         array[row][tuple(slice(length) for length in value.shape)] = value
                     else:
                         array[row] = value
-        texts = {"level_of_theory": level, "units": json.dumps(UNITS)}
+        texts = {
+            "level_of_theory": level,
+            "units": json.dumps(UNITS),
+            DECLARE: json.dumps(_declarations(arrays)),
+        }
         for key, text in texts.items():
             np.save(folder / f"{key}.npy", np.array(text))
         for array in arrays.values():
@@ -57,6 +75,12 @@ def gather(files: Sequence[Path], out: Path, level: str) -> None:
         with replaced(out) as partial, zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
             for key in (*arrays, *texts):
                 archive.write(folder / f"{key}.npy", f"{key}.npy")
+
+
+def _declarations(keys: Collection[str]) -> dict[str, str]:
+    """What the keys mean, as ``ingest`` is told."""
+    said = {f"unit.{key}": unit for key, unit in UNITS.items()}
+    return {k: value for k, value in (said | _MEANINGS).items() if k.split(".")[-1] in keys}
 
 
 def _header(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

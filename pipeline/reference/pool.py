@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from types import ModuleType
 
 from pipeline.reference.calculation import CalculationError, Method
 from pipeline.reference.parts import Task, calculate
@@ -55,7 +57,8 @@ def _until_broken(
         while waiting or pending:
             while waiting and len(pending) < _AHEAD * workers:
                 task = waiting.pop()
-                pending[pool.submit(calculate, task, method)] = task
+                with _no_script():
+                    pending[pool.submit(calculate, task, method)] = task
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 task = pending.pop(future)
@@ -94,6 +97,20 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Processes that start now do not run the user's script again.
+
+    It would start calculations of its own where it lacks ``if __name__ == "__main__"``.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _depend_on(parent: int) -> None:

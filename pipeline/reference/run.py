@@ -17,7 +17,7 @@ from pipeline.files import exclusive, usable_place
 from pipeline.reference.calculation import Method
 from pipeline.reference.density_functional import DensityFunctional
 from pipeline.reference.gather import gather
-from pipeline.reference.parts import UNITS, Task, task_of
+from pipeline.reference.parts import Task, task_of
 from pipeline.reference.pool import calculated
 from pipeline.reference.tight_binding import TightBinding
 from pipeline.structures import Geometry, read_structures
@@ -25,18 +25,9 @@ from store_schema.extras import extra
 from store_schema.problems import ConfigError, SourceError, StoreError
 
 _TIGHT_BINDING: Final = ("xtb", "gfn2-xtb")
+
+
 # What keys mean, where a store is made at once.
-_MEANINGS: Final = {
-    "dipole": "molecular_dipole_vector",
-    "quadrupole": "quadrupole_tensor",
-    "atomic_quadrupoles": "atomic_quadrupoles",
-    "atomic_octupoles": "atomic_octupoles",
-    "F": "forces",
-    "electric_field": "electric_field",
-    "point.dipole": "origin",
-}
-
-
 @dataclasses.dataclass
 class ReferenceReport:
     """What was calculated.
@@ -106,7 +97,8 @@ def reference(
     place = _vacant(out)
     folder = place.with_name(f"{place.name}.parts")
     report = ReferenceReport(str(out), method.level)
-    geometries = _geometries(structures, conformers, displace, total_charge, report)
+    # Before anything is made: a source that is none stops it.
+    geometries = list(_geometries(structures, conformers, displace, total_charge, report))
     with usable_place(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder, wait=False):
@@ -249,11 +241,7 @@ def _publish(done: list[Task], place: Path, folder: Path, report: ReferenceRepor
 
     gathered = folder / "reference.npz"
     gather(files, gathered, level)
-    with np.load(gathered) as raw:
-        there = set(raw.files)
-    said = {f"unit.{key}": unit for key, unit in UNITS.items() if key in there}
-    meant = {key: meaning for key, meaning in _MEANINGS.items() if key.split(".")[-1] in there}
-    stored = ingest([gathered], report.out, declare={**said, **meant, "level_of_theory": level})
+    stored = ingest([gathered], report.out)
     report.n_molecules = stored.n_molecules
     for reason, count in stored.reasons.items():
         report.failures[f"{count} in quarantine"] = reason

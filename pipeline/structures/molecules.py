@@ -168,6 +168,8 @@ def _of_molecule(molecule: Chem.Mol, place: str, name: str, conformers: int) -> 
             consequence="there is no structure",
             remedy="Give each by itself, or the geometry of all as XYZ, SDF or MOL2",
         )
+    if molecule.GetNumAtoms() == 1:
+        conformers = 1  # all of an atom are the same
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = _SEED
     with _captured():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline import ingest, open_store, read_schema
+from pipeline.inspection.validate import validate_store
 from pipeline.reference.calculation import CalculationError
 from pipeline.reference.pool import calculated
 from pipeline.reference.run import method_of, reference
@@ -51,7 +52,7 @@ def test_an_npz_is_ingested_without_a_question(molecules, tmp_path):
 def test_a_store_is_what_its_npz_would_be(molecules, tmp_path):
     for out in ("a.npz", "b.zarr"):
         cheap(molecules, out=tmp_path / out, conformers=2, displace=0.05)
-    ingest([tmp_path / "a.npz"], tmp_path / "a.zarr", declare={"unit.mono": "e"})
+    ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
     one, other = (open_store(tmp_path / name).to_dataset().load() for name in ("a.zarr", "b.zarr"))
     assert one.sizes["molecule"] == 2 * len(FEW)
     assert set(one.variables) == set(other.variables)
@@ -181,3 +182,36 @@ def test_what_is_neither_a_store_nor_npz_is_refused(tmp_path, name):
     with pytest.raises(StoreError, match="neither a store nor an NPZ file"):
         reference(["O"], tmp_path / name, level="xtb")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("smiles", ["CC CCC C=C C#C", "O CO CC=O C#N", "[Na+] [OH-] [NH4+]"])
+def test_what_it_writes_is_never_asked_about(tmp_path, smiles):
+    """Hydrocarbons have charges and dipoles so small that nothing else says their units."""
+    cheap(*smiles.split(), out=tmp_path / "a.npz")
+    report = ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    assert report.n_quarantined == 0
+    assert not validate_store(tmp_path / "a.zarr").problems
+
+
+def test_a_script_needs_no_guard(molecules, tmp_path):
+    """Processes that were started by spawning run a script again, which would start its own."""
+    (tmp_path / "script.py").write_text(
+        "from pipeline.reference.run import reference\n"
+        f"report = reference([{str(molecules)!r}], 'a.npz', level='xtb', n_points=60, workers=2)\n"
+        "print(report.n_molecules, report.failures)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == f"{len(FEW)} {{}}\n"
+
+
+def test_a_source_that_is_none_leaves_nothing_behind(molecules, tmp_path):
+    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0 0.96\nH 0.93 0 -0.24\n")
+    with pytest.raises(SourceError, match="no bonds"):
+        cheap(molecules, tmp_path / "water.xyz", out=tmp_path / "a.npz", conformers=2)
+    assert not list(tmp_path.glob("a.npz*"))
+
+
+def test_an_atom_has_one_conformer(tmp_path):
+    assert cheap("[Na+]", "CO", out=tmp_path / "a.npz", conformers=3).n_molecules == 4
