@@ -27,6 +27,7 @@ _DOUBTED: Final = 2.5
 # Readings that are less probable are not mentioned; of so many the evidence is shown.
 _MENTIONED: Final = 0.005
 _SHOWN: Final = 4
+_CHARGES: Final = "atomic_charges"
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,12 @@ def _is_contradicted(word: Word, weighed: Sequence[Weighed]) -> bool:
 
 
 def _is_doubted(weighed: Sequence[Weighed]) -> bool:
-    """Whether what was measured speaks for another reading than what is said of it."""
-    least = min(each.hypothesis.misfit for each in weighed)
+    """Whether what was measured speaks for another reading than what is said of it.
+
+    Charges of the atoms differ between partitions as much as a factor of no unit would make them.
+    """
+    others = [each.hypothesis for each in weighed]
+    least = min(h.misfit for h in others if h.unit is not None or h.semantics != _CHARGES)
     return weighed[0].hypothesis.misfit - least > _DOUBTED
 
 
