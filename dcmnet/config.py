@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import BeforeValidator, Field, model_validator
+
+from dcmnet.config_fields import (
+    Config,
+    Name,
+    annotation_of,
+    field_paths,
+    from_text,
+    parse,
+    read_json,
+    unknown_field,
 )
-
 from pipeline.files import write_text
-from store_schema.documents import read_json as read_document
-from store_schema.problems import ConfigError, Problem
+from store_schema.problems import ConfigError
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-_ConfigT = TypeVar("_ConfigT", bound=BaseModel)
 Schedule = Literal["constant", "cosine", "exponential", "step"]
 Tracker = Literal["mlflow", "wandb"]
 ChargeSharing = Literal["equal", "softness"]
@@ -34,19 +28,7 @@ Optimizer = Literal["adam", "muon"]
 EspLoss = Literal["mse", "rmse"]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def updated(self, **fields: object) -> Self:
-        """Returns a copy with fields replaced and everything validated again.
-
-        Raises:
-            ConfigError: Fields are unknown or out of bounds; all are listed.
-        """
-        return parse(type(self), {**self.model_dump(), **fields}) if fields else self
-
-
-class ModelConfig(_Config):
+class ModelConfig(Config):
     """The network.
 
     Attributes:
@@ -76,7 +58,7 @@ class ModelConfig(_Config):
     charge_sharing: ChargeSharing = "equal"
 
 
-class LossConfig(_Config):
+class LossConfig(Config):
     """What is learned.
 
     The loss of a molecule is the sum of its terms, each half the mean squared error
@@ -184,7 +166,7 @@ class TrainingConfig(LossConfig):
         return self
 
 
-class DataConfig(_Config):
+class DataConfig(Config):
     """Which molecules are trained on.
 
     Attributes:
@@ -225,24 +207,11 @@ class DataConfig(_Config):
         return self
 
 
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
-        raise ValueError(
-            f"{text!r} is no name of letters, digits, '.', '_' and '-' that begins with a letter "
-            "or digit"
-        )
-    return text
-
-
-# Of a folder.
-Name = Annotated[str, AfterValidator(_name)]
-
-
 def _text_of_path(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-class ExperimentConfig(_Config):
+class ExperimentConfig(Config):
     """Everything needed to run an experiment again.
 
     Attributes:
@@ -274,17 +243,17 @@ class ExperimentConfig(_Config):
             ConfigError: Names are unknown or values out of bounds; all are listed,
                 with the nearest names.
         """
-        tree = self.model_dump()
+        tree, known = self.model_dump(), field_paths(ExperimentConfig)
         problems = []
         for name, value in fields.items():
-            path = field_paths().get(name)
+            path = known.get(name)
             if path is None:
-                problems.append(_unknown_field(name, field_paths()))
+                problems.append(unknown_field(name, known))
                 continue
             section = tree
             for step in path[:-1]:
                 section = section[step]
-            section[path[-1]] = _from_text(value, _annotation(path))
+            section[path[-1]] = from_text(value, annotation_of(ExperimentConfig, path))
         if problems:
             raise ConfigError(problems)
         return parse(ExperimentConfig, tree)
@@ -301,122 +270,3 @@ def load_config(path: str | Path) -> ExperimentConfig:
         ConfigError: The file is missing, not JSON, or holds wrong fields.
     """
     return parse(ExperimentConfig, read_json(path, "the config.json of an experiment"))
-
-
-def read_json(path: str | Path, what: str) -> object:
-    """Reads a JSON file.
-
-    Args:
-        path: The file.
-        what: How messages name what it should be.
-
-    Raises:
-        ConfigError: The file is missing or not JSON.
-    """
-    try:
-        return read_document(path)
-    except (OSError, ValueError) as error:
-        in_words = error.strerror if isinstance(error, OSError) else None
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise ConfigError.of(
-            str(path),
-            wrong=(
-                "there is no such file"
-                if missing
-                else f"this is no JSON file, {what}: {in_words or error}"
-            ),
-            consequence="nothing was started",
-            remedy=f"Check the path; give {what}, or one written like it",
-        ) from error
-
-
-def parse(kind: type[_ConfigT], fields: object, known: Collection[str] | None = None) -> _ConfigT:
-    """Validates fields against a configuration model.
-
-    Args:
-        kind: The model.
-        fields: What was found.
-        known: Names to suggest for an unknown one; those of an experiment by default.
-
-    Raises:
-        ConfigError: All problems, each with the field's name.
-    """
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        problems = []
-        for entry in error.errors():
-            name = ".".join(map(str, entry["loc"])) or kind.__name__
-            if entry["type"] == "extra_forbidden":
-                problems.append(_unknown_field(name, known or field_paths()))
-            else:
-                problems.append(
-                    Problem(
-                        place=f"configuration field {name}",
-                        wrong=_wrong(entry),
-                        consequence="nothing was started",
-                        remedy="Correct the value",
-                    )
-                )
-        raise ConfigError(problems) from error
-
-
-def _wrong(entry: ErrorDetails) -> str:
-    """Returns what pydantic found, and what it asks for instead."""
-    kind, about = entry["type"], entry.get("ctx", {})
-    if kind == "missing":
-        return "it has no value"
-    if kind == "union_tag_not_found":
-        return f"it has no {about['discriminator']}"
-    if kind == "union_tag_invalid":
-        return f"its {about['discriminator']} is {about['tag']!r}, not {about['expected_tags']}"
-    if kind == "value_error":
-        return entry["msg"].removeprefix("Value error, ")
-    message = entry["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    given = "this" if isinstance(entry["input"], dict) else repr(entry["input"])[:80]
-    return f"{given} is not {message.replace('match pattern', 'text that matches')}"
-
-
-def field_paths() -> dict[str, tuple[str, ...]]:
-    """Returns where in ``ExperimentConfig`` each field is, by its dotted and its short name."""
-    paths: dict[str, tuple[str, ...]] = {}
-    for name, field in ExperimentConfig.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, _Config):
-            for inner in section.model_fields:
-                paths[f"{name}.{inner}"] = paths[inner] = (name, inner)
-        else:
-            paths[name] = (name,)
-    return paths
-
-
-def _annotation(path: tuple[str, ...]) -> Any:
-    annotation: Any = ExperimentConfig
-    for step in path:
-        annotation = annotation.model_fields[step].annotation
-    return annotation
-
-
-def _unknown_field(name: str, known: Collection[str]) -> Problem:
-    near = [
-        *difflib.get_close_matches(name, known, n=3, cutoff=0.5),
-        *difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.6),
-    ]
-    near = list(dict.fromkeys(near))[:3]
-    return Problem(
-        place=f"configuration field {name!r}",
-        wrong="there is no field of this name",
-        consequence="nothing was started",
-        remedy=f"Did you mean {' or '.join(near)}?" if near else f"Fields: {', '.join(known)}",
-    )
-
-
-def _from_text(value: object, annotation: Any) -> object:
-    if not isinstance(value, str) or annotation is str:
-        return value
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return value
-    # Text is allowed besides null: only null is not meant as text.
-    return value if str in get_args(annotation) and found is not None else found

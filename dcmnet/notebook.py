@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from dcmnet.config import ExperimentConfig, ModelConfig, parse
+from dcmnet.config import ExperimentConfig, ModelConfig
+from dcmnet.config_fields import parse
 from dcmnet.data import store_of
 from dcmnet.model import DCMNet, Parameters
 from dcmnet.tracking.tensorboard import ScalarWriter

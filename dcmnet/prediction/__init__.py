@@ -8,9 +8,10 @@ from dcmnet.prediction.exported import export_model
 from dcmnet.prediction.inputs import InMemory, Structures, open_structures
 from dcmnet.prediction.mixture import Mixture
 from dcmnet.prediction.outputs import as_atoms, write_predictions
-from dcmnet.prediction.predict import Predictor, Survey, predict_arrays
+from dcmnet.prediction.predict import Predictor, predict_arrays
 from dcmnet.prediction.refine import Refinement, refine_charges
 from dcmnet.prediction.run import PredictionReport, load_mixture, predict_file
+from dcmnet.prediction.survey import Survey
 
 __all__ = [
     "ChargeDerivatives",

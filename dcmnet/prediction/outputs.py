@@ -14,10 +14,10 @@ import ase.io
 import numpy as np
 
 from dcmnet.prediction.charges import ChargedMolecule
-from dcmnet.prediction.predict import Survey
 from dcmnet.prediction.simulation.charmm import RESIDUE, check_residue, write_dcm
 from dcmnet.prediction.simulation.gromacs import write_topology
 from dcmnet.prediction.simulation.openmm import write_force_field
+from dcmnet.prediction.survey import Survey
 from pipeline.files import staging_folder
 from store_schema.names import ATOM, DCM, MOLECULE, VARIABLES, XYZ
 from store_schema.problems import ConfigError

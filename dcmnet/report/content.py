@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from dcmnet.analysis.statistics import Statistics, load_statistics
 from dcmnet.analysis.summary import molecule_table
-from dcmnet.config import ExperimentConfig, ModelConfig, parse
+from dcmnet.config import ExperimentConfig, ModelConfig
+from dcmnet.config_fields import parse
 from dcmnet.experiment.directory import Experiment
 from dcmnet.experiment.metrics import EpochRecord
 from dcmnet.experiment.state import Progress

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dcmnet.config import ExperimentConfig, Name, field_paths, parse, read_json
+from dcmnet.config import ExperimentConfig
+from dcmnet.config_fields import Name, field_paths, parse, read_json
 from store_schema.problems import ConfigError, Problem
 
 Value = bool | int | float | str | None
@@ -206,7 +207,7 @@ def _refused(space: SweepConfig) -> list[Problem]:
 
 
 def _own_fields(space: SweepConfig) -> list[Problem]:
-    paths = field_paths()
+    paths = field_paths(ExperimentConfig)
     return [
         Problem(
             place=f"sweep, field {name!r}",
@@ -220,7 +221,7 @@ def _own_fields(space: SweepConfig) -> list[Problem]:
 
 
 def _fields_twice(space: SweepConfig) -> list[Problem]:
-    paths = field_paths()
+    paths = field_paths(ExperimentConfig)
     names = [*space.search, *space.fixed]
     places = [paths.get(name) for name in names]
     return [

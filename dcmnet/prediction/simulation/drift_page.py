@@ -17,8 +17,9 @@ from dcmnet.model.trained import TrainedModel
 from dcmnet.prediction.inputs import open_structures
 from dcmnet.prediction.mixture import Mixture
 from dcmnet.prediction.outputs import check_not_input, new_file
-from dcmnet.prediction.predict import CHARGE_ASSUMED, Predictor
+from dcmnet.prediction.predict import Predictor
 from dcmnet.prediction.simulation.drift import Moved, drift
+from dcmnet.prediction.survey import CHARGE_ASSUMED
 from store_schema.problems import ConfigError, SourceError
 
 # What changes, and its unit.
