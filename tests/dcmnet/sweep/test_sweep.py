@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -179,7 +180,7 @@ def test_a_trial_that_was_silent_too_long_is_left_to_who_took_it_up(sample_store
     space = {**WHOLE, "trials": 1, "out": str(tmp_path)}
     process = command(tmp_path, sample_store, workers=1)
     wait_for(lambda: sum(epochs(tmp_path).values()) > 0, process, tmp_path)
-    os.kill(process.pid, signal.SIGSTOP)
+    stop_between_writes(process, tmp_path)
     try:
         study = open_study(parse_space({**space, "trials": 5}))
         end = time.monotonic() + PATIENCE
@@ -192,6 +193,21 @@ def test_a_trial_that_was_silent_too_long_is_left_to_who_took_it_up(sample_store
     assert process.wait(PATIENCE) == 0, (tmp_path / "log.txt").read_text()
     assert states(tmp_path) == [TrialState.COMPLETE] * 5
     assert [line["epoch"] for line in metrics(tmp_path / "whole" / "whole-000")] == [1, 2, 3, 4]
+
+
+def stop_between_writes(process, folder):
+    """Stops a process where it does not hold the lock of the study, which it would keep."""
+    (database,) = folder.rglob("*.db")
+    for _ in range(100):
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            with sqlite3.connect(database, timeout=0.2) as study:
+                study.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.1)
+    raise AssertionError("the study is always locked")
 
 
 def take_up(study, space):
