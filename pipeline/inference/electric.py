@@ -36,6 +36,8 @@ _ELECTRIC = (
 )
 # Relative error of an ESP, or of charges, under a second key.
 _REPEATED = 0.01
+# Part of the molecules that only multiplicities, read as charges, leave an odd number of electrons.
+_MOSTLY = 0.5
 
 
 def settle_electric(work: Interpreter, atoms: Atoms, grid: Grid) -> Reference | None:
@@ -163,18 +165,20 @@ def _doubt_multiplicities(work: Interpreter, atoms: Atoms) -> None:
     charges = numeric(work.columns[reading.key]).reshape(-1)
     nuclei = np.where(atoms.mask, atoms.numbers, 0)
     electrons = np.rint(nuclei.sum(axis=1) - charges)
-    if (charges < 1).any() or (electrons % 2 == 0).any():
+    odd = electrons % 2 == 1
+    if (charges < 1).any() or odd.mean() < _MOSTLY:
         return
-    odd = (
-        "they leave every molecule an odd number of electrons, as spin multiplicities do when they "
-        "are taken for charges"
+    which = "every molecule" if odd.all() else "most molecules"
+    wrong = (
+        f"they leave {which} an odd number of electrons, as spin multiplicities do when they are "
+        "taken for charges"
     )
     if len(np.unique(np.sort(nuclei, axis=1), axis=0)) == 1:
-        work.warnings.append(f"{reading.key} are taken for net charges, but {odd}")
+        work.warnings.append(f"{reading.key} are taken for net charges, but {wrong}")
         return
     raise AmbiguityError.of(
         f"{work.source.place}, {reading.key}",
-        wrong=f"these may not be net charges: {odd}",
+        wrong=f"these may not be net charges: {wrong}",
         consequence="a guess could be silently wrong, so nothing was stored",
         remedy=f"Say --declare {reading.key}=total_charge if they are charges of radicals, or "
         f"--declare {reading.key}=unknown if they are multiplicities",

@@ -33,7 +33,7 @@ class Tally:
         n_sound: Molecules to store.
         reasons: Why each of the others is set aside.
         present: Molecules that have each variable, those set aside included.
-        miscounted: Molecules that each remark is about.
+        remarks: Molecules that each remark is about.
         ids: Hash of each molecule's id.
         invalid: The error that says so, where a molecule is not sound.
         derived: ESPs that were evaluated from multipoles.
@@ -42,7 +42,7 @@ class Tally:
     n_sound: int
     reasons: list[str]
     present: Counter[str]
-    miscounted: Counter[str]
+    remarks: Counter[str]
     ids: Hashes
     invalid: SourceError | None
     derived: DerivedTally | None = None
@@ -139,7 +139,7 @@ def check(plan: Plan, block: Block, keeps_split: bool) -> Checked:
         n_sound=int(sound.sum()),
         reasons=[reason for reason in reasons if reason],
         present=Counter(translated.present()),
-        miscounted=Counter(translated.miscounted()),
+        remarks=Counter(translated.remarks()),
         ids=hash_of_ids(values["molecule_id"]),
         invalid=None if whole else _invalid(plan, values["molecule_id"], reasons),
         derived=translated.derived,

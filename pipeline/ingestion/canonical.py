@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from pipeline.adapters.columns import Block
 from pipeline.adapters.protocol import Source
@@ -33,6 +33,11 @@ _FITTED_TOLERANCE = 0.2
 _MONOPOLE_TOLERANCE = 0.1
 # An ESP varies slowly: a few hundred of its points determine the charges behind it.
 _MOST_POINTS, _LEAST_POINTS, _POINTS_AN_ATOM = 256, 128, 4
+
+
+_ODD = (
+    "the number of electrons is odd, as of radicals, or where an element or the net charge is wrong"
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,17 @@ class CanonicalBlock:
         """Molecules in the block."""
         return len(self.atoms.numbers)
 
-    def miscounted(self) -> dict[str, int]:
-        """Returns how many molecules have a number of points that the points contradict."""
+    def remarks(self) -> dict[str, int]:
+        """Returns what the user should know of molecules that are stored, with their number."""
+        return self._miscounted() | {_ODD: int(self._has_odd_electrons().sum())}
+
+    def _has_odd_electrons(self) -> Bool[np.ndarray, " molecule"]:
+        nuclei = np.where(self.atoms.mask, self.atoms.numbers, 0).sum(axis=1)
+        charge = self.values.get("total_charge", np.full(len(nuclei), np.nan))
+        return np.rint(nuclei - charge.astype(np.float64)) % 2 == 1
+
+    def _miscounted(self) -> dict[str, int]:
+        """Numbers of points that the points contradict."""
         grid = self.grid
         if grid.given is None or not grid.width:
             return {}

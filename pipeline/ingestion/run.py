@@ -239,7 +239,7 @@ class _Run:
             Molecules stored, those before the first one included.
         """
         stored = 0
-        present, miscounted, reasons = Counter[str](), Counter[str](), Counter[str]()
+        present, remarks, reasons = Counter[str](), Counter[str](), Counter[str]()
         derived = DerivedTally()
         task = (
             None
@@ -254,7 +254,7 @@ class _Run:
             stored += tally.n_sound
             self.ids.add(tally.ids)
             present.update(tally.present)
-            miscounted.update(tally.miscounted)
+            remarks.update(tally.remarks)
             reasons.update(tally.reasons)
             if tally.derived is not None:
                 derived.add(tally.derived)
@@ -273,7 +273,7 @@ class _Run:
         self._warn(plan, stored, quarantined, present)
         self.warnings += [
             f"{plan.source.place}: in {counted(count, 'molecule')}, {what}"
-            for what, count in miscounted.items()
+            for what, count in remarks.items()
             if count
         ]
         return first + stored

@@ -232,3 +232,24 @@ def test_single_molecules_whose_esp_is_shifted_are_set_aside(tmp_path):
     report = stored(tmp_path, columns)
     assert report.n_quarantined == 2
     assert all("another zero" in reason for reason in report.reasons)
+
+
+def test_multiplicities_of_a_file_with_ions_are_a_question(tmp_path):
+    """Read as charges they leave cations, but not the other molecules, an even number."""
+    with np.load(IONS) as raw:
+        some = raw["charge"] >= 0
+        columns = {"Z": raw["atomic_numbers"][some], "R": raw["positions"][some]}
+    columns["Q"] = np.ones(some.sum())
+    with pytest.raises(AmbiguityError, match="most molecules an odd number of electrons"):
+        stored(tmp_path, columns)
+
+
+def test_odd_numbers_of_electrons_are_named(tmp_path):
+    columns = classic()
+    columns = {key: columns[key] for key in ("id", "Z", "R", "N", "mono", "Dxyz")}
+    columns["charge"] = np.rint(np.nansum(columns["mono"].reshape(len(columns["Z"]), -1), axis=1))
+    assert not any("electrons is" in w for w in stored(tmp_path, columns).warnings)
+    rows = np.argsort(-np.linalg.norm(columns["Dxyz"], axis=1))[-2:]  # little else shows it
+    columns["Z"][rows, 0] += 1
+    report = stored(tmp_path, columns, "b")
+    assert any("in 2 molecules, the number of electrons is odd" in w for w in report.warnings)
