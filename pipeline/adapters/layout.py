@@ -167,7 +167,7 @@ def propose(
             wrong=f"their shapes, {columns[numbers].shape} and {columns[positions].shape}, do "
             "not fit each other as (n, A) and (n, A, 3) do",
             consequence="atoms cannot be given their positions",
-            remedy="Store both arrays with the same molecules and atoms",
+            remedy=_shape_remedy(columns[numbers].shape, columns[positions].shape),
         )
     _, n, widths = min(readings, key=lambda reading: reading[:2])
     length = columns[numbers].shape
@@ -184,6 +184,15 @@ def propose(
         layout = _without_ambiguous(layout, columns)
     _check_known(columns, names, layout, place)
     return layout
+
+
+def _shape_remedy(numbers: tuple[int, ...], positions: tuple[int, ...]) -> str:
+    """Says what to do about atomic numbers and positions whose shapes do not fit each other."""
+    if len(positions) == 3 and positions == (numbers[0], 3, numbers[-1]):
+        return "The axes of the positions may be exchanged: swap the last two"
+    if len(numbers) == 3 and positions == (*numbers[:2], 3):
+        return "The first may be one-hot codes of the elements: write their atomic numbers"
+    return "Store both arrays with the same molecules and atoms"
 
 
 def _without_ambiguous(layout: Layout, columns: Mapping[str, Column]) -> Layout:

@@ -7,7 +7,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -98,8 +98,16 @@ class NpzFile:
             if member.column.dtype.hasobject and not allow_pickle
         )
         self.columns: Mapping[str, Column] = {
-            key: member.column for key, member in self._members.items() if key not in self.objects
+            key: self._column(key) for key in self._members if key not in self.objects
         }
+
+    def _column(self, key: str) -> Column:
+        """Header of an array; of objects, that of the array that they make."""
+        column = self._members[key].column
+        if not column.dtype.hasobject:
+            return column
+        made = self.read(key)
+        return Column(made.shape, made.dtype)
 
     def read(self, key: str) -> np.ndarray:
         """Reads one array whole; see ``ArrayFile.read``."""
@@ -117,7 +125,7 @@ class NpzFile:
     def rows(self, key: str, n: int, sizes: Iterator[int]) -> Iterator[np.ndarray]:
         """Reads an array in step, as flat rows; see ``ArrayFile.rows``."""
         member = self._members[key]
-        width = math.prod(member.column.shape) // n
+        width = math.prod(self.columns[key].shape) // n
         if not member.by_rows:
             flat = self.read(key).reshape(n, width)
             start = 0
@@ -166,7 +174,7 @@ class NpzFile:
     def pick(self, key: str, n: int, rows: Int[np.ndarray, " row"]) -> np.ndarray:
         """Reads some rows; checksums are left to ``rows``. See ``ArrayFile.pick``."""
         member = self._members[key]
-        width = math.prod(member.column.shape) // n
+        width = math.prod(self.columns[key].shape) // n
         if self._unpacked is not None and (copy := self._place(key, self._unpacked)).exists():
             mapped = np.load(copy, mmap_mode="r", max_header_size=_MAX_HEADER)
             consecutive = rows[-1] - rows[0] == len(rows) - 1
@@ -314,12 +322,35 @@ def _skip(read: Callable[[int], bytes], n_bytes: int) -> None:
 def _plain(array: np.ndarray) -> np.ndarray:
     """Turns an array of objects into one of numbers or text.
 
+    Arrays of one per molecule are padded: with NaN, 0 or empty text, by their type.
+
     Raises:
         ValueError: It holds something else.
     """
+    if array.size and all(isinstance(item, np.ndarray | list) for item in array.ravel()):
+        return _padded([np.asarray(item) for item in array.ravel()])
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError):
         if all(isinstance(item, str | bytes) for item in array.ravel()):
             return array.astype(str)
         raise ValueError("holds objects that are neither numbers nor text") from None
+
+
+def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Stacks arrays of different lengths.
+
+    Raises:
+        ValueError: They differ in more than their lengths, or hold something else than numbers or
+            text.
+    """
+    dtype = np.result_type(*parts)
+    shapes = {part.shape[1:] if part.ndim else None for part in parts}
+    if len(shapes) > 1 or None in shapes or dtype.kind not in _READABLE_KINDS:
+        raise ValueError("holds arrays that differ in more than their lengths")
+    (rest,) = shapes
+    padding = {"f": np.nan, "U": "", "S": b""}.get(dtype.kind, 0)
+    padded = np.full((len(parts), max(map(len, parts)), *(rest or ())), padding, dtype)
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)] = part
+    return padded

@@ -202,6 +202,7 @@ def _grid(work: Interpreter, atoms: Atoms) -> Grid:
     """Settles the unit of the grid and returns it in Å."""
     grid = _raw_grid(work)
     if work.whole and (key := work.next_key("esp")) and not np.nan_to_num(grid.esp).any():
+        _refuse_inverted_mask(work, key)
         raise _nothing_in(work, key, "an ESP", "its molecules would all be set aside")
     weighed: dict[str, tuple[Grid, list[Hypothesis]]] = {}
     while (key := work.next_key("vdw_surface", after=weighed)) is not None:
@@ -226,6 +227,19 @@ def _grid(work: Interpreter, atoms: Atoms) -> Grid:
     if (reading := work.readings.get("vdw_surface")) is not None:
         _refuse_displaced(work, reading.key, displaced(atoms, grid))
     return grid
+
+
+def _refuse_inverted_mask(work: Interpreter, key: str) -> None:
+    """Raises a SourceError for a mask that leaves out the only points that have an ESP."""
+    mask = work.readings.get("esp_mask")
+    if mask is None or not np.nan_to_num(numeric(work.columns[key])).any():
+        return
+    raise SourceError.of(
+        f"{work.source.place}, {mask.key}",
+        wrong=f"{key} is 0 at all points that this mask marks, and only there",
+        consequence="it may mark padding instead of points, and nothing was stored",
+        remedy=f"Invert it, or leave it out with --declare {mask.key}=unknown",
+    )
 
 
 def _refuse_displaced(work: Interpreter, key: str, shift: Shift | None) -> None:

@@ -323,3 +323,39 @@ def test_a_missing_or_empty_source_is_one_error(tmp_path):
     (tmp_path / "other.npz").write_bytes(io.BytesIO(b"not a zip").getvalue())
     with pytest.raises(SourceError, match="readable NPZ"):
         ingest([tmp_path / "other.npz"], tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_arrays_of_each_molecule_are_padded(tmp_path, as_lists):
+    """As ``np.array(list_of_arrays, dtype=object)`` leaves them in a file."""
+    rng = np.random.default_rng(0)
+    sizes = (3, 1, 5)
+    parts = {
+        "R": [rng.normal(size=(n, 3)) for n in sizes],
+        "Z": [rng.integers(1, 9, n) for n in sizes],
+        "symbols": [np.array(["H", "He"])[rng.integers(0, 2, n)] for n in sizes],
+    }
+    arrays = {}
+    for key, of_each in parts.items():
+        arrays[key] = np.empty(3, dtype=object)
+        arrays[key][:] = [part.tolist() for part in of_each] if as_lists else of_each
+    np.savez(tmp_path / "a.npz", **arrays)
+    file = NpzFile(tmp_path / "a.npz", allow_pickle=True)
+    assert file.columns["R"].shape == (3, 5, 3)
+    for key, padding in (("R", np.nan), ("Z", 0), ("symbols", "")):
+        read = file.read(key)
+        np.testing.assert_array_equal(file.pick(key, 3, np.array([0, 2])), read.reshape(3, -1)[::2])
+        for row, part in zip(read, parts[key], strict=True):
+            np.testing.assert_array_equal(row[: len(part)], part)
+            np.testing.assert_array_equal(row[len(part) :], np.full_like(row[len(part) :], padding))
+
+
+@pytest.mark.parametrize(
+    "parts", [[np.ones((2, 3)), np.ones((2, 4))], [np.ones(2), np.float64(1.0)], [[1, [2]], [3]]]
+)
+def test_arrays_that_differ_in_more_than_length_are_refused(tmp_path, parts):
+    array = np.empty(len(parts), dtype=object)
+    array[:] = parts
+    np.savez(tmp_path / "a.npz", a=array)
+    with pytest.raises(SourceError):
+        NpzFile(tmp_path / "a.npz", allow_pickle=True)

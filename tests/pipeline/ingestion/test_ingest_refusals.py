@@ -182,3 +182,19 @@ def test_a_key_is_declared_once():
     assert pairs(["D=x", "D=x"], "--declare") == {"D": "x"}
     with pytest.raises(ConfigError, match="'x' and 'y'"):
         pairs(["D=x", "D=y"], "--declare")
+
+
+def test_what_is_wrong_with_shapes_and_masks_is_said(tmp_path):
+    with np.load(CLASSIC) as raw:
+        good = {key: raw[key][:12].copy() for key in ("Z", "R", "esp", "vdw_surface")}
+    there = good["vdw_surface"].any(axis=-1)
+    elements = np.unique(good["Z"])[1:]
+    cases = {
+        "swap the last two": good | {"R": good["R"].transpose(0, 2, 1)},
+        "one-hot codes": good | {"Z": (good["Z"][..., None] == elements).astype(float)},
+        "it may mark padding instead of points": good | {"espMask": ~there},
+    }
+    for index, (said, columns) in enumerate(cases.items()):
+        np.savez(tmp_path / f"{index}.npz", **columns)
+        with pytest.raises(SourceError, match=said):
+            ingest([tmp_path / f"{index}.npz"], tmp_path / f"{index}.zarr")
