@@ -150,6 +150,7 @@ def drift(
 def _named(inputs: list[str], model: str | None) -> tuple[str, list[str]]:
     """Returns what to predict, and the models that ``[EXPERIMENT...] INPUT`` and --model name."""
     from dcmnet.pretrained import DEFAULT, is_pretrained
+    from pipeline.structures import is_smiles
 
     *experiments, source = inputs
     if experiments and model:
@@ -157,8 +158,12 @@ def _named(inputs: list[str], model: str | None) -> tuple[str, list[str]]:
     if is_pretrained(source):
         raise typer.BadParameter(f"{source} is a model; name the molecules too", param_hint=_INPUTS)
     for each in experiments:
-        if Path(each).is_file() and not each.endswith(".pkl"):
+        is_file = Path(each).is_file() and not each.endswith(".pkl")
+        no_model = not Path(each).exists() and not is_pretrained(each) and "://" not in each
+        if is_file or (no_model and is_smiles(each)):
             raise typer.BadParameter(
-                f"{each} is a file of molecules; give one INPUT at a time", param_hint=_INPUTS
+                f"{each} is a {'file of molecules' if is_file else 'SMILES'}; give one INPUT at a "
+                "time, such as a .smi file with a SMILES per line",
+                param_hint=_INPUTS,
             )
     return source, experiments or [model or DEFAULT]
