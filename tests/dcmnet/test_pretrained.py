@@ -205,7 +205,11 @@ def test_commands_list_the_box_and_predict_without_an_experiment(tmp_path):
     assert "esp_uncertainty=" in out.read_text()
     twice = run(app, ["predict", "dcm2", str(water), "--model", "dcm4", "--out", str(out)])
     assert twice.exit_code == 2
-    for inputs, said in (([str(water), str(water)], "one INPUT"), (["dcm2"], "dcm2 is a model")):
+    for inputs, said in (
+        ([str(water), str(water)], "one INPUT"),
+        (["CCO", "CO"], "CCO is a SMILES"),
+        (["dcm2"], "dcm2 is a model"),
+    ):
         mistaken = run(app, ["predict", *inputs, "--out", str(out)], env={"COLUMNS": "200"})
         assert (mistaken.exit_code, said in mistaken.output) == (2, True)
     again = tmp_path / "again.xyz"  # from what was written, whose charges are sites
