@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Bool, Float, Int
 
-from pipeline.chemistry.arrays import NO_ELEMENT, Atoms, finite_rows, usable_points
+from pipeline.chemistry.arrays import NO_ELEMENT, Atoms, Grid, finite_rows, usable_points
 from pipeline.chemistry.fitted_charges import cached_molecules
 from pipeline.chemistry.fitted_multipoles import unexplained_by_multipoles
 from pipeline.chemistry.radii import (
@@ -32,6 +32,9 @@ from pipeline.ingestion.moment_checks import UNEXPLAINED, moments
 from pipeline.ingestion.proportion_checks import proportions
 from store_schema import VARIABLES
 
+# In hartree/e, 1 kcal/mol/e: what surrounds noble gases is less, and no charges make
+# it.
+_NEGLIGIBLE: Final = 1.5e-3
 # Distances within a grid in single precision are right to much better than this.
 _ROUNDED: Final = 1.05
 _WHOLE_CHARGE: Final = 1e-3
@@ -248,7 +251,7 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
     zero = some & ~np.nan_to_num(grid.esp).any(axis=1)
     yield Finding(zero, lambda _: "its ESP is zero everywhere")
     left = _unexplained(block)
-    unexplained = left > UNEXPLAINED
+    unexplained = (left > UNEXPLAINED) & (left * _variation(grid) > _NEGLIGIBLE)
     yield Finding(
         unexplained,
         lambda row: (
@@ -273,6 +276,15 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
                     "it may count from another zero"
                 ),
             )
+
+
+def _variation(grid: Grid) -> Float[np.ndarray, " molecule"]:
+    """Root mean square of how far each ESP is from its mean; 0 without one."""
+    esp = np.where(grid.mask, grid.esp, np.nan).astype(np.float64)
+    some = np.isfinite(esp).any(axis=1)
+    found = np.zeros(len(esp))
+    found[some] = np.nanstd(esp[some], axis=1)
+    return found
 
 
 def _field(block: CanonicalBlock) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from pipeline.ingestion.canonical import CanonicalBlock
 from pipeline.ingestion.finding import Finding
 
 # In hartree. In the reference data and in 25,864 molecules of GFN2-xTB sums over the atoms are
-# within 0.6 of the energies; displaced geometries only reach further where atoms are squeezed, to
-# 1.8.
-_APART: Final = 0.75
+# within 0.6 of the energies, and within 0.8 among hypervalent molecules such as SF6; displaced
+# geometries only reach further where atoms are squeezed, to 1.8.
+_APART: Final = 0.9
 _APART_SQUEEZED: Final = 5.0
 # Shortest distance of squeezed atoms, in covalent radii.
 _SQUEEZED: Final = 0.7

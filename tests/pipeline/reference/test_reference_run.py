@@ -215,3 +215,12 @@ def test_a_source_that_is_none_leaves_nothing_behind(molecules, tmp_path):
 
 def test_an_atom_has_one_conformer(tmp_path):
     assert cheap("[Na+]", "CO", out=tmp_path / "a.npz", conformers=3).n_molecules == 4
+
+
+def test_unusual_molecules_are_sound(tmp_path):
+    """No charges make the ESP of an atom, nor the quadrupole of like atoms far apart."""
+    smiles = ["[He]", "[Ar]", "[N]", "[Li][Li]", "ClCl", "CC", "O"]
+    options = {"level": "PBE0/def2-SVP", "n_points": 100, "workers": 1}
+    assert reference(smiles, tmp_path / "a.npz", **options).n_molecules == len(smiles)
+    report = ingest([tmp_path / "a.npz"], tmp_path / "a.zarr")
+    assert report.reasons == {}
