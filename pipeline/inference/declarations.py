@@ -158,12 +158,15 @@ class Declarations:
             esp_points=esp_points,
         )
 
-    def with_those_of(self, metadata: Mapping[str, str], place: str) -> Declarations:
+    def with_those_of(
+        self, metadata: Mapping[str, str], place: str, keys: Iterable[str]
+    ) -> Declarations:
         """Returns these, and what a file declares of itself; these have the last word.
 
         Args:
             metadata: Text of the entries of the file that are not per molecule.
             place: How messages name it.
+            keys: Its keys.
 
         Raises:
             ConfigError: What it declares means nothing.
@@ -179,6 +182,7 @@ class Declarations:
                 consequence="nothing was stored",
                 remedy="Correct it, or leave it out and use --declare",
             ) from error
+        self.parse(own).check_keys(keys)
         both = self.parse(own | dict(self.text))
         return replace(
             both,
@@ -221,23 +225,20 @@ class Declarations:
     def check_keys(self, keys: Iterable[str]) -> None:
         """Raises a ConfigError for declarations about keys that no source has."""
         known = set(keys) | {meaning.stored_as for meaning in SEMANTICS.values()} | set(SEMANTICS)
-        strangers = [key for key in self.semantics if key not in known]
-        details = (self.units, self.points, self.orders, self.conventions)
-        strangers += [
-            prefix + key
-            for prefix, declared in zip((_UNIT, *_DETAILS), details, strict=True)
+        details = (self.semantics, self.units, self.points, self.orders, self.conventions)
+        prefixes = ("", _UNIT, *_DETAILS)
+        problems = [
+            _problem(
+                prefix + key,
+                self.text[prefix + key],
+                f"the sources have no key {key!r}, only {', '.join(sorted(keys))}",
+            )
+            for prefix, declared in zip(prefixes, details, strict=True)
             for key in declared
             if key not in known
         ]
-        if strangers:
-            raise ConfigError(
-                _problem(
-                    key,
-                    self.text[key],
-                    f"the sources have no key {key!r}, only {', '.join(sorted(keys))}",
-                )
-                for key in strangers
-            )
+        if problems:
+            raise ConfigError(problems)
 
 
 def _said(declared: Mapping[str, str], key: str, semantics: str) -> str | None:

@@ -54,7 +54,7 @@ def interpret(
         AmbiguityError: Physics leaves several readings, or none.
         ConfigError: A declaration contradicts shape or physics.
     """
-    declarations = declarations.with_those_of(source.metadata, source.place)
+    declarations = declarations.with_those_of(source.metadata, source.place, source.columns)
     work = Interpreter(source, sample, declarations, only)
     _check_declared_meanings(work)
     for semantics in ("molecule_id", "n_atoms", "n_grid", "atomic_numbers", "esp_mask"):

@@ -50,6 +50,11 @@ def test_what_is_no_declaration_is_refused(tmp_path, text):
         ingest([written(tmp_path, text)], tmp_path / "a.zarr")
 
 
+def test_a_declaration_about_no_key_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no key 'Dxy'"):
+        ingest([written(tmp_path, '{"unit.Dxy": "debye"}')], tmp_path / "a.zarr")
+
+
 def test_each_file_declares_for_itself(tmp_path):
     one = written(tmp_path, json.dumps({"unit.Dxyz": "debye"}))
     (tmp_path / "b").mkdir()
