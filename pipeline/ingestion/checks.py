@@ -251,7 +251,9 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
     zero = some & ~np.nan_to_num(grid.esp).any(axis=1)
     yield Finding(zero, lambda _: "its ESP is zero everywhere")
     left = _unexplained(block)
-    unexplained = (left > UNEXPLAINED) & (left * _variation(grid) > _NEGLIGIBLE)
+    unexplained = left > UNEXPLAINED
+    for row in np.flatnonzero(unexplained):
+        unexplained[row] = left[row] * _variation(grid, int(row)) > _NEGLIGIBLE
     yield Finding(
         unexplained,
         lambda row: (
@@ -278,13 +280,10 @@ def _potential(block: CanonicalBlock) -> Iterator[Finding]:
             )
 
 
-def _variation(grid: Grid) -> Float[np.ndarray, " molecule"]:
-    """Root mean square of how far each ESP is from its mean; 0 without one."""
-    esp = np.where(grid.mask, grid.esp, np.nan).astype(np.float64)
-    some = np.isfinite(esp).any(axis=1)
-    found = np.zeros(len(esp))
-    found[some] = np.nanstd(esp[some], axis=1)
-    return found
+def _variation(grid: Grid, row: int) -> float:
+    """Root mean square of how far an ESP is from its mean."""
+    esp = grid.esp[row, : grid.n_grid[row]].astype(np.float64)
+    return float(np.std(esp[np.isfinite(esp)]))
 
 
 def _field(block: CanonicalBlock) -> Iterator[Finding]:
