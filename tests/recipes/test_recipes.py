@@ -97,7 +97,7 @@ def _keep_parts(frames, out, level, folder):
     reference([frames], out, level=level, n_points=60, workers=1)
     raw = dict(np.load(out))
     folder.mkdir()
-    one = {key: raw[key][0] for key in raw if key not in ("level_of_theory", "units")}
+    one = {key: values[0] for key, values in raw.items() if values.ndim}
     np.savez(folder / "one.npz", **one)
     return one
 
