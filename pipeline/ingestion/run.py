@@ -315,15 +315,16 @@ class _Run:
             keys |= charge_record(plan.interpretation, present["total_charge"])
         metadata = dict(plan.source.metadata)
         said = metadata.get("level_of_theory", metadata.get("theory", ""))
-        theory = self.declarations.level_of_theory or said
+        source = plan.source
+        declarations = self.declarations.with_those_of(metadata, source.place, source.columns)
         return SourceRecord(
             convention=plan.source.convention,
             files=self.prints.of(plan.source.files),
             n_molecules=stored,
             n_quarantined=quarantined,
             first_molecule=first,
-            level_of_theory=theory,
-            declared=dict(self.declarations.text),
+            level_of_theory=declarations.level_of_theory or said,
+            declared=dict(declarations.text),
             keys=keys,
             metadata=metadata,
         )

@@ -32,6 +32,8 @@ def test_they_are_asked_nothing(tmp_path):
     (source,) = report.schema.sources
     assert source.keys["Dxyz"].unit == "debye"
     assert source.keys["Dxyz"].unit_from == "declared"
+    assert source.level_of_theory == "HF/STO-3G"
+    assert source.declared == json.loads(said)
     with np.load(file) as raw:
         expected = raw["Dxyz"] * 0.20819434
     found = open_store(tmp_path / "a.zarr")["dipole"].values
